@@ -1,0 +1,12 @@
+"""The hands of a shell, as arguments: log, clock and disk.
+
+Every agent gets these passed in, so that the same code runs on Kafka and on a simulated world. Only protocols and the
+machine's own clock and disk stand here;
+Kafka is in ``tidegate.broker``, the simulated ones in ``tidegate.world``.
+"""
+
+from tidegate.ports.clock import Clock, SystemClock
+from tidegate.ports.disk import Disk, SystemDisk
+from tidegate.ports.log import Appended, Log, LogReader, Record, SendUnknown
+
+__all__ = ["Appended", "Clock", "Disk", "Log", "LogReader", "Record", "SendUnknown", "SystemClock", "SystemDisk"]

@@ -1,0 +1,57 @@
+"""The disk: small files that survive a crash whole."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+
+class Disk(Protocol):
+    """A folder of named blobs. A write is durable and atomic when it returns: after a crash the old or the new bytes
+    are there, never a mixture.
+    """
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a name, or None where there are none."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the bytes of a name, durably. OSError where the disk is full or gone."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how many bytes are free."""
+        ...
+
+
+class SystemDisk:
+    """Files in one folder: written beside, synced, renamed, and the folder synced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a name, or None where there are none."""
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the bytes of a name, durably."""
+        beside = self._folder / f".{name}.new"
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._folder / name)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def free_bytes(self) -> int:
+        """Return how many bytes are free."""
+        return shutil.disk_usage(self._folder).free

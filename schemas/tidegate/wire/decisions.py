@@ -1,0 +1,121 @@
+"""The ledger on the topic ``decisions``: one record for each change of what was decided, hash-chained, the state of
+record (D1, D2).
+
+A record carries the whole state of its subject after the change, so applying records needs no rule that a later release
+could change.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tidegate.wire.documents import Phase, Roster
+from tidegate.wire.names import Name
+from tidegate.wire.plans import Artifact
+from tidegate.wire.reasons import Reason
+
+
+class DecisionKind(StrEnum):
+    """What kind of change a record is."""
+
+    TAKEOVER = "takeover"
+    ACCEPT = "accept"
+    START = "start"
+    RELEASE = "release"
+    """A batch of the stage was let go (B4)."""
+    BAKE = "bake"
+    """Every reachable node of the stage reports the right digest: the bake time begins."""
+    GATE = "gate"
+    PROMOTE = "promote"
+    """The next stage begins."""
+    WATCH = "watch"
+    COMPLETE = "complete"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLLBACK = "rollback"
+    RETURNED = "returned"
+    """The fleet is back on the rollback target; who is not is named."""
+    REFUSE = "refuse"
+    SETTING = "setting"
+    """A cordon, a quarantine lifted: no rollout moves."""
+
+
+class Result(StrEnum):
+    """How a rollout ended, or is going to end."""
+
+    NONE = ""
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    """A first install that did not work: there is nothing to go back to (B7)."""
+
+
+class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All that was decided about one subject. Counters are integers, times are decide's clock in ms."""
+
+    subject: str
+    generation: int = 0
+    phase: Phase = Phase.IDLE
+    result: Result = Result.NONE
+    paused_reason: Reason | None = None
+    plan_digest: str = ""
+    """sha256 of the operator's envelope as it stands in ``plans``."""
+    rollout: str = ""
+    """``<plan id>.<attempt>``; the scope of tokens and of evidence."""
+    attempt: int = 0
+    stage: int = 0
+    released: int = 0
+    """Nodes of the roster that have been given the new version, in roster order."""
+    controls: int = 0
+    """Controls of this stage whose restart has been released, so many after the canary target."""
+    roster_digest: str = ""
+    placement: str = ""
+    prefetch_done: bool = False
+    batch_ms: int = 0
+    """When the last batch was released; 0: none yet."""
+    baking_since_ms: int = 0
+    """When every reachable node of the stage was ready; 0: not yet."""
+    gate_since_ms: int = 0
+    gate_passed: bool = False
+    started_ms: int = 0
+    stage_ms: int = 0
+    phase_ms: int = 0
+    settled: Artifact | None = None
+    """What nodes outside every cohort run, and what a retreat returns to."""
+    quarantined: tuple[str, ...] = ()
+    queue: tuple[str, ...] = ()
+    """Digests of accepted plans that wait."""
+    missing: tuple[str, ...] = ()
+    """Nodes that were not reached when the phase ended."""
+
+
+class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One record. ``facts`` holds the view facts that mattered, ``inputs`` the offsets that had been read
+    (topic/partition to next offset).
+    """
+
+    seq: Annotated[int, Meta(ge=0)]
+    prev: str
+    """sha256 of the record before, empty for the first."""
+    epoch: int
+    kind: DecisionKind
+    subject: str
+    generation: int
+    now_ms: int
+    reason: Reason
+    actor: str = ""
+    message: str = ""
+    facts: dict[str, str | int | float | list[str] | None] = {}
+    inputs: dict[str, int] = {}
+    answers: str = ""
+    """Plan digest or intent id that this record answers (D3)."""
+    state: SubjectState | None = None
+    plan: str = ""
+    """The operator's envelope, verbatim, in the record that accepts it."""
+    roster: Roster | None = None
+    cordoned: tuple[Name, ...] | None = None
+    cut: int = -1
+    """Takeover only: records of older epochs at or after this offset of ``decisions`` are void (E3)."""

@@ -1,0 +1,261 @@
+"""Signed documents other than plans: who runs what, who is the author, what a node reports, what a person asks for,
+whose keys count.
+
+All are JSON inside a DSSE envelope (``tidegate.wire.envelope``). Unknown fields and doubled keys are refused. Times are
+milliseconds since the epoch.
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tidegate.wire.codec import encode
+from tidegate.wire.names import Label, Name, Sha256, Share, Subject
+from tidegate.wire.plans import Artifact
+from tidegate.wire.reasons import Reason
+from tidegate.wire.telemetry import ServiceState
+
+
+class Order(Struct, frozen=True, order=True, array_like=True):
+    """Position of a document (E1): compared as (root version, epoch, generation); only a greater one is acted on."""
+
+    root_version: int = 0
+    epoch: int = 0
+    generation: int = 0
+
+
+class Phase(StrEnum):
+    """Where a subject stands."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ROLLING_BACK = "rolling_back"
+    WATCHING = "watching"
+    DONE = "done"
+
+
+class Move(StrEnum):
+    """Which way a desired document moves the fleet: only an advance expires (F1)."""
+
+    ADVANCE = "advance"
+    HOLD = "hold"
+    RETREAT = "retreat"
+
+
+class Roster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="roster", tag_field="kind"):
+    """The nodes eligible for one rollout, in the order in which they are reached (B1). Late joiners are appended (B6)."""
+
+    fleet: Name
+    subject: Subject
+    rollout: str
+    nodes: tuple[Name, ...]
+
+
+class Cohort(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Roster positions ``first`` to ``first + count`` (excluded) run ``version``. ``token``: restart once when it is
+    new (B3).
+    """
+
+    name: Annotated[str, Meta(pattern=r"^(canary|control)$")]
+    first: Annotated[int, Meta(ge=0)]
+    count: Annotated[int, Meta(ge=0)]
+    version: Name
+    token: str = ""
+
+
+class Desired(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="desired", tag_field="kind"):
+    """The command: what each cohort should run now. A level, not an event: publishing it again changes nothing.
+
+    A node in no cohort runs ``settled``; without one it runs nothing new. ``newcomers`` is what a node outside the
+    roster takes.
+    """
+
+    fleet: Name
+    subject: Subject
+    service: Name
+    root_version: int
+    epoch: int
+    generation: int
+    phase: Phase
+    move: Move
+    reason: Reason
+    plan_digest: str = ""
+    roster_digest: str = ""
+    rollout: str = ""
+    stage: int = 0
+    placement: str = ""
+    released: int = 0
+    """How many nodes of the roster this rollout has been given to so far (B4)."""
+    cohorts: tuple[Cohort, ...] = ()
+    settled: Artifact | None = None
+    newcomers: Artifact | None = None
+    prefetch: bool = False
+    """Nodes of the roster fetch the plan's artifact now, and start nothing."""
+    issued_ms: int = 0
+    expires_ms: int = 0
+    """Advances only; 0: never."""
+
+    @property
+    def order(self) -> Order:
+        """Position of this document."""
+        return Order(self.root_version, self.epoch, self.generation)
+
+
+class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="claim", tag_field="kind"):
+    """ "I am the author of this epoch": the first claim for an epoch in log order wins (E2)."""
+
+    fleet: Name
+    epoch: Annotated[int, Meta(ge=1)]
+    life: Name
+    """One life of one decide process."""
+    read_to: int
+    """Offset of ``desired`` read when the claim was made."""
+    issued_ms: int
+
+
+class Heartbeat(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="heartbeat", tag_field="kind"
+):
+    """ "I am alive, and this is what I stand for" (E4). ``resigned``: a successor may claim at once (E3)."""
+
+    fleet: Name
+    epoch: int
+    life: Name
+    seq: int
+    issued_ms: int
+    digest: Sha256
+    """Over every (subject, generation), sorted."""
+    resigned: bool = False
+
+
+class ServiceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one node says of one service. ``digest`` is measured from what runs, never remembered (F4)."""
+
+    service: Name
+    executor: Name
+    state: ServiceState
+    version: str = ""
+    digest: str = ""
+    order: Order = Order()
+    """Order of the desired document that was accepted last."""
+    token: str = ""
+    """The run token that the running process was started for."""
+    ready_ms: int = 0
+    """When the running process became ready."""
+    exits: int = 0
+    """Exits nobody ordered since the last ordered start."""
+    changed_ms: int = 0
+    prefetched: tuple[str, ...] = ()
+    """Versions whose artifacts are in the cache, digest checked."""
+    pinned: str = ""
+    """The version kept as the target of a rollback, start-able."""
+    error: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="report", tag_field="kind"):
+    """What a node says it really runs; every 30 s and on change. ``counter`` rises by 1 within one ``boot`` of the
+    agent.
+    """
+
+    fleet: Name
+    node: Name
+    boot: Name
+    counter: int
+    issued_ms: int
+    agent_version: str
+    services: tuple[ServiceReport, ...] = ()
+    zone: Label = ""
+    labels: dict[Label, Label] = {}
+    disk_free_bytes: int = -1
+    frozen: str = ""
+    """Why this agent refuses to act (E1 equivocation, torn state); empty: it does not."""
+
+
+class Verb(StrEnum):
+    """What a person may ask for."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ABORT = "abort"
+    UNDO = "undo"
+    RETRY = "retry"
+    RELEASE = "release"
+    """Take a version out of quarantine."""
+    CORDON = "cordon"
+    UNCORDON = "uncordon"
+
+
+class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="intent", tag_field="kind"):
+    """What a person asked for. Refused when ``generation`` is not the one of the subject, except pause and abort (D3)."""
+
+    id: Name
+    fleet: Name
+    subject: Subject
+    verb: Verb
+    generation: int
+    actor: Label
+    reason: Label = ""
+    target: Label = ""
+    """Version for release, node for cordon."""
+    issued_ms: int
+
+
+class KeyRole(StrEnum):
+    """What a key may sign (H1)."""
+
+    ROOT = "root"
+    OPERATOR = "operator"
+    API = "api"
+    GATE = "gate"
+    DECISION = "decision"
+    NODE = "node"
+    BREAKGLASS = "breakglass"
+
+
+class PublicKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One Ed25519 key and the role in which it counts. ``node`` binds a node's key to that node."""
+
+    id: Name
+    role: KeyRole
+    public: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    node: str = ""
+
+
+class Root(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="root", tag_field="kind"):
+    """The key document: every key that counts besides enrolled nodes. Signed by the root key of the version before it."""
+
+    fleet: Name
+    version: Annotated[int, Meta(ge=1)]
+    keys: tuple[PublicKey, ...]
+    issued_ms: int
+
+
+class Enrolment(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="enrolment", tag_field="kind"
+):
+    """A node that belongs to the fleet (H3). Key on the topic ``keys``: the node's name. ``retired``: it does no longer."""
+
+    fleet: Name
+    node: Name
+    key: PublicKey
+    issued_ms: int
+    retired: bool = False
+
+
+MaxUnavailable = Share
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """Return the sha256 of a struct's deterministic JSON, in hexadecimal: stable across processes, machines and hash
+    seeds.
+    """
+    return digest(encode(value))

@@ -1,0 +1,157 @@
+"""What the judge writes: KPIs, scores, verdicts and alarms. Flat JSON, no arrays in what Grafana reads, floats stay
+floats.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tidegate.wire.names import Name, Subject
+from tidegate.wire.plans import Action
+from tidegate.wire.reasons import Reason
+
+
+class Kpi(Struct, frozen=True, kw_only=True):
+    """One closed window of one cohort. Rates are per second, latencies milliseconds with a relative error of at most
+    4.33 %; -1.0: no requests.
+
+    ``values`` (gauges as ``gauge.<name>``: mean over nodes; ratios as ``ratio.<name>``; counters as ``counter.<name>``:
+    per second) are flattened into the record.
+    """
+
+    service: Name
+    cohort: str
+    subject: str
+    placement: str
+    version: str
+    window_s: int
+    start_ms: int
+    end_ms: int
+    requests: int
+    errors: int
+    nodes: int
+    nodes_expected: int
+    coverage: float
+    rate: float
+    error_ratio: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    late_rows: int = 0
+    transition_rows: int = 0
+    values: dict[str, float] = {}
+
+    @property
+    def id(self) -> str:
+        """Deterministic identity: a repeated record is the same record."""
+        return f"{self.service}/{self.cohort}/{self.window_s}/{self.end_ms}"
+
+    def flat(self) -> bytes:
+        """Return the record as one flat JSON object."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        extra = fields.pop("values")
+        return msgspec.json.encode({"id": self.id} | fields | extra)
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """How unusual one KPI of one cohort was in one pane; unsaturated, in robust standard deviations."""
+
+    service: Name
+    cohort: str
+    metric: str
+    end_ms: int
+    value: float
+    score: float
+
+    @property
+    def id(self) -> str:
+        """Deterministic identity."""
+        return f"{self.service}/{self.cohort}/{self.metric}/{self.end_ms}"
+
+
+class Outcome(StrEnum):
+    """What a verdict says."""
+
+    PASS = "pass"  # noqa: S105 - an outcome
+    FAIL = "fail"
+    HOLD = "hold"
+
+
+class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A judgement of one placement over the panes it names. A fail carries the action it asks for."""
+
+    subject: Subject
+    service: Name
+    epoch: int
+    generation: int
+    rollout: str
+    placement: str
+    stage: int
+    outcome: Outcome
+    reason: Reason
+    action: Action | None = None
+    metric: str = ""
+    canary: float | None = None
+    control: float | None = None
+    limit: float | None = None
+    compared_with: str = ""
+    """``control``, ``rest``, ``baseline`` or empty."""
+    canary_requests: int = 0
+    """Requests of the canary since this placement began."""
+    control_requests: int = 0
+    canary_errors: int = 0
+    control_errors: int = 0
+    coverage: float = 1.0
+    silent_nodes: tuple[str, ...] = ()
+    first_pane_ms: int = 0
+    last_pane_ms: int = 0
+    """End of the last pane judged."""
+    clock_ms: int = 0
+    """The judge's clock (A3): append times, no worker's own."""
+    log_e: float | None = None
+    """Natural logarithm of the evidence against the canary, where a sequential test gave one."""
+    sentence: str = ""
+    """The judgement in one plain sentence, for a person."""
+
+    @property
+    def id(self) -> str:
+        """Deterministic identity."""
+        return f"{self.placement}/{self.generation}/{self.outcome}/{self.reason}/{self.last_pane_ms}"
+
+
+class Severity(StrEnum):
+    """How loud an alarm is. An open critical alarm stops advances (D4)."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlarmState(StrEnum):
+    """An alarm's edge."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Alarm(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A named condition with a start and an end; the last record of a key is its state (I1)."""
+
+    id: str
+    writer: str
+    name: str
+    state: AlarmState
+    severity: Severity
+    start_ms: int
+    end_ms: int = 0
+    service: str = ""
+    subject: str = ""
+    labels: dict[str, str] = {}
+    summary: str = ""
+
+    @property
+    def key(self) -> str:
+        """Key on the topic."""
+        return f"{self.writer}/{self.id}"

@@ -1,0 +1,58 @@
+"""Names that travel: patterns of identifiers, subjects and their keys, durations and shares in plans."""
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="letters, digits, . _ -")]
+Label = Annotated[str, Meta(max_length=256)]
+Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$", description="a number and ms, s, m, h or d, as in 90s")]
+Share = Annotated[str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$", description="a number of nodes, or a percentage of a
+stage")]
+
+_DURATION = re.compile(r"^([0-9]{1,9})(ms|s|m|h|d)$")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def service_subject(service: str) -> str:
+    """Return the subject under which a service is rolled out.
+
+    >>> service_subject("shop")
+    'svc/shop'
+    """
+    return f"svc/{service}"
+
+
+def service_of(subject: str) -> str | None:
+    """Return the service that a subject rolls out, or None where the subject is a flag.
+
+    >>> service_of("svc/shop"), service_of("flag/web/dark")
+    ('shop', None)
+    """
+    kind, _, rest = subject.partition("/")
+    return rest if kind == "svc" else None
+
+
+def duration_ms(text: str) -> int:
+    """Return a duration such as ``90s`` in milliseconds; ValueError where it is none.
+
+    >>> duration_ms("250ms"), duration_ms("2m")
+    (250, 120000)
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write a number and ms, s, m, h or d, as in 90s")
+    return int(match[1]) * _UNIT_MS[match[2]]
+
+
+def share_of(text: str, whole: int) -> int:
+    """Return how many of ``whole`` a share names: rounded down, at least 1 (rule B1), at most ``whole``.
+
+    >>> share_of("25%", 12), share_of("1%", 12), share_of("5", 3)
+    (3, 1, 3)
+    """
+    number = whole * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+    return min(whole, max(1, number))

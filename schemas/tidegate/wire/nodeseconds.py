@@ -1,0 +1,133 @@
+"""The judge's one ordered input: columns of rows, the watermarks that follow them, and the rollout context.
+
+A record of ``nodeseconds`` is MessagePack of ``NodeSeconds`` or ``Context``, told apart by its tag. Columns are
+little-endian arrays as bytes, so
+that a worker reads them without a loop; strings stand once in a dictionary column.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tidegate.wire.codec import Malformed, malformed
+from tidegate.wire.names import Label, Name, Subject
+from tidegate.wire.plans import ControlMode, Guardrail
+from tidegate.wire.telemetry import ServiceState, Slice, Source
+
+SOURCES: tuple[Source, ...] = tuple(Source)
+"""Order of the codes in ``NodeSeconds.sources``."""
+
+
+class Extra(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """What only some rows carry."""
+
+    zone: Label = ""
+    labels: dict[Label, Label] = {}
+    cohort: Label = ""
+    uptime_s: float = 0.0
+    gauges: dict[Label, float] = {}
+    counters: dict[Label, int] = {}
+    ratios: dict[Label, tuple[int, int]] = {}
+    slices: dict[Label, Slice] = {}
+    dropped: int = 0
+    state: ServiceState | None = None
+    exits: int = 0
+    changed_ms: int = 0
+
+
+class NodeSeconds(Struct, frozen=True, kw_only=True, tag="rows", tag_field="kind"):
+    """Rows of many services, and the marks that hold once these rows are folded (A2).
+
+    All columns have one entry a row, in this order of bytes per entry: ``service``, ``version`` u16; ``node``, ``boot``
+    u32 (indices into the
+    dictionaries); ``seq``, ``start_ms``, ``append_ms`` i64; ``length_ms``, ``requests``, ``errors`` u32; ``sources``,
+    ``first_slot``, ``slots`` u8. ``counts`` holds the rows' latency
+    counts one after another, ``slots`` of each, ``counts_width`` (2 or 4) bytes a count.
+    """
+
+    marks: dict[int, int] = {}
+    """Telemetry partition to append time in ms: every row appended before it has been sent."""
+    services: list[Name] = []
+    nodes: list[Name] = []
+    boots: list[Name] = []
+    versions: list[Name] = []
+    service: bytes = b""
+    node: bytes = b""
+    boot: bytes = b""
+    version: bytes = b""
+    seq: bytes = b""
+    start_ms: bytes = b""
+    append_ms: bytes = b""
+    length_ms: bytes = b""
+    requests: bytes = b""
+    errors: bytes = b""
+    sources: bytes = b""
+    first_slot: bytes = b""
+    slots: bytes = b""
+    counts: bytes = b""
+    counts_width: Annotated[int, Meta(ge=2, le=4)] = 2
+    extras: dict[int, Extra] = {}
+    """Row index to what only that row carries."""
+
+
+class CohortMembers(Struct, frozen=True, kw_only=True):
+    """One compared group as decide defines it. ``nodes`` empty with ``everyone`` unset means nobody."""
+
+    name: Name
+    version: Name
+    nodes: tuple[Name, ...] = ()
+
+
+class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind", omit_defaults=True):
+    """What decide tells the judge of one subject (A6, B8, C7): written on every change and again every 10 s.
+
+    A node named by no cohort belongs to ``rest``, which runs ``rest_version``. Only the released part of a cohort is
+    named, so a row of a node that has not
+    changed yet is judged as what it is. The judge keeps the greatest (epoch, generation) of a subject.
+    """
+
+    subject: Subject
+    service: Name
+    epoch: int
+    generation: int
+    placement: str = ""
+    """Empty: nothing is being rolled out, all rows are rest and the baseline may be learned."""
+    rollout: str = ""
+    """Plan digest and attempt: evidence spans the placements of one attempt (B8)."""
+    attempt: int = 0
+    stage: int = 0
+    last_stage: bool = False
+    watching: bool = False
+    retreating: bool = False
+    cohorts: tuple[CohortMembers, ...] = ()
+    rest_version: str = ""
+    control: ControlMode = ControlMode.RESTART
+    guardrails: tuple[Guardrail, ...] = ()
+    min_requests: int = 0
+    stage_nodes: int = 0
+    """How many nodes the stage will have when it is complete."""
+    started_ms: int = 0
+    """decide's clock when this attempt began."""
+
+
+Record = NodeSeconds | Context
+
+_DECODER = msgspec.msgpack.Decoder(Record)
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def encode(record: Record) -> bytes:
+    """Return MessagePack bytes; equal records give equal bytes."""
+    return _ENCODER.encode(record)
+
+
+def decode(data: bytes) -> Record:
+    """Return the record that a message holds; Malformed on anything else."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise malformed(error) from error
+
+
+__all__ = ["SOURCES", "CohortMembers", "Context", "Extra", "Malformed", "NodeSeconds", "Record", "decode", "encode"]

@@ -1,0 +1,173 @@
+"""Plans: what an operator writes and signs. The YAML file, the signed document and the code use these same words.
+
+Unknown keys are refused with their path: a misspelt guardrail must not pass as no guardrail.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tidegate.wire.names import Duration, Label, Name, Sha256, Share
+
+STAGES_MAX = 50
+
+
+class Action(StrEnum):
+    """What a broken guardrail asks for."""
+
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+
+
+class ControlMode(StrEnum):
+    """How controls are treated (B3): restarted with their canaries, only observed, or not used."""
+
+    RESTART = "restart"
+    OBSERVE = "observe"
+    NONE = "none"
+
+
+class WhenBusy(StrEnum):
+    """What becomes of a plan while another rollout of its subject runs (D7)."""
+
+    QUEUE = "queue"
+    REFUSE = "refuse"
+
+
+class GateDefault(StrEnum):
+    """What a gate does when its time is over and nobody answered."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+
+
+class Artifact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """One version of a service: where it comes from and what it must be. ``uri`` is a path, ``file://`` or
+    ``http(s)://`` address.
+    """
+
+    version: Name
+    sha256: Sha256
+    size_bytes: Annotated[int, Meta(ge=0)] = 0
+    uri: Annotated[str, Meta(max_length=2048)] = ""
+    config_sha256: Sha256 | None = None
+    config_uri: Annotated[str, Meta(max_length=2048)] = ""
+
+
+class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """A limit on the canary (C1, C2). Exactly one of ``max`` and ``maxRatioToControl``.
+
+    ``metric`` is ``errorRatio``, ``p50``, ``p95``, ``p99`` (ms), ``gauge.<name>`` (mean over nodes) or
+    ``ratio.<name>``. ``of`` = ``n/m`` means: broken in n of the last m closed panes that had ``minRequests`` on
+    both sides.
+    """
+
+    metric: Annotated[str, Meta(pattern=r"^(errorRatio|p50|p95|p99|gauge\.[A-Za-z0-9._-]{1,64}|ratio\.[A-Za-z0-9._-]{1,64})$")]
+    max: Annotated[float, Meta(ge=0)] | None = None
+    max_ratio_to_control: Annotated[float, Meta(gt=1)] | None = None
+    of: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$")] = "2/3"
+    min_requests: Annotated[int, Meta(ge=1)] = 20
+    action: Action = Action.ROLLBACK
+
+
+class Pause(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """A gate after a stage: a person (or the deadline's default) lets the rollout go on. No duration: it waits for a
+    person.
+    """
+
+    duration: Duration | None = None
+    default: GateDefault = GateDefault.HOLD
+
+
+class Stage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """One step. Exactly one of ``setNodes`` (a number of nodes) and ``setWeight`` (percent of the roster, B1)."""
+
+    set_nodes: Annotated[int, Meta(ge=1)] | None = None
+    set_weight: Annotated[int, Meta(ge=1, le=100)] | None = None
+    bake: Duration = "60s"
+    min_requests: Annotated[int, Meta(ge=0)] = 100
+    max_unavailable: Share | None = None
+    """How many nodes of the stage may be away at once; none: the plan's."""
+    pause: Pause | None = None
+
+
+class Rollback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """Where a retreat goes. ``maxUnavailable`` unset: all nodes at once (D6)."""
+
+    artifact: Artifact
+    max_unavailable: Share | None = None
+
+
+class Plan(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    omit_defaults=True,
+    tag="Rollout",
+    tag_field="kind",
+):
+    """A rollout of one service, as signed. ``rollback`` is absent only for the first plan of a service (B7)."""
+
+    id: Name
+    fleet: Name
+    service: Name
+    artifact: Artifact
+    rollback: Rollback | None = None
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1, max_length=STAGES_MAX)]
+    guardrails: tuple[Guardrail, ...] = ()
+    """Beside these the default ones hold (C1) unless ``defaultGuardrails`` is false."""
+    default_guardrails: bool = True
+    control: ControlMode = ControlMode.RESTART
+    on_fail: Action = Action.ROLLBACK
+    max_unavailable: Share = "25%"
+    progress_deadline: Duration = "10m"
+    watch: Duration = "5m"
+    """How long the old version stays pinned and judgement goes on after the last stage."""
+    when_busy: WhenBusy = WhenBusy.QUEUE
+    issued_ms: Annotated[int, Meta(ge=0)] = 0
+    expires_ms: Annotated[int, Meta(ge=0)]
+    """After this a plan that has not begun is refused, and no advance of it is applied any more."""
+    actor: Label = ""
+    reason: Label = ""
+
+
+def faults(plan: Plan) -> list[tuple[str, str]]:
+    """Return every fault that types cannot see, as (path, problem); empty where the plan is sound."""
+    found: list[tuple[str, str]] = []
+    for index, stage in enumerate(plan.stages):
+        at = f"stages[{index}]"
+        if (stage.set_nodes is None) == (stage.set_weight is None):
+            found.append((at, "give exactly one of setNodes and setWeight"))
+        before = plan.stages[index - 1] if index else None
+        for field in ("set_nodes", "set_weight"):
+            now, then = getattr(stage, field), getattr(before, field) if before else None
+            if now is not None and then is not None and now <= then:
+                found.append((f"{at}.{_camel(field)}", f"must exceed the stage before it ({then}); a stage only grows"))
+    if plan.stages[-1].set_weight != 100:
+        found.append(
+            (f"stages[{len(plan.stages) - 1}].setWeight", "the last stage must be setWeight: 100, or the fleet stays split")
+        )
+    for index, guardrail in enumerate(plan.guardrails):
+        at = f"guardrails[{index}]"
+        if (guardrail.max is None) == (guardrail.max_ratio_to_control is None):
+            found.append((at, "give exactly one of max and maxRatioToControl"))
+        broken, window = map(int, guardrail.of.split("/"))
+        if broken > window:
+            found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
+    if plan.rollback is not None and plan.rollback.artifact.version == plan.artifact.version:
+        found.append(
+            (
+                "rollback.artifact.version",
+                f"rolling back from {plan.artifact.version} to itself changes nothing; name the version that runs now",
+            )
+        )
+    return found
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
