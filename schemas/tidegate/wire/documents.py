@@ -105,7 +105,7 @@ class Desired(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="claim", tag_field="kind"):
-    """ "I am the author of this epoch": the first claim for an epoch in log order wins (E2)."""
+    """I am the author of this epoch: the first claim for an epoch in log order wins (E2)."""
 
     fleet: Name
     epoch: Annotated[int, Meta(ge=1)]
@@ -119,7 +119,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
 class Heartbeat(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="heartbeat", tag_field="kind"
 ):
-    """ "I am alive, and this is what I stand for" (E4). ``resigned``: a successor may claim at once (E3)."""
+    """I am alive, and this is what I stand for (E4). ``resigned``: a successor may claim at once (E3)."""
 
     fleet: Name
     epoch: int

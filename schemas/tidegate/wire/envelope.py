@@ -160,8 +160,8 @@ def unseal_root(data: bytes, trust: Trust | None) -> Root:
     root = decode_strict(payload, Root)
     if trust is not None and (root.fleet != trust.fleet or root.version <= trust.root_version):
         raise Refused(
-            f"root version {root.version} of fleet {root.fleet} does not follow version {trust.root_version} of fleet
-            {trust.fleet}"
+            f"root version {root.version} of fleet {root.fleet} does not follow "
+            f"version {trust.root_version} of fleet {trust.fleet}"
         )
     entitled = {key.id: key for key in (root.keys if trust is None else trust.keys.values()) if key.role is KeyRole.ROOT}
     for signature in envelope.signatures:

@@ -10,8 +10,7 @@ Label = Annotated[str, Meta(max_length=256)]
 Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$", description="a number and ms, s, m, h or d, as in 90s")]
-Share = Annotated[str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$", description="a number of nodes, or a percentage of a
-stage")]
+Share = Annotated[str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$", description="a number of nodes, or a percentage of a stage")]
 
 _DURATION = re.compile(r"^([0-9]{1,9})(ms|s|m|h|d)$")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -71,10 +71,8 @@ class Histogram(Struct, frozen=True, omit_defaults=True):
         """Return the counts as integers; Malformed where the binary form is torn or leaves the fixed range."""
         counts = unpack_counts(self.counts) if isinstance(self.counts, bytes) else self.counts
         if self.offset + len(counts) > HISTOGRAM_OFFSET + HISTOGRAM_SLOTS:
-            raise Malformed(
-                "latency.counts", f"reaches beyond bucket {HISTOGRAM_OFFSET + HISTOGRAM_SLOTS - 1} of scale
-                {HISTOGRAM_SCALE}"
-            )
+            last = HISTOGRAM_OFFSET + HISTOGRAM_SLOTS - 1
+            raise Malformed("latency.counts", f"reaches beyond bucket {last} of scale {HISTOGRAM_SCALE}")
         return counts
 
 
