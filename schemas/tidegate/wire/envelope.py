@@ -21,7 +21,7 @@ ENVELOPE_BYTES_MAX = 4 << 20
 
 Kind = Literal["plan", "roster", "desired", "claim", "heartbeat", "report", "intent", "root", "enrolment"]
 Document = Plan | Roster | Desired | Claim | Heartbeat | Report | Intent | Root | Enrolment
-T = TypeVar("T", Plan, Roster, Desired, Claim, Heartbeat, Report, Intent, Root, Enrolment)
+T = TypeVar("T", bound=Document)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",

@@ -113,7 +113,7 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
 
 Record = NodeSeconds | Context
 
-_DECODER = msgspec.msgpack.Decoder(Record)
+_DECODER: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
 
