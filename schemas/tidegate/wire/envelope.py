@@ -21,7 +21,7 @@ ENVELOPE_BYTES_MAX = 4 << 20
 
 Kind = Literal["plan", "roster", "desired", "claim", "heartbeat", "report", "intent", "root", "enrolment"]
 Document = Plan | Roster | Desired | Claim | Heartbeat | Report | Intent | Root | Enrolment
-T = TypeVar("T", bound=Document)
+T = TypeVar("T", Plan, Roster, Desired, Claim, Heartbeat, Report, Intent, Root, Enrolment)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",
@@ -133,8 +133,7 @@ def unseal(data: bytes, kind: type[T], trust: Trust) -> tuple[T, PublicKey]:
     """Return the document and the key that signed it.
 
     Raises Malformed where it cannot be read, Refused where no key of an entitled role signed these bytes or where it
-    names another fleet. A report or
-    enrolment signed by a node's key counts only for that node.
+    names another fleet. A report counts only when the key of that very node signed it.
     """
     envelope, payload, message = _open(data, kind)
     for signature in envelope.signatures:
@@ -144,8 +143,7 @@ def unseal(data: bytes, kind: type[T], trust: Trust) -> tuple[T, PublicKey]:
         document = decode_strict(payload, kind)
         if document.fleet != trust.fleet:
             raise Refused(f"this {KINDS[kind]} is for fleet {document.fleet}, here is {trust.fleet}")
-        if isinstance(document, Report) and key.node != document.node:
-            raise Refused(f"node {key.node} signed a report of node {document.node}")
+        _check_reporter(document, key)
         return document, key
     signed_by = ", ".join(signature.keyid for signature in envelope.signatures) or "nobody"
     roles = " or ".join(sorted(ROLES[kind]))
@@ -183,6 +181,11 @@ def _open(data: bytes, kind: type[Document]) -> tuple[Envelope, bytes, bytes]:
     except (binascii.Error, ValueError) as error:
         raise Malformed("payload", "not base64") from error
     return envelope, payload, pae(expected, payload)
+
+
+def _check_reporter(document: Document, key: PublicKey) -> None:
+    if isinstance(document, Report) and key.node != document.node:
+        raise Refused(f"node {key.node} signed a report of node {document.node}")
 
 
 def _verifies(key: PublicKey, signature: Signature, message: bytes) -> bool:
