@@ -104,6 +104,9 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
     rest_version: str = ""
     control: ControlMode = ControlMode.RESTART
     guardrails: tuple[Guardrail, ...] = ()
+    """The ones that the plan declares."""
+    default_guardrails: bool = True
+    """The default ones hold beside them (C1)."""
     min_requests: int = 0
     stage_nodes: int = 0
     """How many nodes the stage will have when it is complete."""

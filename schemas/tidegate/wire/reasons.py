@@ -31,6 +31,7 @@ class Reason(StrEnum):
     TELEMETRY_DOWN = "telemetry_down"
     STATE_LOST = "state_lost"
     ONE_NODE_ONLY = "one_node_only"
+    RETREATING = "retreating"
     # decisions: forward
     PLAN_ACCEPTED = "plan_accepted"
     PLAN_QUEUED = "plan_queued"
