@@ -1,0 +1,204 @@
+"""From the records of ``desired`` to the document that counts: who owns the epoch, what is greatest, what the plan allows.
+
+``hear`` folds verified records in offset order; ``accept`` then judges the greatest document of a subject against what the
+node holds. Nothing that is not greater than the highest accepted document is ever accepted (E1).
+"""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.reconcile.held import Accepted, Held, same
+from tidegate.wire.documents import Claim, Desired, KeyRole, Move, PublicKey, Roster
+from tidegate.wire.names import service_subject, share_of
+from tidegate.wire.plans import Plan, Stage
+from tidegate.wire.reasons import Reason
+
+T = TypeVar("T")
+
+BODIES_KEPT = 4
+"""Plans and rosters kept for each subject: a document may be read a little before the bodies that it names."""
+
+
+class Arrived(Struct, frozen=True, kw_only=True):
+    """One record of ``desired`` whose signature held. ``digest``: of a plan's envelope as it stands there,
+    else of the document.
+    """
+
+    key: str
+    document: Claim | Desired | Plan | Roster
+    signer: PublicKey
+    digest: str
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """The greatest document of a subject so far. ``rival``: digest of another one of the same order (E1)."""
+
+    document: Desired
+    digest: str
+    rival: str = ""
+
+
+class Heard(Struct, frozen=True, kw_only=True):
+    """What the records read so far say. Only the newest epoch has an author; older ones are void from its claim on (E2)."""
+
+    epoch: int = 0
+    author: str = ""
+    """Id of the key that signed the first claim of ``epoch``."""
+    candidates: dict[str, Candidate] = {}
+    plans: dict[str, dict[str, Plan]] = {}
+    """Subject, then digest of the operator's envelope."""
+    rosters: dict[str, dict[str, Roster]] = {}
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why a document does not count, for a machine and for a person."""
+
+    reason: Reason
+    sentence: str
+    freeze: bool = False
+    """Two documents claim one order: the service is frozen (E1)."""
+    waiting: bool = False
+    """What is missing may still be on its way."""
+
+
+def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
+    """Return what is known after one more record, and why it does not count where it does not. Total."""
+    document = arrived.document
+    match document:
+        case Claim():
+            return _hear_claim(heard, document, arrived.signer)
+        case Desired():
+            return _hear_desired(heard, document, arrived)
+        case Plan():
+            subject = service_subject(document.service)
+            if arrived.key != f"plan/{subject}":
+                return heard, _refuse(Reason.BAD_DOCUMENT, f"a plan of {subject} stands under key {arrived.key}")
+            return replace(heard, plans=_with(heard.plans, subject, arrived.digest, document)), None
+        case Roster():
+            if arrived.key != f"roster/{document.subject}":
+                return heard, _refuse(Reason.BAD_DOCUMENT, f"a roster of {document.subject} stands under key {arrived.key}")
+            return replace(heard, rosters=_with(heard.rosters, document.subject, arrived.digest, document)), None
+
+
+def accept(heard: Heard, subject: str, held: Held, root_version: int, now_ms: int) -> Accepted | Refusal | None:
+    """Return the greatest document of a subject if it may be acted on, why not if it may not, None if there is no news."""
+    candidate = heard.candidates.get(subject)
+    if candidate is None:
+        return None
+    document, before = candidate.document, held.accepted
+    at = f"desired of {subject} at order {_text(document)}"
+    if before is not None and document.order < before.document.order:
+        return _refuse(Reason.STALE_GENERATION, f"{at} is older than {_text(before.document)}, accepted before")
+    known = {candidate.digest} | ({candidate.rival} if candidate.rival else set())
+    if before is not None and document.order == before.document.order:
+        known.add(before.digest)
+    if len(known) > 1:
+        return _refuse(Reason.DUPLICATE, f"{at}: there are documents with digests {', '.join(sorted(known))}", freeze=True)
+    if before is not None and document.order == before.document.order:
+        return None
+    plan = heard.plans.get(subject, {}).get(document.plan_digest)
+    roster = heard.rosters.get(subject, {}).get(document.roster_digest)
+    if held.freeze is not None and document.move is Move.ADVANCE:
+        return _refuse(Reason.NOT_ALLOWED, f"{at} advances, and this service is frozen: {held.freeze.why}")
+    for refusal in _faults(document, plan, roster, root_version, now_ms):
+        return replace(refusal, sentence=f"{at} {refusal.sentence}")
+    return Accepted(document=document, digest=candidate.digest, plan=plan, roster=roster)
+
+
+def _faults(document: Desired, plan: Plan | None, roster: Roster | None, root_version: int, now_ms: int) -> Iterator[Refusal]:
+    if document.root_version > root_version:
+        yield _refuse(Reason.UNKNOWN, f"needs root version {document.root_version}, known is {root_version}", waiting=True)
+    if document.plan_digest and plan is None:
+        yield _refuse(Reason.UNKNOWN, f"names plan {document.plan_digest[:12]}, which has not been read", waiting=True)
+    if document.roster_digest and roster is None:
+        yield _refuse(Reason.UNKNOWN, f"names roster {document.roster_digest[:12]}, which has not been read", waiting=True)
+    yield from _beyond_plan(document, plan)
+    yield from _beyond_caps(document, plan, roster)
+    if expired(document, plan, now_ms):
+        yield _refuse(Reason.EXPIRED, "is an advance whose time is over")
+
+
+def expired(document: Desired, plan: Plan | None, now_ms: int) -> bool:
+    """Return whether an advance may no longer be applied; retreats and holds never expire (F1)."""
+    if document.move is not Move.ADVANCE:
+        return False
+    limits = [document.expires_ms, plan.expires_ms if plan is not None else 0]
+    return any(0 < limit <= now_ms for limit in limits)
+
+
+def _beyond_plan(document: Desired, plan: Plan | None) -> Iterator[Refusal]:
+    """Refuse versions outside the plan, whoever signed (F3, H1)."""
+    allowed = [] if plan is None else [plan.artifact, *([plan.rollback.artifact] if plan.rollback else [])]
+    for artifact in (document.settled, document.newcomers):
+        if artifact is not None and not any(same(artifact, one) for one in allowed):
+            yield _refuse(Reason.NOT_ALLOWED, f"names {artifact.version} ({artifact.sha256[:12]}), which is not in its plan")
+    for cohort in document.cohorts:
+        if cohort.version not in {one.version for one in allowed}:
+            yield _refuse(Reason.NOT_ALLOWED, f"gives cohort {cohort.name} {cohort.version}, which is not in its plan")
+
+
+def _beyond_caps(document: Desired, plan: Plan | None, roster: Roster | None) -> Iterator[Refusal]:
+    """Refuse what exceeds the plan's own cap on how many nodes get its version at a stage (F3)."""
+    for cohort in document.cohorts:
+        if roster is None:
+            yield _refuse(Reason.BAD_DOCUMENT, f"has cohort {cohort.name} and no roster")
+        elif plan is None or cohort.version != plan.artifact.version:
+            continue
+        elif cohort.name != "canary" or cohort.first != 0:
+            yield _refuse(Reason.NOT_ALLOWED, f"gives the plan's version to cohort {cohort.name} from position {cohort.first}")
+        elif document.stage >= len(plan.stages):
+            yield _refuse(Reason.NOT_ALLOWED, f"is at stage {document.stage} of a plan with {len(plan.stages)}")
+        elif cohort.count > (cap := _cap(plan.stages[document.stage], len(roster.nodes))):
+            yield _refuse(Reason.NOT_ALLOWED, f"gives {cohort.count} nodes the plan's version; this stage allows {cap}")
+
+
+def _cap(stage: Stage, whole: int) -> int:
+    return share_of(f"{stage.set_weight}%" if stage.set_weight is not None else str(stage.set_nodes), whole)
+
+
+def _hear_claim(heard: Heard, claim: Claim, signer: PublicKey) -> tuple[Heard, Refusal | None]:
+    if claim.epoch <= heard.epoch:
+        return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after the one of epoch {heard.epoch}")
+    return replace(heard, epoch=claim.epoch, author=signer.id), None
+
+
+def _hear_desired(heard: Heard, document: Desired, arrived: Arrived) -> tuple[Heard, Refusal | None]:
+    at = f"desired of {document.subject} at order {_text(document)}"
+    if arrived.key != document.subject or document.subject != service_subject(document.service):
+        return heard, _refuse(Reason.BAD_DOCUMENT, f"{at} names service {document.service} and stands under key {arrived.key}")
+    if arrived.signer.role is not KeyRole.DECISION:
+        return heard, _refuse(Reason.NOT_ALLOWED, f"{at} is signed by a {arrived.signer.role} key")
+    if document.epoch != heard.epoch or arrived.signer.id != heard.author:
+        return heard, _refuse(
+            Reason.NOT_ALLOWED,
+            f"{at} is signed by {arrived.signer.id}; epoch {heard.epoch} of {heard.author or 'nobody'} is current",
+        )
+    before = heard.candidates.get(document.subject)
+    if before is not None and document.order < before.document.order:
+        return heard, _refuse(Reason.STALE_GENERATION, f"{at} comes after {_text(before.document)}")
+    if before is not None and document.order == before.document.order:
+        if arrived.digest in (before.digest, before.rival):
+            return heard, None
+        rival = replace(before, rival=before.rival or arrived.digest)
+        return replace(heard, candidates=heard.candidates | {document.subject: rival}), _refuse(
+            Reason.DUPLICATE, f"{at} differs from another document of the same order", freeze=True
+        )
+    found = Candidate(document=document, digest=arrived.digest)
+    return replace(heard, candidates=heard.candidates | {document.subject: found}), None
+
+
+def _with(bodies: dict[str, dict[str, T]], subject: str, digest: str, body: T) -> dict[str, dict[str, T]]:
+    kept = {key: value for key, value in bodies.get(subject, {}).items() if key != digest}
+    newest = list((kept | {digest: body}).items())[-BODIES_KEPT:]
+    return bodies | {subject: dict(newest)}
+
+
+def _refuse(reason: Reason, sentence: str, *, freeze: bool = False, waiting: bool = False) -> Refusal:
+    return Refusal(reason=reason, sentence=sentence, freeze=freeze, waiting=waiting)
+
+
+def _text(document: Desired) -> str:
+    return f"{document.root_version}.{document.epoch}.{document.generation}"

@@ -1,0 +1,197 @@
+"""From target, memory and observation to the next action: one at a time on a node, retreats first (F2).
+
+Nothing here waits: the shell asks again at every change and every second.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from tidegate.reconcile.accept import expired
+from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
+from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
+from tidegate.wire.plans import Artifact
+
+CRASHES = 3
+CRASH_WINDOW_MS = 60_000
+"""Three unordered exits within a minute of a version that is not known to be good: back, without any network (F3)."""
+PROBATION_MS = 60_000
+"""So long a settled version runs without an exit before it becomes the one to go back to."""
+BACKOFF_MS = 1_000
+BACKOFF_MOST_MS = 30_000
+
+
+class Kind(StrEnum):
+    """What is to be done."""
+
+    REVERT = "revert"
+    """Back to last-known-good: the version that ran crashes again and again."""
+    SWAP = "swap"
+    START = "start"
+    RESTART = "restart"
+    """The same version anew, for a run token (B3)."""
+    REVIVE = "revive"
+    """The version that ran, after an exit that nobody ordered."""
+    FETCH = "fetch"
+
+
+class Action(Struct, frozen=True, kw_only=True):
+    """One thing to do with one service. ``retreat``: it takes the place of a download or a wait under way."""
+
+    kind: Kind
+    service: str
+    artifact: Artifact
+    token: str = ""
+    cohort: CohortName = CohortName.REST
+    retreat: bool = False
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """What runs now, as its executor says. ``artifact`` is what the process was started from."""
+
+    artifact: Artifact
+    token: str = ""
+    boot: str = ""
+    ready_ms: int = 0
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What an executor sees of one service. ``cached``: identities of artifacts that are here, digest checked."""
+
+    running: Running | None = None
+    cached: frozenset[tuple[str, str, str]] = frozenset()
+
+
+_RANK = {Kind.REVERT: 0, Kind.REVIVE: 2, Kind.START: 3, Kind.SWAP: 3, Kind.RESTART: 3, Kind.FETCH: 4}
+
+
+class _Case(Struct, frozen=True):
+    """One service at one moment."""
+
+    service: str
+    held: Held
+    target: Target
+    seen: Seen
+    now_ms: int
+
+
+def next_action(node: str, held: Mapping[str, Held], seen: Mapping[str, Seen], now_ms: int) -> Action | None:
+    """Return the one thing to do next on a node, None where nothing is to be done or all must wait."""
+    found: list[Action] = []
+    for service in sorted(seen):
+        one = held.get(service, Held())
+        found += _wanted(_Case(service, one, target_of(one.accepted, node), seen[service], now_ms))
+    return min(found, key=lambda action: (1 if action.retreat else _RANK[action.kind], action.service), default=None)
+
+
+def obsolete(node: str, held: Held, current: Action) -> bool:
+    """Return whether an action under way is not wanted any more: its service owes something else by now (F2).
+
+    Retreats are always finished, and so is whatever an empty target leaves alone.
+    """
+    target = target_of(held.accepted, node)
+    if current.retreat or target.artifact is None:
+        return False
+    return not any(same(current.artifact, one) for one in (target.artifact, *target.prefetch))
+
+
+def proven_good(held: Held, seen: Seen, now_ms: int) -> Artifact | None:
+    """Return what has become last-known-good: settled, ready for a minute, and without an exit in it."""
+    settled = held.accepted.document.settled if held.accepted is not None else None
+    running = seen.running
+    if running is None or not running.ready_ms or not same(settled, running.artifact) or same(held.good, running.artifact):
+        return None
+    since = max([running.ready_ms, held.changed_ms, *held.exits_ms])
+    return running.artifact if now_ms - since >= PROBATION_MS else None
+
+
+def crash_looping(held: Held, now_ms: int) -> bool:
+    """Return whether the version that runs crashes again and again while another is known to be good (F3)."""
+    recent = [at for at in held.exits_ms if now_ms - at <= CRASH_WINDOW_MS]
+    return len(recent) >= CRASHES and held.good is not None and not same(held.good, held.applied)
+
+
+def _wanted(case: _Case) -> Iterator[Action]:
+    target, running = case.target, case.seen.running
+    if running is None:
+        yield from _from_nothing(case)
+    elif target.artifact is not None and not same(target.artifact, running.artifact):
+        yield from _change(Kind.SWAP, case)
+    elif target.artifact is not None and target.token and target.token not in (case.held.token, running.token):
+        yield from _change(Kind.RESTART, case)
+    for artifact in target.prefetch:
+        if identity(artifact) not in case.seen.cached:
+            yield from _fetch(case, artifact)
+            return
+
+
+def _from_nothing(case: _Case) -> Iterator[Action]:
+    """Nothing runs: it never did, or it ended unasked."""
+    before, good, target = case.held.applied, case.held.good, case.target.artifact
+    if good is not None and crash_looping(case.held, case.now_ms) and identity(good) in case.seen.cached:
+        yield Action(kind=Kind.REVERT, service=case.service, artifact=good, retreat=True)
+        return
+    changes = list(_change(Kind.START, case)) if target is not None and not same(target, before) else []
+    yield from changes
+    if changes or before is None or (case.held.exits_ms and case.now_ms < _revive_ms(case.held)):
+        return
+    if identity(before) in case.seen.cached:
+        yield Action(kind=Kind.REVIVE, service=case.service, artifact=before, token=case.held.applied_token)
+    else:
+        yield from _fetch(case, before)
+
+
+def _change(kind: Kind, case: _Case) -> Iterator[Action]:
+    """Yield an ordered change of what runs; expiry, freeze and earlier failures are asked again each time (F1)."""
+    accepted, artifact = case.held.accepted, case.target.artifact
+    if accepted is None or artifact is None:
+        return
+    forward = kind is Kind.RESTART or is_advance(accepted, artifact)
+    if forward and (case.held.freeze is not None or expired(accepted.document, accepted.plan, case.now_ms)):
+        return
+    if not _may_start(case, accepted, artifact, forward=forward):
+        return
+    if identity(artifact) not in case.seen.cached:
+        yield from _fetch(case, artifact, retreat=not forward)
+        return
+    yield Action(
+        kind=kind,
+        service=case.service,
+        artifact=artifact,
+        token=case.target.token,
+        cohort=case.target.cohort,
+        retreat=not forward,
+    )
+
+
+def _may_start(case: _Case, accepted: Accepted, artifact: Artifact, *, forward: bool) -> bool:
+    """Return whether an earlier failure allows another try.
+
+    A version on trial that failed is not tried again in the same rollout, and one that crash-looped never is; an old or
+    settled one is, ever more slowly.
+    """
+    failure = case.held.failure
+    if failure is None or failure.kind is FailureKind.FETCH or not same(failure.artifact, artifact):
+        return True
+    on_trial = forward and not same(accepted.document.settled, artifact)
+    if failure.rollout == accepted.document.rollout and (on_trial or failure.kind is FailureKind.CRASH_LOOP):
+        return False
+    return on_trial or case.now_ms >= _again_ms(failure.count, failure.last_ms)
+
+
+def _fetch(case: _Case, artifact: Artifact, *, retreat: bool = False) -> Iterator[Action]:
+    failure = case.held.failure
+    failed = failure is not None and failure.kind is FailureKind.FETCH and same(failure.artifact, artifact)
+    if failure is None or not failed or case.now_ms >= _again_ms(failure.count, failure.last_ms):
+        yield Action(kind=Kind.FETCH, service=case.service, artifact=artifact, retreat=retreat)
+
+
+def _revive_ms(held: Held) -> int:
+    last = held.exits_ms[-1]
+    return _again_ms(len([at for at in held.exits_ms if last - at <= CRASH_WINDOW_MS]) - 1, last)
+
+
+def _again_ms(count: int, last_ms: int) -> int:
+    """Return when a thing that failed ``count`` times may be tried again: at once, then after 1 s, 2 s, 4 s, at most 30 s."""
+    return last_ms if count <= 0 else last_ms + min(BACKOFF_MOST_MS, BACKOFF_MS << min(count - 1, 10))

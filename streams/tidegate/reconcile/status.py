@@ -1,0 +1,37 @@
+"""What a node says of one service, for liveness rows (A5) and reports (F4): from memory, observation and what is under way."""
+
+from msgspec import Struct
+
+from tidegate.reconcile.actions import Action, Kind, Seen
+from tidegate.reconcile.held import FailureKind, Held, same
+from tidegate.reconcile.target import target_of
+from tidegate.wire.telemetry import ServiceState
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """A state and the version that it speaks of: the one that starts, failed or runs. Empty version: there is none."""
+
+    state: ServiceState
+    version: str = ""
+    error: str = ""
+
+
+def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> Status:
+    """Return the status of one service; ``under_way`` is the action at work on it, if any.
+
+    A version that could not be started, or crash-looped, is FAILED for as long as it is what this node owes, although the
+    one before it serves: a judge must see the failure, and the report says beside it what really runs.
+    """
+    target, failure, running = target_of(held.accepted, node), held.failure, seen.running
+    rollout = held.accepted.document.rollout if held.accepted is not None else ""
+    relevant = failure is not None and failure.rollout == rollout and same(failure.artifact, target.artifact)
+    error = failure.error if failure is not None and relevant else ""
+    if under_way is not None and under_way.kind is not Kind.FETCH:
+        return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
+    if failure is not None and relevant and failure.kind is not FailureKind.FETCH:
+        return Status(state=ServiceState.FAILED, version=failure.artifact.version, error=error)
+    if running is not None:
+        state = ServiceState.READY if running.ready_ms else ServiceState.STARTING
+        return Status(state=state, version=running.artifact.version, error=error)
+    owed = held.applied or target.artifact
+    return Status(state=ServiceState.STOPPED, version=owed.version if owed is not None else "", error=error)
