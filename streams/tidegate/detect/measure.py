@@ -1,0 +1,99 @@
+"""Every guarded metric as parts of wholes, node by node, with what is allowed: the one form in which limits are judged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from tidegate.kpi.pane import NodePane
+
+from tidegate.detect.shares import quantile_ms, weights_above
+from tidegate.detect.sums import Sums
+from tidegate.wire.plans import Guardrail
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+class Measured(Struct, frozen=True, array_like=True):
+    """One counted pane of one limit: ``part / whole > allowed`` breaks it.
+
+    Error ratio: errors of requests. Quantile: requests slower than the bound, of requests. Gauge: sum of values, of rows.
+    ``canary``, ``control`` and ``bound`` are what a person is shown, in the metric's own unit.
+    """
+
+    nodes: tuple[tuple[str, float, float], ...]
+    allowed: float
+    control_part: float
+    control_whole: float
+    canary: float
+    control: float | None
+    bound: float
+
+
+def measure(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
+    """Return one pane of the canary under one guardrail, or None where the pane does not count for it (C1).
+
+    It counts with ``minRequests`` on both sides (on the one side there is, where no reference exists), the metric present on the
+    sides it needs. A ratio needs a reference.
+    """
+    requests = sum(node.requests for node in nodes)
+    if requests < guardrail.min_requests or (reference is not None and reference.requests < guardrail.min_requests):
+        return None
+    if guardrail.max_ratio_to_control is not None and reference is None:
+        return None
+    if guardrail.metric in QUANTILES:
+        return _quantile(guardrail, nodes, reference)
+    parts, control = _parts(guardrail.metric, nodes, reference)
+    part, whole = sum(item[1] for item in parts), sum(item[2] for item in parts)
+    if whole <= 0:
+        return None
+    level = control[0] / control[1] if control[1] > 0 else None
+    if guardrail.max is not None:
+        allowed = guardrail.max
+    elif guardrail.max_ratio_to_control is not None and level is not None:
+        allowed = guardrail.max_ratio_to_control * level
+    else:
+        return None
+    return Measured(parts, allowed, control[0], control[1], part / whole, level, allowed)
+
+
+def _parts(
+    metric: str, nodes: Sequence[NodePane], reference: Sums | None
+) -> tuple[tuple[tuple[str, float, float], ...], tuple[float, float]]:
+    control: tuple[float, float] = (0, 0)
+    if metric == "errorRatio":
+        if reference is not None:
+            control = (reference.errors, reference.requests)
+        return tuple((node.node, node.errors, node.requests) for node in nodes), control
+    kind, _, name = metric.partition(".")
+    if kind == "gauge":
+        if reference is not None:
+            control = reference.gauges.get(name, (0.0, 0))
+        return tuple((node.node, node.gauges[name], 1) for node in nodes if name in node.gauges), control
+    if reference is not None:
+        control = reference.ratios.get(name, (0, 0))
+    return tuple((node.node, *node.ratios[name]) for node in nodes if name in node.ratios), control
+
+
+def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
+    share = QUANTILES[guardrail.metric]
+    timed = [(node.node, node.counts) for node in nodes if node.counts is not None]
+    if not timed:
+        return None
+    table: NDArray[np.int64] = np.array([counts for _, counts in timed], dtype=np.int64)
+    canary = quantile_ms(table.sum(axis=0), share)
+    counts = np.array(reference.counts, dtype=np.int64) if reference is not None and reference.counts else None
+    control = quantile_ms(counts, share) if counts is not None else None
+    if guardrail.max is not None:
+        bound = guardrail.max
+    elif guardrail.max_ratio_to_control is not None and control is not None:
+        bound = guardrail.max_ratio_to_control * control
+    else:
+        return None
+    if canary is None:
+        return None
+    above = weights_above(bound)
+    slower, wholes = table @ above, table.sum(axis=1)
+    parts = tuple((timed[row][0], float(slower[row]), float(wholes[row])) for row in range(len(timed)))
+    control_part, control_whole = (float(counts @ above), float(counts.sum())) if counts is not None else (0.0, 0.0)
+    return Measured(parts, 1.0 - share, control_part, control_whole, canary, control, bound)

@@ -1,0 +1,26 @@
+"""What the judge remembers of one subject: plain data, encodable, a part of the checkpoint."""
+
+from msgspec import Struct
+
+from tidegate.detect.baseline import Baseline
+from tidegate.detect.binomial import Binomial
+from tidegate.detect.measure import Measured
+from tidegate.detect.presence import Watch
+
+
+class SubjectJudgement(Struct, frozen=True, kw_only=True):
+    """Baseline across rollouts; evidence across the placements of one attempt (B8); counts and windows of one placement."""
+
+    baseline: Baseline = Baseline()
+    rollout: str = ""
+    placement: str = ""
+    evidence: Binomial = Binomial()
+    windows: tuple[tuple[Measured, ...], ...] = ()
+    """One for each limit, in their order."""
+    watches: dict[str, Watch] = {}
+    """Members of canary and control."""
+    first_pane_ms: int = 0
+    idle_since_ms: int = 0
+    """Since when the canary has had no request; 0: it has."""
+    lost: bool = False
+    """This state began in the middle of an attempt: counts are not those of the placement (C7)."""

@@ -1,0 +1,237 @@
+"""One verdict for each pane of each subject with a placement: the rules in their order, and a pass only when nothing is missing.
+
+Order: start and crash, gross trip, limits, evidence, absence, environment, holds, pass; and what asks for a retreat goes before
+what asks for a pause. Judgement never stops, not while a rollout is paused or watched.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+from tidegate.kpi.pane import NodePane, ServicePane
+
+from tidegate.detect import absence, limits
+from tidegate.detect.baseline import freeze
+from tidegate.detect.baseline import learn as learn_baseline
+from tidegate.detect.binomial import Binomial, judge_evidence
+from tidegate.detect.evidence import Look, Weight
+from tidegate.detect.findings import Finding, hold, rolls_back
+from tidegate.detect.gross import judge_gross
+from tidegate.detect.presence import Watch, watch
+from tidegate.detect.state import SubjectJudgement
+from tidegate.detect.sums import Sums, sums_of
+from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.nodeseconds import Context
+from tidegate.wire.reasons import Reason
+
+PANE_MS = 1_000
+LOST_MS = 15_000
+"""A state that is new while its attempt is older than this has lost what came before."""
+
+
+class Sight(Struct, frozen=True):
+    """One pane as the rules see it: reporting nodes on both sides, and what there is to compare with."""
+
+    end_ms: int
+    canary: tuple[NodePane, ...]
+    controls: tuple[NodePane, ...]
+    control: Sums | None
+    """None: no control cohort in this placement."""
+    rest: Sums | None
+    baseline: Sums | None
+    compared_with: str
+
+
+def learn(state: SubjectJudgement, pane: ServicePane) -> SubjectJudgement:
+    """Return the state after a pane in which nothing was being rolled out: the baseline grows (C3)."""
+    return SubjectJudgement(baseline=learn_baseline(state.baseline, pane))
+
+
+def judge(
+    state: SubjectJudgement, context: Context, pane: ServicePane, clock_ms: int, *, telemetry_down: bool = False
+) -> tuple[SubjectJudgement, Verdict]:
+    """Return the state after a closed pane and the verdict on its placement. Total; the same input gives the same verdict.
+
+    ``telemetry_down``: the watermarks stand apart (A3), so that silence means nothing.
+    """
+    state = _enter(state, context, pane)
+    sight = _see(state, context, pane)
+    state = _fold(state, context, pane, sight)
+    if context.retreating:
+        return state, _verdict(
+            state, context, sight, hold(Reason.RETREATING, "The fleet is retreating."), silent=(), clock_ms=clock_ms
+        )
+    canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
+    control = {node: seen for node, seen in state.watches.items() if seen.cohort == "control"}
+    absent = absence.judge_silence(canary, control, sight.end_ms)
+    if telemetry_down:
+        down = hold(Reason.TELEMETRY_DOWN, "Parts of the telemetry have stopped: silence says nothing now.")
+        absent = replace(absent, findings=(down,))
+    found = [
+        *_starts_and_errors(state, context, sight, canary),
+        *absent.findings,
+        *_waiting(state, context, sight, absent, canary),
+    ]
+    chosen = _strongest(found) or _passed(context, sight)
+    return state, _verdict(state, context, sight, chosen, silent=absent.silent, clock_ms=clock_ms)
+
+
+def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> SubjectJudgement:
+    """Begin what a new rollout or a new placement begins; the baseline is frozen by the first pane of a rollout."""
+    if state.rollout != context.rollout:
+        new = not state.rollout and not state.baseline.blocks
+        state = SubjectJudgement(
+            baseline=freeze(state.baseline, context.rollout, context.rest_version, pane.start_ms),
+            rollout=context.rollout,
+            lost=new and pane.start_ms - context.started_ms > LOST_MS,
+        )
+    if state.placement != context.placement:
+        watches = {node: replace(seen, requests=0, errors=0) for node, seen in state.watches.items()}
+        state = replace(
+            state, placement=context.placement, windows=(), watches=watches, first_pane_ms=pane.start_ms, idle_since_ms=0
+        )
+    return state
+
+
+def _see(state: SubjectJudgement, context: Context, pane: ServicePane) -> Sight:
+    canary, control, rest = (pane.cohorts.get(name) for name in ("canary", "control", "rest"))
+    baseline = state.baseline.total
+    named = control is not None and bool(control.expected)
+    compared_with = "control" if named else "baseline" if baseline is not None and context.rest_version else ""
+    return Sight(
+        end_ms=pane.start_ms + PANE_MS,
+        canary=_reporting(canary.nodes) if canary is not None else (),
+        controls=_reporting(control.nodes) if control is not None and named else (),
+        control=sums_of(control) if control is not None and named else None,
+        rest=sums_of(rest) if rest is not None and rest.nodes else None,
+        baseline=baseline if context.rest_version else None,
+        compared_with=compared_with,
+    )
+
+
+def _reporting(nodes: dict[str, NodePane]) -> tuple[NodePane, ...]:
+    return tuple(node for _, node in sorted(nodes.items()) if node.telemetry)
+
+
+def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: Sight) -> SubjectJudgement:
+    watches: dict[str, Watch] = {}
+    for name in ("canary", "control"):
+        cohort = pane.cohorts.get(name)
+        for node in sorted(cohort.expected) if cohort is not None else ():
+            row = cohort.nodes.get(node) if cohort is not None else None
+            version = cohort.version if cohort is not None else ""
+            watches[node] = watch(state.watches.get(node), (name, version), row, sight.end_ms)
+    rules = limits.limits_of(context)
+    windows = state.windows if len(state.windows) == len(rules) else ((),) * len(rules)
+    reference = sight.control if sight.compared_with == "control" else sight.baseline
+    windows = tuple(
+        limits.remember(limit, window, sight.canary, reference)[0] for limit, window in zip(rules, windows, strict=True)
+    )
+    evidence: Binomial = state.evidence.update(Look(sight.end_ms, sight.canary, sight.controls, sight.baseline))
+    requests = sum(node.requests for node in sight.canary)
+    idle = bool(sight.canary) and not requests
+    idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
+    return replace(state, watches=watches, windows=windows, evidence=evidence, idle_since_ms=idle_since_ms)
+
+
+def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, canary: dict[str, Watch]) -> list[Finding]:
+    found = [
+        absence.judge_starts(canary, sight.end_ms, first_install=not context.rest_version),
+        judge_gross(sight.canary, sight.control, sight.baseline, sight.rest),
+    ]
+    for limit, window in zip(limits.limits_of(context), state.windows, strict=True):
+        found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary)), sight.compared_with))
+    found.append(judge_evidence(state.evidence.weight(), len(canary)))
+    return [finding for finding in found if finding is not None]
+
+
+def _waiting(
+    state: SubjectJudgement, context: Context, sight: Sight, absent: absence.Absence, canary: dict[str, Watch]
+) -> Sequence[Finding]:
+    """Return what a pass still waits for, the gravest first."""
+    found: list[Finding] = []
+    idle_ms = sight.end_ms - state.idle_since_ms if state.idle_since_ms else 0
+    idle = absence.judge_idle(idle_ms, compared=sight.compared_with == "control", watching=context.watching)
+    if idle is not None:
+        found.append(idle)
+    if absent.changing:
+        found.append(hold(Reason.WARMING_UP, f"{len(absent.changing)} of {len(canary)} canaries are still changing."))
+    if len(canary) < context.stage_nodes or not canary:
+        found.append(hold(Reason.WARMING_UP, f"{len(canary)} of the stage's {context.stage_nodes} nodes have been released."))
+    canary_requests, control_requests = _requests(state, "canary"), _requests(state, "control")
+    few = Reason.STATE_LOST if state.lost else Reason.TOO_FEW_REQUESTS
+    controls = len(state.watches) - len(canary)
+    needed = context.min_requests * controls // max(1, len(canary)) if controls else 0
+    if canary_requests < context.min_requests:
+        found.append(hold(few, f"{canary_requests} of {context.min_requests} requests so far."))
+    elif control_requests < needed:
+        found.append(hold(few, f"{control_requests} of {needed} requests on the control so far."))
+    elif len(canary) > 1 and canary_requests - max(seen.requests for seen in canary.values()) < context.min_requests:
+        found.append(
+            hold(Reason.ONE_NODE_ONLY, "Without its busiest node the canary has too few requests; one node carries no pass.")
+        )
+    return found
+
+
+def _requests(state: SubjectJudgement, cohort: str) -> int:
+    return sum(seen.requests for seen in state.watches.values() if seen.cohort == cohort)
+
+
+def _strongest(found: Sequence[Finding]) -> Finding | None:
+    """Return what asks for a retreat, else what asks for a pause, else the first hold; of equals, the first."""
+
+    def rank(finding: Finding) -> int:
+        return 0 if rolls_back(finding) else 1 if finding.outcome is Outcome.FAIL else 2
+
+    return min(found, key=rank, default=None)
+
+
+def _passed(context: Context, sight: Sight) -> Finding:
+    compared = {"control": "the control", "baseline": "the baseline"}.get(sight.compared_with, "")
+    if compared:
+        return Finding(outcome=Outcome.PASS, reason=Reason.CLEAN, sentence=f"The canary is no worse than {compared}.")
+    sentence = (
+        "The first version of this service is up." if not context.rest_version else "Nothing is wrong; there was no baseline."
+    )
+    return Finding(outcome=Outcome.PASS, reason=Reason.CLEAN_WITHOUT_BASELINE, sentence=sentence)
+
+
+def _verdict(
+    state: SubjectJudgement, context: Context, sight: Sight, chosen: Finding, *, silent: tuple[str, ...], clock_ms: int
+) -> Verdict:
+    canary = [seen for seen in state.watches.values() if seen.cohort == "canary"]
+    control = [seen for seen in state.watches.values() if seen.cohort == "control"]
+    weight: Weight = state.evidence.weight()
+    return Verdict(
+        subject=context.subject,
+        service=context.service,
+        epoch=context.epoch,
+        generation=context.generation,
+        rollout=context.rollout,
+        placement=context.placement,
+        stage=context.stage,
+        outcome=chosen.outcome,
+        reason=chosen.reason,
+        action=chosen.action,
+        metric=chosen.metric,
+        canary=_rounded(chosen.canary),
+        control=_rounded(chosen.control),
+        limit=_rounded(chosen.limit),
+        compared_with=sight.compared_with,
+        canary_requests=sum(seen.requests for seen in canary),
+        control_requests=sum(seen.requests for seen in control),
+        canary_errors=sum(seen.errors for seen in canary),
+        control_errors=sum(seen.errors for seen in control),
+        coverage=len(sight.canary) / len(canary) if canary else 0.0,
+        silent_nodes=silent,
+        first_pane_ms=state.first_pane_ms,
+        last_pane_ms=sight.end_ms,
+        clock_ms=clock_ms,
+        log_e=_rounded(weight.log_e) if weight.control_requests else None,
+        sentence=chosen.sentence,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six significant digits: beyond them numbers differ between mathematical libraries, and records must not."""
+    return None if value is None else float(f"{value:.6g}")
