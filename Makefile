@@ -1,0 +1,66 @@
+# Everything here begins by making .venv from the hashed lock file; a second run finds it made.
+#   make demo ARGS="--only errors"     make test     make check     make lock     make clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fast lock clean
+
+# The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
+PYTHON ?=
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+BIN := .venv/bin
+READY := .venv/.ready
+CODE := schemas streams agents tests
+ARGS ?=
+
+help:
+	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow --repeat N --json\")"
+	@echo "make test    everything, on real parts"
+	@echo "make check   format, lint, types, layers, fast tests; under a minute"
+	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
+	@echo "make clean   remove build/ and the caches; .venv stays"
+
+demo: $(READY)
+	@$(BIN)/tidegate demo $(ARGS)
+
+test: check
+	@mkdir -p build
+	$(BIN)/pytest -q -m "kafka or scenario" --junit-xml=build/test.xml tests
+
+check: $(READY)
+	@mkdir -p build
+	$(BIN)/ruff format --check --quiet $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
+	$(BIN)/pytest -q -m "not kafka and not scenario" --junit-xml=build/check.xml
+
+lock:
+	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \
+	[ -n "$$uv" ] || { echo "make lock: uv is missing; install it with: $(BIN)/pip install uv" >&2; exit 1; }; \
+	$$uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --extra quickstart --group dev \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock > /dev/null
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --require-hashes holds for every package; ours follows without dependencies, as a link to this folder.
+$(READY): requirements.lock pyproject.toml
+	@mkdir -p build
+	@if [ ! -x $(BIN)/python ]; then \
+		for python in $(PYTHONS); do \
+			if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then found=$$python; break; fi; \
+		done; \
+		[ -n "$${found:-}" ] || { \
+			echo "make: Tidegate needs Python 3.11 or later; found: $$(python3 --version 2>&1 || true)" >&2; \
+			echo "      install it (Debian, Ubuntu: apt install python3 python3-venv) or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+		$$found -c 'import ensurepip, venv' 2> /dev/null || { \
+			echo "make: $$found cannot make virtual environments: its venv module is missing" >&2; \
+			echo "      install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
+		echo "making .venv with $$($$found --version) from requirements.lock (once; about a minute)"; \
+		$$found -m venv .venv; \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
