@@ -130,8 +130,8 @@ def _told(limit: Limit, judged: Judged, reason: Reason, action: Action | None, w
         control = sum(pane.control_part for pane in bad) / whole if whole else None
         if guardrail.max_ratio_to_control is not None and control is not None:
             bound = guardrail.max_ratio_to_control * control
-    shown = [_shown(guardrail.metric, value) for value in (canary, bound)]
-    against = f" (there {_shown(guardrail.metric, control)})" if control is not None else ""
+    shown = f"{_shown(guardrail.metric, canary)} exceeds {_shown(guardrail.metric, bound)}"
+    there = f", there {_shown(guardrail.metric, control)}" if control is not None else ""
     return Finding(
         outcome=Outcome.FAIL if action else Outcome.HOLD,
         reason=reason,
@@ -140,8 +140,7 @@ def _told(limit: Limit, judged: Judged, reason: Reason, action: Action | None, w
         canary=canary,
         control=control,
         limit=bound,
-        sentence=f"{guardrail.metric} {shown[0]} exceeds {shown[1]} in {len(bad)} panes of the last {guardrail.of.partition('/')[2]}; "
-        f"{why}{against}.",
+        sentence=f"{guardrail.metric} {shown} in {len(bad)} of the last {_of(guardrail)[1]} panes; {why}{there}.",
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from tidegate.kpi.pane import NodePane
 
 from tidegate.detect.shares import quantile_ms, weights_above
@@ -80,7 +79,7 @@ def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums |
     timed = [(node.node, node.counts) for node in nodes if node.counts is not None]
     if not timed:
         return None
-    table: NDArray[np.int64] = np.array([counts for _, counts in timed], dtype=np.int64)
+    table = np.array([counts for _, counts in timed], dtype=np.int64)
     canary = quantile_ms(table.sum(axis=0), share)
     counts = np.array(reference.counts, dtype=np.int64) if reference is not None and reference.counts else None
     control = quantile_ms(counts, share) if counts is not None else None

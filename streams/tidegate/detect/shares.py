@@ -43,7 +43,7 @@ def surprise_nats(part: float, whole: float, allowed: float) -> float:
     probability at most exp(-nats). 0.0 where the part is within the allowance.
 
     >>> round(surprise_nats(8, 150, 0.02), 2), surprise_nats(3, 150, 0.02)
-    (2.99, 0.0)
+    (2.93, 0.0)
     """
     if whole <= 0 or part <= allowed * whole:
         return 0.0
