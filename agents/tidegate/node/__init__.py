@@ -1,0 +1,27 @@
+"""The node agent: carries out on one machine what ``desired`` asks, measures what really runs, and reports it.
+
+The shell decodes, asks ``tidegate.reconcile`` what to do, and does it with the executors it was given; a rule about what
+should run does not belong here. Nothing here judges or decides for the fleet.
+"""
+
+from tidegate.node.build import build_agent
+from tidegate.node.process import ProcessExecutor
+
+from tidegate.node.agent import NodeAgent
+from tidegate.node.config import ConfigError, NodeConfig, load_config
+from tidegate.node.executor import Executor, FetchFailed, Launch, StartFailed
+from tidegate.node.none import NoneExecutor
+
+__all__ = [
+    "ConfigError",
+    "Executor",
+    "FetchFailed",
+    "Launch",
+    "NodeAgent",
+    "NodeConfig",
+    "NoneExecutor",
+    "ProcessExecutor",
+    "StartFailed",
+    "build_agent",
+    "load_config",
+]

@@ -1,0 +1,152 @@
+"""The agent's shell: it reads and acts, it reports, and it proves that it lives. Loops around one memory."""
+
+import asyncio
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from tidegate.node.config import NodeConfig
+from tidegate.node.executor import Executor
+from tidegate.node.hands import Hands
+from tidegate.node.liveness import Liveness
+from tidegate.node.memory import Memory
+from tidegate.node.reading import Reading
+from tidegate.node.reports import Reporter, service_report
+from tidegate.ports import Clock, Disk, Log
+from tidegate.reconcile.held import Held
+from tidegate.reconcile.status import Status
+from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import ServiceReport
+from tidegate.wire.envelope import Refused, Signer, Trust, trust_of, unseal_root
+from tidegate.wire.names import service_subject
+
+
+class NodeAgent:
+    """One node. ``run`` returns after ``stop``; services go on running unless ``stop`` is told otherwise.
+
+    ``executors`` by name, as ``services.<name>.executor`` names them; ``boot`` names this life of the agent.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        disk: Disk,
+        executors: Mapping[str, Executor],
+        *,
+        config: NodeConfig,
+        signer: Signer,
+        trust: Trust,
+        boot: str,
+    ) -> None:
+        self._config = config
+        self._executors = {service: executors[one.executor] for service, one in config.services.items()}
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._reporter = Reporter(log, clock, disk, config=config, signer=signer, boot=boot)
+        self._liveness = Liveness(log, clock, config.node, boot, (config.zone, config.labels))
+        self._memory = Memory(disk, frozenset(config.services), self._changed)
+        self._reading = Reading(log, _newest(trust, self._memory.state.root), config.services, self._wake.set)
+        self._hands = Hands(config.node, boot, clock, executors=self._executors, memory=self._memory, reading=self._reading)
+        self._hands.changed = self._changed
+
+    async def run(self) -> None:
+        """Adopt what runs, then follow ``desired`` until ``stop``. A broker that is away delays news, and nothing else."""
+        self._ended.clear()
+        try:
+            for executor in self._distinct():
+                await executor.adopt(self._hands.exited)
+            for service, executor in self._executors.items():
+                self._memory.settle(service, executor.running(service))
+            await self._loop()
+        finally:
+            await self._hands.rest()
+            self._ended.set()
+
+    async def stop(self, *, stop_services: bool = False) -> None:
+        """End ``run``; safe to call twice. ``stop_services``: drain every service and wait until it is gone."""
+        self._stopping.set()
+        await self._ended.wait()
+        if stop_services:
+            await asyncio.gather(*(executor.stop(service) for service, executor in self._executors.items()))
+        for executor in self._distinct():
+            await executor.close()
+
+    def status(self) -> dict[str, Status]:
+        """Return the status of every service now."""
+        return {service: self._hands.status(service) for service in self._executors}
+
+    def held(self, service: str) -> Held:
+        """Return what the agent holds of a service."""
+        return self._memory.held(service)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether ``desired`` was read to an end since the start."""
+        return self._reading.caught_up
+
+    async def _loop(self) -> None:
+        loops = [self._reading.follow(), self._act(), self._report(), self._live(), self._liveness.send()]
+        tasks = [asyncio.ensure_future(one) for one in loops]
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _act(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._hands.look()
+
+    async def _report(self) -> None:
+        while True:
+            await self._reporter.due()
+            found = [await self._service_report(service) for service in self._executors]
+            await self._reporter.send(tuple(found), self._frozen())
+
+    async def _live(self) -> None:
+        """Once a second say what is, and look whether time alone has changed what should be."""
+        while True:
+            end_ms = await self._liveness.seconds()
+            for service in self._executors:
+                held = self._memory.held(service)
+                if held.accepted is not None or service_subject(service) in self._reading.heard.candidates:
+                    self._liveness.offer(service, self._hands.status(service), held, end_ms)
+            self._wake.set()
+
+    async def _service_report(self, service: str) -> ServiceReport:
+        digest = await self._executors[service].measure(service)
+        held, seen = self._memory.held(service), self._hands.seen(service)
+        executor = self._config.services[service].executor
+        return replace(service_report(service, executor, held, seen, self._hands.status(service)), digest=digest)
+
+    def _changed(self) -> None:
+        self._wake.set()
+        self._reporter.changed.set()
+
+    def _distinct(self) -> list[Executor]:
+        return list({id(one): one for one in self._executors.values()}.values())
+
+    def _frozen(self) -> str:
+        whys = {held.freeze.why for held in self._memory.state.services.values() if held.freeze is not None}
+        return "; ".join(sorted(whys | ({self._memory.trouble} if self._memory.trouble else set())))
+
+
+def _newest(trust: Trust, root: str) -> Trust:
+    """Return the newer of the configured trust and the one kept on this node's own disk."""
+    if not root:
+        return trust
+    try:
+        kept = trust_of(unseal_root(root.encode(), None))
+    except (Malformed, Refused):
+        return trust
+    return kept if kept.fleet == trust.fleet and kept.root_version > trust.root_version else trust

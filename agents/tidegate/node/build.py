@@ -1,0 +1,26 @@
+"""A node agent from its configuration: the one place where ports, keys and executors are put together."""
+
+import secrets
+from pathlib import Path
+
+from tidegate.node.agent import NodeAgent
+from tidegate.node.config import NodeConfig, load_signer, load_trust
+from tidegate.node.none import NoneExecutor
+from tidegate.node.process import ProcessExecutor
+from tidegate.ports import Clock, Log, SystemClock, SystemDisk
+
+
+def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None) -> NodeAgent:
+    """Return the agent of a configured node; ConfigError where a key file cannot be used. ``log`` stays the caller's."""
+    clock = clock or SystemClock()
+    disk = SystemDisk(Path(config.state))
+    return NodeAgent(
+        log,
+        clock,
+        disk,
+        {"process": ProcessExecutor(config, disk, clock), "none": NoneExecutor(clock)},
+        config=config,
+        signer=load_signer(config),
+        trust=load_trust(config),
+        boot=f"{clock.now_ms():x}-{secrets.token_hex(3)}",
+    )

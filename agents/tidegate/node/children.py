@@ -1,0 +1,158 @@
+"""Processes that outlive the agent: started in a session of their own, known by pid and start time, watched by pidfd.
+
+A pid alone may belong to somebody else by tomorrow; with the start time from /proc it may not. A pidfd watches a process
+whether or not it is our child, which is what makes adoption after the agent's own death possible.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tidegate.wire.plans import Artifact
+
+PROC = Path("/proc")
+LISTEN_FD = 3
+"""Where systemd's socket activation puts the first socket."""
+
+# $$ stays what it is across exec, so this is the one moment at which a process can be told its own pid (LISTEN_PID).
+_TELL_PID = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"'
+
+
+class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One process of a service. ``started`` in clock ticks since the machine's boot, which ``machine`` names."""
+
+    pid: int
+    started: int
+    machine: str
+    artifact: Artifact
+    boot: str
+    token: str = ""
+    ready_ms: int = 0
+
+
+def machine_boot() -> str:
+    """Return the kernel's name of this boot of the machine."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where it is gone or only a corpse."""
+    try:
+        # The name of the program stands in parentheses and may hold anything: what follows the last one is regular.
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str], listener: int | None, output: Path) -> int:
+    """Start a program in a session of its own and return its pid; OSError.
+
+    Standard output and error are appended to ``<output>.out`` and ``.err``: a pipe would break with the agent.
+    """
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, f"{output}.out", append, 0o640),
+        (os.POSIX_SPAWN_OPEN, 2, f"{output}.err", append, 0o640),
+    ]
+    if listener is not None:
+        actions.append((os.POSIX_SPAWN_DUP2, listener, LISTEN_FD))
+    return os.posix_spawn(
+        "/bin/sh",
+        ["sh", "-c", _TELL_PID, "sh", *command],
+        dict(environment),
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[],
+        # Python ignores these, and what is ignored is inherited.
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+    )
+
+
+class Watch:
+    """One process under watch. ``exited`` is done, with how it ended, when it is gone and its group with it."""
+
+    def __init__(self, child: Child) -> None:
+        """Raise ProcessLookupError where that very process is not there any more."""
+        self.child = child
+        self._loop = asyncio.get_running_loop()
+        self._fd = os.pidfd_open(child.pid)
+        if started_ticks(child.pid) != child.started:
+            os.close(self._fd)
+            raise ProcessLookupError(f"process {child.pid} is gone")
+        self.exited: asyncio.Future[str] = self._loop.create_future()
+        self._loop.add_reader(self._fd, self._gone)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been seen to end."""
+        return not self.exited.done()
+
+    def terminate(self) -> None:
+        """Ask the process itself, not its children, to finish and end."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and everything in its group."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Watch no more; the process goes on."""
+        if self.alive:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self.exited.cancel()
+
+    def _gone(self) -> None:
+        self._loop.remove_reader(self._fd)
+        # The pid cannot be given away before it is waited for, so this hits nobody else's group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        os.close(self._fd)
+        self.exited.set_result(_reap(self.child.pid))
+
+
+def left_running(state: Path, service: str) -> Iterator[tuple[int, str]]:
+    """Yield (pid, launch) of each process that some life of the agent with this state folder started for a service."""
+    marks = {f"TIDEGATE_STATE={state}".encode(), f"TIDEGATE_SERVICE={service}".encode()}
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = set((entry / "environ").read_bytes().split(b"\0"))
+            leads = os.getsid(int(entry.name)) == int(entry.name)
+        except OSError:
+            continue
+        if leads and marks <= environment:
+            launches = [one.partition(b"=")[2] for one in environment if one.startswith(b"TIDEGATE_LAUNCH=")]
+            yield int(entry.name), launches[0].decode() if launches else ""
+
+
+def child_of(pid: int, launch: str, ready_ms: int) -> Child | None:
+    """Return a process that was found by its environment as a child; None where it is gone or says too little."""
+    started = started_ticks(pid)
+    try:
+        child = msgspec.json.decode(launch, type=Child)
+    except msgspec.DecodeError:
+        return None
+    return None if started is None else msgspec.structs.replace(child, pid=pid, started=started, ready_ms=ready_ms)
+
+
+def _reap(pid: int) -> str:
+    try:
+        _, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return "ended (it was started by an earlier life of this agent, so its exit code is not known)"
+    if os.WIFSIGNALED(status):
+        return f"ended by signal {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with exit code {os.WEXITSTATUS(status)}"

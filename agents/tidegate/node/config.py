@@ -1,0 +1,151 @@
+"""The node's own configuration: one YAML file, refused with the path of every misspelt word."""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from tidegate.wire.codec import Malformed, convert
+from tidegate.wire.envelope import Refused, Signer, Trust, trust_of, unseal_root
+from tidegate.wire.names import Duration, Label, Name, duration_ms
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", description="host:port")]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. Names file, path and remedy."""
+
+
+class Kafka(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the broker is, and the prefix of every topic."""
+
+    bootstrap: str
+    prefix: str = "tidegate."
+
+
+class Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files: the signed key document, and this node's private key (hexadecimal; the file's stem is the key's id)."""
+
+    root: str
+    private: str
+
+
+class Readiness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a version says that it may serve. Exactly one of ``http`` (answers 2xx) and ``tcp`` (accepts).
+
+    The address must be the version's own: old and new share ``listen`` while they stand side by side.
+    """
+
+    http: str | None = None
+    tcp: Address | None = None
+
+
+class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One service of this node. ``command`` may hold {artifact}, {version}, {config}, {listen} and {python}."""
+
+    executor: Name = "process"
+    command: tuple[str, ...] = ()
+    listen: Address | None = None
+    readiness: Literal["notify"] | Readiness = "notify"
+    ready_within: Duration = "10s"
+    drain: Duration = "10s"
+    env: dict[str, str] = {}
+
+    @property
+    def ready_within_s(self) -> float:
+        """Seconds within which a version must become ready."""
+        return duration_ms(self.ready_within) / 1_000
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds that a version has to finish what it began, before it is killed."""
+        return duration_ms(self.drain) / 1_000
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that one node agent is told by its machine."""
+
+    fleet: Name
+    node: Name
+    kafka: Kafka
+    keys: Keys
+    state: str
+    services: dict[Name, ServiceConfig]
+    zone: Label = ""
+    labels: dict[Label, Label] = {}
+    metrics_port: Port | None = None
+    cache_bytes_max: Annotated[int, Meta(ge=0)] = 2 << 30
+    """Bound of the artifact cache; what runs and what it would go back to is kept beyond it."""
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Return the configuration in a file, its own paths made relative to the file's folder. ConfigError."""
+    try:
+        config = convert(yaml.safe_load(path.read_text()), NodeConfig)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; write it with: tidegate init") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error.path or '(whole file)'}: {error.problem}") from error
+    for at, problem in faults(config):
+        raise ConfigError(f"{path}: {at}: {problem}")
+    here = path.parent
+    keys = Keys(root=str(here / config.keys.root), private=str(here / config.keys.private))
+    return replace(config, keys=keys, state=str(here / config.state))
+
+
+def faults(config: NodeConfig) -> list[tuple[str, str]]:
+    """Return every fault that types cannot see, as (path, problem)."""
+    found: list[tuple[str, str]] = []
+    for name, service in config.services.items():
+        at = f"services.{name}"
+        if service.executor not in ("process", "none"):
+            found.append((f"{at}.executor", f"{service.executor} is unknown; write process or none"))
+        if service.executor == "process" and not service.command:
+            found.append((f"{at}.command", 'give the command that runs a version, such as ["{python}", "{artifact}"]'))
+        if isinstance(service.readiness, Readiness) and (service.readiness.http is None) == (service.readiness.tcp is None):
+            found.append((f"{at}.readiness", "give exactly one of http and tcp, or write notify"))
+    return found
+
+
+def load_signer(config: NodeConfig) -> Signer:
+    """Return this node's private key. ConfigError."""
+    path = Path(config.keys.private)
+    try:
+        return Signer(path.stem, Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip())))
+    except OSError as error:
+        raise ConfigError(f"keys.private: {path}: {error.strerror}; make keys with: tidegate init") from error
+    except ValueError as error:
+        raise ConfigError(f"keys.private: {path}: not a private key of 64 hexadecimal digits") from error
+
+
+def load_trust(config: NodeConfig) -> Trust:
+    """Return the trust that this node's key document states. ConfigError."""
+    path = Path(config.keys.root)
+    try:
+        trust = trust_of(unseal_root(path.read_bytes(), None))
+    except OSError as error:
+        raise ConfigError(f"keys.root: {path}: {error.strerror}; make keys with: tidegate init") from error
+    except (Malformed, Refused) as error:
+        raise ConfigError(f"keys.root: {path}: {error}") from error
+    if trust.fleet != config.fleet:
+        raise ConfigError(f"keys.root: {path}: is of fleet {trust.fleet}, this node is of {config.fleet}")
+    return trust
+
+
+def host_and_port(address: str) -> tuple[socket.AddressFamily, str, int]:
+    """Return the parts of ``host:port``; an IPv6 host stands in brackets.
+
+    >>> host_and_port("[::1]:80")[1:]
+    ('::1', 80)
+    """
+    host, _, port = address.rpartition(":")
+    if host.startswith("["):
+        return socket.AF_INET6, host[1:-1], int(port)
+    return socket.AF_INET, host, int(port)

@@ -1,0 +1,73 @@
+"""What a node agent needs from whatever starts and stops services: the seam between a target and a machine."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from tidegate.reconcile.actions import Running
+from tidegate.reconcile.target import CohortName
+from tidegate.wire.plans import Artifact
+
+Exited = Callable[[str, str], None]
+"""Called with the service and how it ended, when what runs ends without an order."""
+
+
+class FetchFailed(Exception):
+    """An artifact could not be brought here whole, or is not what its digest says. Says why and what to do."""
+
+
+class StartFailed(Exception):
+    """A version did not become ready. What ran before still runs. Carries the last lines of its standard error."""
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """One start of one version. ``boot`` names this life of the service process."""
+
+    service: str
+    artifact: Artifact
+    boot: str
+    token: str = ""
+    cohort: CohortName = CohortName.REST
+
+
+class Executor(Protocol):
+    """Runs services. One action at a time is asked of it, except ``running``, ``holds`` and ``measure``."""
+
+    async def adopt(self, exited: Exited) -> None:
+        """Find again what an earlier life of the agent left running, and undo what that life did not finish.
+
+        What ended while nobody looked is told to ``exited``, as is every later end without an order.
+        """
+        ...
+
+    def running(self, service: str) -> Running | None:
+        """Return what runs and is ready; None where nothing is."""
+        ...
+
+    def holds(self, artifact: Artifact) -> bool:
+        """Return whether an artifact was fetched and checked, so that a start needs no network."""
+        ...
+
+    async def measure(self, service: str) -> str:
+        """Return the sha256 of what the running version was started from, read again; empty where nothing runs."""
+        ...
+
+    async def fetch(self, artifact: Artifact, keep: Iterable[Artifact]) -> None:
+        """Bring an artifact here and check it; FetchFailed. What is in ``keep`` is never thrown away to make room."""
+        ...
+
+    async def swap(self, launch: Launch) -> None:
+        """Start a version, beside what runs, and take that out of service once the new one is ready.
+
+        StartFailed, and cancellation before it is ready, leave what ran before as it was.
+        """
+        ...
+
+    async def stop(self, service: str) -> None:
+        """Drain a service and wait until it is gone."""
+        ...
+
+    async def close(self) -> None:
+        """Let go, and leave services running."""
+        ...

@@ -1,0 +1,179 @@
+"""Carrying out: one action at a time, begun only when it is still wanted, ended early when it is not (F1, F2)."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+import structlog
+
+from tidegate.node.executor import Executor, FetchFailed, Launch, StartFailed
+from tidegate.node.memory import Memory
+from tidegate.node.reading import Reading
+from tidegate.ports import Clock
+from tidegate.reconcile.accept import Refusal, accept
+from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
+from tidegate.reconcile.held import Accepted, Held, identity
+from tidegate.reconcile.status import Status, status_of
+from tidegate.reconcile.target import target_of
+from tidegate.wire.names import service_subject
+from tidegate.wire.plans import Artifact
+
+log_of_node = structlog.get_logger("node")
+
+
+class Hands:
+    """Turns what was read and what is seen into actions of the executors, with the memory written first."""
+
+    def __init__(
+        self, node: str, boot: str, clock: Clock, *, executors: Mapping[str, Executor], memory: Memory, reading: Reading
+    ) -> None:
+        self._node = node
+        self._boot = boot
+        self._clock = clock
+        self._executors = executors
+        self._memory = memory
+        self._reading = reading
+        self._launches = 0
+        self._current: Action | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._interruptible = False
+        self._refused: dict[str, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+
+    def look(self) -> None:
+        """Take the news and do the next thing. Called at every change and once a second; never waits."""
+        for service, held in self._held():
+            if (good := proven_good(held, self.seen(service), self._clock.now_ms())) is not None:
+                self._memory.good(service, good)
+        self._take_news()
+        wanted = self._next()
+        if self._current is not None and self._work is not None:
+            unwanted = obsolete(self._node, self._memory.held(self._current.service), self._current)
+            if unwanted or (self._interruptible and wanted != self._current):
+                self._work.cancel()
+        elif self._memory.trouble:
+            self._memory.retry()
+        elif wanted is not None:
+            self._current = wanted
+            self._work = asyncio.ensure_future(self._perform(wanted))
+            self._work.add_done_callback(self._performed)
+
+    async def rest(self) -> None:
+        """End what is under way, and return when it has ended."""
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait([self._work])
+
+    def seen(self, service: str) -> Seen:
+        """Return what the executor sees of a service now."""
+        executor = self._executors[service]
+        here = frozenset(identity(one) for one in _named(self._memory.held(service)) if executor.holds(one))
+        return Seen(running=executor.running(service), cached=here)
+
+    def status(self, service: str) -> Status:
+        """Return the status of a service now."""
+        current = self._current if self._current is not None and self._current.service == service else None
+        return status_of(self._node, self._memory.held(service), self.seen(service), current)
+
+    def exited(self, service: str, how: str) -> None:
+        """Count an end that nobody ordered."""
+        log_of_node.warning("service ended by itself", service=service, how=how)
+        self._memory.exited(service, self._clock.now_ms())
+        self.changed()
+
+    def _held(self) -> Iterator[tuple[str, Held]]:
+        for service in self._executors:
+            yield service, self._memory.held(service)
+
+    def _take_news(self) -> None:
+        """Accept what counts, and write it down before anything is done about it."""
+        if self._reading.root and self._reading.root != self._memory.state.root:
+            self._memory.trust(self._reading.root)
+        for service, held in self._held():
+            heard, root_version = self._reading.heard, self._reading.trust.root_version
+            found = accept(heard, service_subject(service), held, root_version, self._clock.now_ms())
+            if isinstance(found, Accepted) and self._memory.accept(service, found):
+                order = ".".join(map(str, (found.document.root_version, found.document.epoch, found.document.generation)))
+                log_of_node.info(
+                    "desired accepted", service=service, order=order, move=found.document.move, reason=found.document.reason
+                )
+            elif isinstance(found, Refusal):
+                self._refuse(service, found)
+
+    def _refuse(self, service: str, refusal: Refusal) -> None:
+        if refusal.freeze:
+            self._memory.freeze(service, refusal.sentence, self._reading.heard.epoch)
+        if self._refused.get(service) != refusal.sentence:
+            self._refused[service] = refusal.sentence
+            log_of_node.warning("desired not accepted", service=service, reason=refusal.reason, problem=refusal.sentence)
+
+    def _performed(self, work: "asyncio.Task[None]") -> None:
+        self._work = self._current = None
+        self.changed()
+        if not work.cancelled():
+            work.result()
+
+    async def _perform(self, action: Action) -> None:
+        executor = self._executors[action.service]
+        log = log_of_node.bind(action=action.kind, service=action.service, version=action.artifact.version)
+        try:
+            if action.kind is Kind.FETCH:
+                with self._may_be_interrupted():
+                    await executor.fetch(action.artifact, self._kept())
+            elif await self._begin(action):
+                log.info("action begins", token=action.token, cohort=action.cohort)
+                await executor.swap(self._launch(action))
+            else:
+                return
+        except (FetchFailed, StartFailed) as error:
+            log.warning("action failed", problem=str(error))
+            self._memory.failed(action, str(error), self._clock.now_ms())
+        except asyncio.CancelledError:
+            log.info("action ended early")
+            self._memory.undone(action)
+            raise
+        else:
+            log.info("action done")
+            self._memory.done(action)
+
+    async def _begin(self, action: Action) -> bool:
+        """Ask at the last moment whether this is still what is wanted, and write it down (F1).
+
+        What goes forward waits until the log is read to an end captured now. What goes back, or puts back what ran, needs no
+        network.
+        """
+        if not action.retreat and action.kind is not Kind.REVIVE:
+            with self._may_be_interrupted():
+                await self._reading.catch_up()
+            self._take_news()
+        return self._next() == action and self._memory.begin(action, self._clock.now_ms())
+
+    def _launch(self, action: Action) -> Launch:
+        self._launches += 1
+        cohort = target_of(self._memory.held(action.service).accepted, self._node).cohort
+        boot = f"{self._boot}-{self._launches}"
+        return Launch(service=action.service, artifact=action.artifact, boot=boot, token=action.token, cohort=cohort)
+
+    def _next(self) -> Action | None:
+        seen = {service: self.seen(service) for service in self._executors}
+        return next_action(self._node, self._memory.state.services, seen, self._clock.now_ms())
+
+    def _kept(self) -> list[Artifact]:
+        """Return what is never thrown away: what runs, what it came from, and what the plans name."""
+        return [artifact for _, held in self._held() for artifact in _named(held)]
+
+    @contextlib.contextmanager
+    def _may_be_interrupted(self) -> Iterator[None]:
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+
+def _named(held: Held) -> list[Artifact]:
+    plan = held.accepted.plan if held.accepted is not None else None
+    rollback = plan.rollback.artifact if plan is not None and plan.rollback is not None else None
+    begun = held.undertaking.artifact if held.undertaking is not None else None
+    named = (held.applied, held.good, begun, rollback, plan.artifact if plan is not None else None)
+    return [one for one in named if one is not None]

@@ -1,0 +1,149 @@
+"""What one agent holds of its services, and the moments at which that is made durable: always before the act (F1)."""
+
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from tidegate.node.state import StateFile
+from tidegate.ports import Disk
+from tidegate.reconcile.actions import Action, Kind, Running
+from tidegate.reconcile.held import EXITS_KEPT, Accepted, Failure, FailureKind, Freeze, Held, NodeState, Undertaking, same
+from tidegate.wire.documents import Move
+from tidegate.wire.plans import Artifact
+
+TORN = (
+    "both copies of this node's state were damaged; what ran keeps running, and advances are refused until the next settled "
+    "document of the fleet"
+)
+
+log = structlog.get_logger("node")
+
+
+class Memory:
+    """The state of a node, in memory and on disk. Every method that changes it returns whether the disk took it."""
+
+    def __init__(self, disk: Disk, services: frozenset[str], changed: Callable[[], None]) -> None:
+        self._file = StateFile(disk)
+        self._changed = changed
+        self.trouble = ""
+        """Why the disk refuses the state; empty: it does not."""
+        loaded = self._file.load()
+        if loaded is None:
+            log.error("state damaged", problem=TORN)
+            loaded = NodeState(services={service: Held(freeze=Freeze(why=TORN, epoch=-1)) for service in services})
+        self.state = loaded
+
+    def held(self, service: str) -> Held:
+        """Return what is held of a service."""
+        return self.state.services.get(service, Held())
+
+    def accept(self, service: str, accepted: Accepted) -> bool:
+        """Take the document that counts from now on. One of a later epoch that is no advance ends a freeze."""
+        held, document = self.held(service), accepted.document
+        thawed = held.freeze is not None and document.move is not Move.ADVANCE and document.epoch > held.freeze.epoch
+        return self._put(service, replace(held, accepted=accepted, freeze=None if thawed else held.freeze))
+
+    def freeze(self, service: str, why: str, epoch: int) -> bool:
+        """Refuse advances of a service from now on (E1)."""
+        held = self.held(service)
+        if held.freeze is not None:
+            return True
+        log.error("service frozen", service=service, problem=why)
+        return self._put(service, replace(held, freeze=Freeze(why=why, epoch=epoch)))
+
+    def begin(self, action: Action, now_ms: int) -> bool:
+        """Write down what is about to be done, its run token first of all (B3)."""
+        held = self.held(action.service)
+        undertaking = Undertaking(artifact=action.artifact, token=action.token, token_before=held.token)
+        held = replace(held, undertaking=undertaking, token=action.token or held.token)
+        if action.kind is Kind.REVERT and held.applied is not None:
+            failure = _failure(held, FailureKind.CRASH_LOOP, held.applied, now_ms, _loop_text(held, action.artifact))
+            held = replace(held, failure=failure)
+        if action.kind is not Kind.REVIVE:
+            held = replace(held, changed_ms=now_ms, exits=0, exits_ms=())
+        return self._put(action.service, held)
+
+    def done(self, action: Action) -> bool:
+        """Write down that an action took place."""
+        held = self.held(action.service)
+        if held.failure is not None and same(held.failure.artifact, action.artifact):
+            held = replace(held, failure=None)
+        if action.kind is not Kind.FETCH:
+            held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None)
+        return self._put(action.service, held)
+
+    def failed(self, action: Action, error: str, now_ms: int) -> bool:
+        """Write down that an action failed. A revival that fails is one more exit that nobody ordered."""
+        kind = FailureKind.FETCH if action.kind is Kind.FETCH else FailureKind.START
+        held = replace(self.held(action.service), undertaking=None)
+        held = replace(held, failure=_failure(held, kind, action.artifact, now_ms, error))
+        if action.kind is Kind.REVIVE:
+            held = _with_exit(held, now_ms)
+        return self._put(action.service, held)
+
+    def undone(self, action: Action) -> bool:
+        """Write down that an action was cancelled: its token was not carried out."""
+        held = self.held(action.service)
+        if held.undertaking is None:
+            return True
+        return self._put(action.service, replace(held, undertaking=None, token=held.undertaking.token_before))
+
+    def exited(self, service: str, now_ms: int) -> bool:
+        """Count an exit that nobody ordered."""
+        return self._put(service, _with_exit(self.held(service), now_ms))
+
+    def good(self, service: str, artifact: Artifact) -> bool:
+        """Keep a version as the one to go back to."""
+        return self._put(service, replace(self.held(service), good=artifact))
+
+    def trust(self, root: str) -> bool:
+        """Keep the newest key document."""
+        return self._save(replace(self.state, root=root))
+
+    def settle(self, service: str, running: Running | None) -> bool:
+        """Finish or undo what an earlier life had begun, by what really runs."""
+        held = self.held(service)
+        begun = held.undertaking
+        if begun is not None and running is not None and same(running.artifact, begun.artifact) and running.token == begun.token:
+            held = replace(held, undertaking=None, applied=begun.artifact, applied_token=begun.token)
+        elif begun is not None:
+            held = replace(held, undertaking=None, token=begun.token_before)
+        if running is not None and not same(held.applied, running.artifact):
+            held = replace(held, applied=running.artifact, applied_token=running.token)
+        return held == self.held(service) or self._put(service, held)
+
+    def retry(self) -> bool:
+        """Write again what the disk did not take."""
+        return self._save(self.state)
+
+    def _put(self, service: str, held: Held) -> bool:
+        return self._save(replace(self.state, services=self.state.services | {service: held}))
+
+    def _save(self, state: NodeState) -> bool:
+        try:
+            self.state = self._file.save(state)
+        except OSError as error:
+            self.trouble = f"cannot write state: {error.strerror or error}"
+            log.error("state not written", problem=self.trouble, remedy="free space in the folder that `state` names")  # noqa: TRY400
+            return False
+        self.trouble = ""
+        self._changed()
+        return True
+
+
+def _failure(held: Held, kind: FailureKind, artifact: Artifact, now_ms: int, error: str) -> Failure:
+    before = held.failure
+    again = before is not None and before.kind is kind and same(before.artifact, artifact)
+    rollout = held.accepted.document.rollout if held.accepted is not None else ""
+    count = before.count + 1 if before is not None and again else 1
+    return Failure(kind=kind, artifact=artifact, rollout=rollout, count=count, last_ms=now_ms, error=error)
+
+
+def _with_exit(held: Held, now_ms: int) -> Held:
+    return replace(held, exits=held.exits + 1, exits_ms=(*held.exits_ms, now_ms)[-EXITS_KEPT:])
+
+
+def _loop_text(held: Held, back_to: Artifact) -> str:
+    version = held.applied.version if held.applied is not None else "?"
+    return f"{version} ended {held.exits} times by itself; went back to {back_to.version} without asking"

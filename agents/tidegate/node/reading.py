@@ -1,0 +1,145 @@
+"""Reading ``keys`` and ``desired``: to the end captured now, then on; every record verified before it is folded (F1)."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from tidegate.ports import Log, LogReader, Record
+from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear
+from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import Claim, Desired, PublicKey, Roster, digest, digest_of
+from tidegate.wire.envelope import Refused, Trust, trust_of, unseal, unseal_root
+from tidegate.wire.names import service_subject
+from tidegate.wire.plans import Plan
+from tidegate.wire.reasons import Reason
+
+POLL_S = 0.25
+"""A request to catch up waits at most this long for the poll before it."""
+
+log_of_node = structlog.get_logger("node")
+
+Body = Claim | Desired | Plan | Roster
+
+
+class Reading:
+    """What the control topics say about the services of one node, kept up to date by ``follow``."""
+
+    def __init__(self, log: Log, trust: Trust, services: Iterable[str], news: Callable[[], None]) -> None:
+        self._log = log
+        self._subjects = frozenset(service_subject(service) for service in services)
+        self._news = news
+        self._reader: LogReader | None = None
+        self._reread = False
+        self._asked: list[asyncio.Future[None]] = []
+        self.trust = trust
+        self.root = ""
+        """Envelope of the newest root document read from ``keys``."""
+        self.heard = Heard()
+        self.caught_up = False
+        self.refusals: dict[str, Refusal] = {}
+        """The last refusal by subject."""
+
+    async def follow(self) -> None:
+        """Read for ever. Whatever was asked for by ``catch_up`` is answered between two polls."""
+        try:
+            while True:
+                if self._reread:
+                    await self._close()
+                if self._reader is None:
+                    await self._open()
+                elif self._asked:
+                    asked, self._asked = self._asked, []
+                    self._take(await self._reader.read_to_end())
+                    for future in asked:
+                        if not future.done():
+                            future.set_result(None)
+                else:
+                    self._take(await self._reader.poll(POLL_S))
+        finally:
+            await self._close()
+
+    async def catch_up(self) -> None:
+        """Return when everything up to an end captured after this call is folded. Waits for as long as the broker is away."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(future)
+        await future
+
+    async def _open(self) -> None:
+        self._reader = await self._log.reader(["keys", "desired"])
+        records = await self._reader.read_to_end()
+        self.heard = Heard()
+        # Keys first: a document may be older than the key document that entitles its signer.
+        self._take([one for one in records if one.topic == "keys"])
+        self._reread = False
+        self._take([one for one in records if one.topic == "desired"])
+        self.caught_up = True
+        self._news()
+
+    async def _close(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            if record.value is None or record.key is None:
+                continue
+            if record.topic == "keys":
+                # What was refused for want of a key may count now, and the other way round: all of it is read again.
+                self._reread |= self._take_root(record.key, record.value)
+            else:
+                self._take_desired(record.key, record.value)
+        if records:
+            self._news()
+
+    def _take_root(self, key: str, value: bytes) -> bool:
+        if not key.isdigit() or int(key) <= self.trust.root_version:
+            return False
+        try:
+            self.trust = trust_of(unseal_root(value, self.trust))
+        except (Malformed, Refused) as error:
+            log_of_node.warning("key document refused", root_version=key, problem=str(error))
+            return False
+        self.root = value.decode()
+        log_of_node.info("key document accepted", root_version=self.trust.root_version)
+        return True
+
+    def _take_desired(self, key: str, value: bytes) -> None:
+        kind, _, rest = key.partition("/")
+        subject = key if kind == "svc" else rest
+        if kind != "claim" and subject not in self._subjects:
+            return
+        try:
+            opened = _open(kind, value, self.trust)
+        except (Malformed, Refused) as error:
+            reason = Reason.BAD_SIGNATURE if isinstance(error, Refused) else Reason.BAD_DOCUMENT
+            self._refuse(subject, Refusal(reason=reason, sentence=f"{key}: {error}"))
+            return
+        if opened is None:
+            return
+        document, signer = opened
+        # A plan is named by what the operator signed, the rest by what it says (E4).
+        name = digest(value) if isinstance(document, Plan) else digest_of(document)
+        self.heard, refusal = hear(self.heard, Arrived(key=key, document=document, signer=signer, digest=name))
+        if refusal is not None:
+            self._refuse(subject, refusal)
+
+    def _refuse(self, subject: str, refusal: Refusal) -> None:
+        self.refusals[subject] = refusal
+        log_of_node.warning("document refused", subject=subject, reason=refusal.reason, problem=refusal.sentence)
+
+
+def _open(kind: str, value: bytes, trust: Trust) -> tuple[Body, PublicKey] | None:
+    """Return the verified document under a key of some kind, None for kinds that say nothing about what should run."""
+    match kind:
+        case "svc":
+            return unseal(value, Desired, trust)
+        case "plan":
+            return unseal(value, Plan, trust)
+        case "roster":
+            return unseal(value, Roster, trust)
+        case "claim":
+            return unseal(value, Claim, trust)
+        case _:
+            return None

@@ -1,0 +1,101 @@
+"""Reports (F4): what this node really runs, signed, every 30 s and whenever it changes."""
+
+import asyncio
+from importlib import metadata
+
+import structlog
+
+from tidegate.node.config import NodeConfig
+from tidegate.ports import Clock, Disk, Log, SendUnknown
+from tidegate.reconcile.actions import Seen
+from tidegate.reconcile.held import Held, identity
+from tidegate.reconcile.status import Status
+from tidegate.wire.documents import Order, Report, ServiceReport
+from tidegate.wire.envelope import Signer, seal
+
+EVERY_S = 30.0
+ERROR_CHARACTERS_MOST = 4_000
+
+log_of_node = structlog.get_logger("node")
+
+
+def agent_version() -> str:
+    """Return the version of this program; ``unknown`` where it runs from a source tree."""
+    try:
+        return metadata.version("tidegate")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def service_report(service: str, executor: str, held: Held, seen: Seen, status: Status) -> ServiceReport:
+    """Return what is said of one service, all but the measured digest. Version and token are those of what runs."""
+    running, plan = seen.running, held.accepted.plan if held.accepted is not None else None
+    rollback = plan.rollback.artifact if plan is not None and plan.rollback is not None else None
+    return ServiceReport(
+        service=service,
+        executor=executor,
+        state=status.state,
+        version=running.artifact.version if running is not None else "",
+        order=held.accepted.document.order if held.accepted is not None else Order(),
+        token=running.token if running is not None else "",
+        ready_ms=running.ready_ms if running is not None else 0,
+        exits=held.exits,
+        changed_ms=held.changed_ms,
+        prefetched=tuple(sorted({version for version, _, _ in seen.cached})),
+        pinned=rollback.version if rollback is not None and identity(rollback) in seen.cached else "",
+        error=status.error[-ERROR_CHARACTERS_MOST:],
+    )
+
+
+class Reporter:
+    """Sends reports; one that says what the last one said waits for its 30 s."""
+
+    def __init__(self, log: Log, clock: Clock, disk: Disk, *, config: NodeConfig, signer: Signer, boot: str) -> None:
+        self._log = log
+        self._clock = clock
+        self._disk = disk
+        self._config = config
+        self._signer = signer
+        self._boot = boot
+        self._counter = 0
+        self._last: tuple[tuple[ServiceReport, ...], str] | None = None
+        self._sent_s = 0.0
+        self.changed = asyncio.Event()
+
+    async def due(self) -> None:
+        """Return when something changed, or when the last report is 30 s old."""
+        timer = asyncio.ensure_future(self._clock.sleep(EVERY_S))
+        change = asyncio.ensure_future(self.changed.wait())
+        try:
+            await asyncio.wait([timer, change], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            change.cancel()
+        self.changed.clear()
+
+    async def send(self, services: tuple[ServiceReport, ...], frozen: str) -> None:
+        """Send a report if it says anything new or the last one is old; one whose fate is unknown is sent again."""
+        says = (services, frozen)
+        if says == self._last and self._clock.monotonic_s() - self._sent_s < EVERY_S:
+            return
+        self._counter += 1
+        report = Report(
+            fleet=self._config.fleet,
+            node=self._config.node,
+            boot=self._boot,
+            counter=self._counter,
+            issued_ms=self._clock.now_ms(),
+            agent_version=agent_version(),
+            services=services,
+            zone=self._config.zone,
+            labels=self._config.labels,
+            disk_free_bytes=self._disk.free_bytes(),
+            frozen=frozen,
+        )
+        try:
+            await self._log.append("reports", self._config.node, seal(report, self._signer))
+        except SendUnknown:
+            log_of_node.warning("report not confirmed", counter=self._counter, remedy="it is sent again")
+            self.changed.set()
+        else:
+            self._last, self._sent_s = says, self._clock.monotonic_s()

@@ -1,0 +1,158 @@
+"""A fleet of one service in small: keys, plans, and an author who claims epochs and says what should run."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
+
+from tidegate.node import NodeConfig
+from tidegate.node.config import Kafka, Keys, ServiceConfig
+from tidegate.wire.documents import Claim, Cohort, Desired, KeyRole, Move, Phase, Report, Root, Roster, digest, digest_of
+from tidegate.wire.envelope import Signer, Trust, seal, trust_of, unseal
+from tidegate.wire.names import service_subject
+from tidegate.wire.plans import Artifact, Plan, Rollback, Stage
+from tidegate.wire.reasons import Reason
+
+FLEET = "test"
+FOREVER_MS = 1 << 42
+
+
+def signer(name: str) -> Signer:
+    return Signer(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
+
+
+class Author:
+    """The operator and the decider in one: signs plans, claims an epoch, publishes desired documents."""
+
+    def __init__(self, log, service: str = "shop", nodes: tuple[str, ...] = ("n1",), epoch: int = 1) -> None:
+        self.log = log
+        self.service = service
+        self.subject = service_subject(service)
+        self.epoch = epoch
+        self.generation = 0
+        self.operator = signer("operator")
+        self.decision = signer("decision")
+        self.roster = Roster(fleet=FLEET, subject=self.subject, rollout="r.1", nodes=nodes)
+        keys = (
+            signer("root").public(KeyRole.ROOT),
+            self.operator.public(KeyRole.OPERATOR),
+            self.decision.public(KeyRole.DECISION),
+        )
+        self.root = Root(fleet=FLEET, version=1, keys=keys, issued_ms=0)
+        self.plan: Plan | None = None
+        self.envelope = b""
+
+    @property
+    def trust(self) -> Trust:
+        return trust_of(self.root)
+
+    async def claim(self, epoch: int | None = None) -> None:
+        self.epoch = self.epoch if epoch is None else epoch
+        claim = Claim(fleet=FLEET, epoch=self.epoch, life=f"life-{self.epoch}", read_to=0, issued_ms=0)
+        await self.log.append("desired", f"claim/{self.epoch}/life-{self.epoch}", seal(claim, self.decision))
+
+    async def start(self, new: Artifact, old: Artifact | None, name: str = "r") -> None:
+        """Publish an operator's plan and its roster."""
+        rollback = Rollback(artifact=old) if old is not None else None
+        stages = (Stage(set_weight=100),)
+        self.plan = Plan(
+            id=name, fleet=FLEET, service=self.service, artifact=new, rollback=rollback, stages=stages, expires_ms=FOREVER_MS
+        )
+        self.envelope = seal(self.plan, self.operator)
+        self.roster = replace(self.roster, rollout=f"{name}.1")
+        await self.log.append("desired", f"plan/{self.subject}", self.envelope)
+        await self.log.append("desired", f"roster/{self.subject}", seal(self.roster, self.decision))
+
+    def desired(self, **changes) -> Desired:
+        """Return the next document; ``changes`` are its fields."""
+        self.generation += 1
+        document = Desired(
+            fleet=FLEET,
+            subject=self.subject,
+            service=self.service,
+            root_version=1,
+            epoch=self.epoch,
+            generation=self.generation,
+            phase=Phase.RUNNING,
+            move=Move.ADVANCE,
+            reason=Reason.STARTED,
+            plan_digest=digest(self.envelope),
+            roster_digest=digest_of(self.roster),
+            rollout=self.roster.rollout,
+            settled=self.plan.rollback.artifact if self.plan is not None and self.plan.rollback is not None else None,
+        )
+        return replace(document, **changes)
+
+    async def say(self, document: Desired) -> Desired:
+        await self.log.append("desired", self.subject, seal(document, self.decision))
+        return document
+
+    async def advance(self, count: int = 1, token: str = "", **changes) -> Desired:
+        cohort = Cohort(name="canary", first=0, count=count, version=self.plan.artifact.version, token=token)
+        return await self.say(self.desired(cohorts=(cohort,), released=count, **changes))
+
+    async def settle(self, **changes) -> Desired:
+        """Everything was promoted."""
+        return await self.say(self.desired(phase=Phase.DONE, move=Move.HOLD, settled=self.plan.artifact, **changes))
+
+    async def retreat(self) -> Desired:
+        return await self.say(self.desired(phase=Phase.ROLLING_BACK, move=Move.RETREAT))
+
+
+def report_of(value: bytes, node: str = "n1") -> Report:
+    keys = {"node-n": signer(f"node-{node}").public(KeyRole.NODE, node)}
+    trust = Trust(FLEET, 1, {key.id: key for key in keys.values()})
+    return unseal(value, Report, trust)[0]
+
+
+def made(folder: Path, version: str, **behaviour) -> Artifact:
+    """Write an artifact for ``server.py`` and return what a plan says of it."""
+    data = json.dumps({"version": version} | behaviour).encode()
+    path = folder / f"{version}.json"
+    path.write_bytes(data)
+    return Artifact(version=version, sha256=digest(data), size_bytes=len(data), uri=str(path))
+
+
+def bare(version: str) -> Artifact:
+    """Return an artifact for executor ``none``."""
+    return Artifact(version=version, sha256=digest(version.encode()), uri=version)
+
+
+def config_of(folder: Path, *, node: str = "n1", **services: ServiceConfig) -> NodeConfig:
+    return NodeConfig(
+        fleet=FLEET,
+        node=node,
+        kafka=Kafka(bootstrap="memory"),
+        keys=Keys(root="root.json", private="node.key"),
+        state=str(folder / "state"),
+        services=services,
+    )
+
+
+async def until(condition, within_s: float = 10.0, what: str = "") -> None:
+    """Wait until a condition holds; the deadline says what was awaited."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {within_s} s: {what or condition}"
+        await asyncio.sleep(0.01)
+
+
+class Kit:
+    """What tests of the node share, as one fixture."""
+
+    Author = Author
+    signer = staticmethod(signer)
+    made = staticmethod(made)
+    bare = staticmethod(bare)
+    config_of = staticmethod(config_of)
+    until = staticmethod(until)
+    report_of = staticmethod(report_of)
+
+
+@pytest.fixture
+def kit() -> type[Kit]:
+    return Kit

@@ -1,0 +1,47 @@
+"""A service in forty lines: socket activation, readiness by datagram, drain on SIGTERM. The artifact is JSON that says how it
+behaves: version, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+
+
+async def main(behaviour: dict) -> None:
+    if behaviour.get("crash"):
+        sys.exit("this version cannot start: no such table")
+    loop, stop, busy = asyncio.get_running_loop(), asyncio.Event(), set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        busy.add(task)
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(behaviour.get("delay_s", 0.005))
+        body = behaviour["version"].encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+        busy.discard(task)
+
+    listener = socket.socket(fileno=3)
+    assert os.environ["LISTEN_PID"] == str(os.getpid())
+    server = await asyncio.start_server(answer, sock=listener)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if "die_after_s" in behaviour:
+        loop.call_later(behaviour["die_after_s"], os._exit, 3)
+    if not behaviour.get("silent"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
+    await stop.wait()
+    server.close()
+    await asyncio.sleep(0.05)  # what was accepted a moment ago is not in `busy` yet
+    while busy:
+        await asyncio.sleep(0.01)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as artifact:
+        asyncio.run(main(json.load(artifact)))
