@@ -1,0 +1,125 @@
+"""The group ``tidegate``: commands are imported when they are used, so that a light installation runs what it can."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from tidegate.runtime.home import DEFAULT, Home
+from tidegate.runtime.problem import Problem
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("tidegate.cli.init:init", "Make keys, settings and node files; enrol local nodes."),
+    "up": ("tidegate.cli.up:up", "Run every role on this machine."),
+    "worker": ("tidegate.cli.worker:worker", "Run a stream worker: intake or judge."),
+    "decide": ("tidegate.cli.decide:decide", "Run the decision agent."),
+    "node": ("tidegate.cli.node:node", "Run a node agent."),
+    "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
+    "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon and uncordon them."),
+    "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
+    "demo": ("tidegate.demo.main:demo", "Show the whole loop on this machine."),
+}
+"""Name to (where it is, one line of help)."""
+
+EXTRAS = {
+    "server": ("faust", "mode", "numpy", "orjson", "river", "uvloop"),
+    "quickstart": ("confluent_kafka",),
+    "node": ("cryptography", "prometheus_client", "rich", "structlog", "yaml"),
+}
+
+
+class Group(click.Group):
+    """Looks commands up in the table and imports them late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the base class's signature
+        """Return the names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        """Return a command, imported now. Problem names the extra that is missing."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        try:
+            command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            raise missing(error, f"tidegate {cmd_name}") from error
+        assert isinstance(command, click.Command)  # noqa: S101 - the table is ours
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        """Write the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in COMMANDS.items()])
+
+
+def missing(error: ModuleNotFoundError, what: str) -> Problem:
+    """Return the problem that a missing package is: which extra brings it."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    if extra is None:
+        return Problem(f"{what} needs the module {error.name}, which is not installed", "install tidegate again")
+    return Problem(f"{what} needs the package {package}, which is not installed", f"pip install 'tidegate[{extra}]'")
+
+
+def _version() -> str:
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="TIDEGATE_HOME",
+    default=DEFAULT,
+    show_default=True,
+    help="Folder with settings, keys and node files.",
+)
+@click.version_option(_version(), prog_name="tidegate")
+@click.pass_context
+def tidegate(ctx: click.Context, home: Path) -> None:
+    """Safe deployments for real-time systems: canaries, judgement, automatic rollback.
+
+    Settings are read from config.yaml in the home folder; TIDEGATE__SECTION__KEY variables override them.
+
+    \b
+    Exit codes: 0 done or promoted, 1 refused or failed, 2 usage or a faulty file, 3 rolled back, 4 no answer in time,
+    5 aborted, 6 superseded, 130 interrupted.
+    """  # noqa: D301 - click's mark for text that keeps its line breaks
+    ctx.obj = Home(home)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code. Expected failures are two lines on standard error, never a traceback."""
+    try:
+        result = tidegate.main(list(arguments), prog_name="tidegate", standalone_mode=False)
+    except Problem as error:
+        return _fail(error.what, error.remedy, error.code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "tidegate"
+        return _fail(error.format_message(), f"see: {where} --help", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), "", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail(what: str, remedy: str, code: int) -> int:
+    click.echo(click.style("error: ", fg="red", bold=True) + what, err=True)
+    if remedy:
+        click.echo(f"  do: {remedy}", err=True)
+    return code

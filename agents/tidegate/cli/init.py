@@ -1,0 +1,162 @@
+"""``tidegate init``: a home with keys, settings and node files. What is there stays as it is."""
+
+import re
+import time
+
+import click
+import yaml
+
+from tidegate.broker import create_topics
+from tidegate.cli.connect import connection, open_log, reachable, run
+from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
+from tidegate.runtime.home import Home
+from tidegate.runtime.keys import ROLES, SUFFIX, make_key, make_root, read_key
+from tidegate.runtime.problem import Problem
+from tidegate.wire.documents import Enrolment, KeyRole
+from tidegate.wire.envelope import seal
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+CONFIG = """\
+# Settings of this installation. Every value can be overridden by a variable: TIDEGATE__KAFKA__PREFIX=other.
+fleet: {fleet}
+kafka:
+  bootstrap: {bootstrap}   # null: `tidegate up` finds or starts a broker
+  prefix: {prefix}
+timings:
+  heartbeat: 3s       # of the decision agent
+  takeover: 9s        # silence after which another one takes over
+  unreachable: 90s    # a node that has not reported for so long
+http:                 # /metrics, /healthz, /readyz of each role; port 0: any free one, the log tells which
+  host: 127.0.0.1
+  intake: 0
+  judge: 0
+  decide: 0
+log:
+  level: info
+  format: auto        # json, console; auto: console on a terminal
+"""
+
+NODE = """\
+# One node agent: tidegate node --config {path}
+fleet: {fleet}
+node: {node}
+zone: {zone}
+kafka:
+  bootstrap: {bootstrap}   # TIDEGATE_BOOTSTRAP wins
+  prefix: {prefix}
+keys:
+  root: ../keys/root.json
+  private: ../keys/node-{node}.key
+state: ../state/{node}
+metrics_port: 0
+services: {{}}
+# services:
+#   shop:
+#     executor: process
+#     command: ["{{python}}", "{{artifact}}"]   # also {{version}}, {{config}}, {{listen}}
+#     listen: 127.0.0.1:8101                  # opened by the agent, handed from version to version
+#     readiness: notify                       # or {{http: "http://127.0.0.1:8101/ready"}}, {{tcp: "127.0.0.1:8101"}}
+#     readyWithin: 10s
+#     drain: 10s
+"""
+
+
+@click.command()
+@click.option("--fleet", help="Name of the installation. [default: local]")
+@click.option("--node", "named", multiple=True, metavar="NAME[=ZONE]", help="Enrol this local node; may be repeated.")
+@click.option("--nodes", "number", type=click.IntRange(0, 1000), default=0, help="Enrol nodes node-1 to node-N.")
+@click.option("--bootstrap", help="Your own cluster: host:port, comma separated. [default: `tidegate up` finds or starts one]")
+@click.option("--prefix", default="tidegate.", show_default=True, help="Prefix of every topic.")
+@click.option("--publish", is_flag=True, help="Also create the topics and publish the keys now; fails where no broker answers.")
+@click.pass_obj
+def init(
+    home: Home, fleet: str | None, named: tuple[str, ...], number: int, bootstrap: str | None, prefix: str, publish: bool
+) -> None:
+    """Make keys, settings and node files; enrol local nodes.
+
+    What exists is never overwritten; running it again adds the nodes that are new.
+    """
+    nodes = _nodes(named, number)
+    fresh = not home.config.exists()
+    if fresh:
+        _make(home, fleet or "local", bootstrap, prefix)
+    elif fleet is not None and home.settings.fleet != fleet:
+        raise Problem(f"{home.folder} is of fleet {home.settings.fleet}", f"choose another folder for {fleet}: --home", code=2)
+    enrolled = [name for name, zone in nodes.items() if _enrol(home, name, zone)]
+    click.echo(f"home {home.folder}: fleet {home.settings.fleet}{' made' if fresh else ', as it was'}")
+    if enrolled:
+        click.echo(f"enrolled {', '.join(enrolled)}; each one's services stand in {home.nodes}/<node>.yaml")
+    click.echo(run(_publish(home, insist=publish)))
+
+
+def _nodes(named: tuple[str, ...], number: int) -> dict[str, str]:
+    nodes = {f"node-{index}": "" for index in range(1, number + 1)}
+    for text in named:
+        name, _, zone = text.partition("=")
+        nodes[name] = zone
+    for name in nodes:
+        if not NAME.match(name):
+            raise Problem(f"--node {name!r} is no name of a node", "use letters, digits, . _ - (at most 100)", code=2)
+    return nodes
+
+
+def _make(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> None:
+    """Make keys and settings; the settings come last, so that a torn first run is noticed and can be repeated."""
+    if not NAME.match(fleet):
+        raise Problem(f"--fleet {fleet!r} is no name", "use letters, digits, . _ - (at most 100)", code=2)
+    if home.keys.exists() and any(home.keys.iterdir()):
+        raise Problem(f"{home.keys} holds keys, but {home.config} is missing", "put the settings back, or move the folder away")
+    for folder in (home.folder, home.nodes, home.state, home.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    signers = {role: make_key(home.keys / f"{role}{SUFFIX}") for role in ROLES}
+    home.root.write_bytes(make_root(fleet, signers, _now_ms()))
+    (home.folder / ".gitignore").write_text("*\n")
+    home.config.write_text(CONFIG.format(fleet=fleet, bootstrap=bootstrap or "null", prefix=_text(prefix)))
+
+
+def _enrol(home: Home, name: str, zone: str) -> bool:
+    """Make a node's key, enrolment and file, where they are missing; return whether it was new."""
+    path = home.nodes / f"{name}.yaml"
+    enrolment = home.keys / f"{name}{ENROLMENT_SUFFIX}"
+    key = home.keys / f"node-{name}{SUFFIX}"
+    if path.exists() and enrolment.exists():
+        return False
+    signer = read_key(key) if key.exists() else make_key(key)
+    public = signer.public(KeyRole.NODE, name)
+    record = Enrolment(fleet=home.settings.fleet, node=name, key=public, issued_ms=_now_ms())
+    enrolment.write_bytes(seal(record, home.signer(KeyRole.OPERATOR)))
+    kafka = home.settings.kafka
+    if not path.exists():
+        text = NODE.format(
+            path=path,
+            fleet=home.settings.fleet,
+            node=name,
+            zone=_text(zone),
+            bootstrap=kafka.bootstrap or "127.0.0.1:9092",
+            prefix=_text(kafka.prefix),
+        )
+        path.write_text(text)
+    return True
+
+
+async def _publish(home: Home, *, insist: bool) -> str:
+    if not insist:
+        try:
+            bootstrap = home.bootstrap()
+        except Problem:
+            return "next: tidegate up (finds or starts a broker, publishes the keys, runs every role)"
+        if not await reachable(bootstrap, 1.0):
+            return f"no broker answers at {bootstrap}; the keys are published by: tidegate up, or tidegate init --publish"
+    async with open_log(home, "init") as log:
+        await create_topics(connection(home))
+        published = await publish_keys(log, home)
+    return f"published {len(published)} documents to the topic keys" if published else "the topic keys is as it should be"
+
+
+def _text(value: str) -> str:
+    return yaml.safe_dump(value, default_style='"').strip()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,53 @@
+"""The same rows as a table for people, or as JSON or YAML for programs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import click
+import msgspec
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+Format = Literal["table", "json", "yaml"]
+
+format_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--output",
+    "-o",
+    "form",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+
+
+def show(rows: Sequence[Mapping[str, object]], form: Format, *, empty: str) -> None:
+    """Print rows; ``empty`` is what a person reads where there are none. Keys are the columns of the first row."""
+    if form != "table":
+        dump(list(rows), form)
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def dump(value: object, form: Format) -> None:
+    """Print one value as JSON or YAML."""
+    plain = msgspec.to_builtins(value)
+    if form == "yaml":
+        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return "" if value is None else str(value)

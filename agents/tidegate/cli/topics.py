@@ -1,0 +1,66 @@
+"""``tidegate topics``: the one table of topics against a broker."""
+
+import click
+
+from tidegate.broker import check_topics, create_topics
+from tidegate.cli.connect import connection, open_log, run
+from tidegate.cli.output import Format, format_option, show
+from tidegate.runtime.home import Home
+from tidegate.wire.topics import DAY_MS, TOPICS, Topic
+
+
+@click.group()
+def topics() -> None:
+    """Create, check and list topics. The table in tidegate.wire.topics is the truth."""
+
+
+@topics.command()
+@click.pass_obj
+def create(home: Home) -> None:
+    """Create the topics that are missing; change none that exist."""
+    made = run(_create(home))
+    for name in made:
+        click.echo(f"created {name}")
+    click.echo(f"{len(TOPICS) - len(made)} of {len(TOPICS)} topics were there already")
+
+
+@topics.command()
+@click.pass_obj
+def check(home: Home) -> int:
+    """Compare the broker's topics with the table. Exit code 1 where they differ."""
+    differences = run(_check(home))
+    for difference in differences:
+        click.echo(difference)
+    click.echo(f"{len(differences)} differences" if differences else f"all {len(TOPICS)} topics are as they should be")
+    return 1 if differences else 0
+
+
+@topics.command(name="list")
+@format_option
+@click.pass_obj
+def list_(home: Home, form: Format) -> None:
+    """List the topics, who writes and who reads them. Needs no broker."""
+    prefix = home.settings.kafka.prefix if home.config.exists() else "tidegate."
+    show([_row(topic, prefix) for topic in TOPICS], form, empty="no topics")
+
+
+def _row(topic: Topic, prefix: str) -> dict[str, object]:
+    kept = "compacted" if topic.compacted else "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} d"
+    return {
+        "topic": prefix + topic.name,
+        "key": topic.key,
+        "partitions": topic.partitions,
+        "kept": kept,
+        "writers": list(topic.writers),
+        "readers": list(topic.readers),
+    }
+
+
+async def _create(home: Home) -> list[str]:
+    async with open_log(home, "topics"):
+        return await create_topics(connection(home))
+
+
+async def _check(home: Home) -> list[str]:
+    async with open_log(home, "topics"):
+        return await check_topics(connection(home))

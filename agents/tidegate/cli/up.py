@@ -1,0 +1,94 @@
+"""``tidegate up``: a broker, the topics, the keys and every role on this machine, until Ctrl-C."""
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+
+from tidegate.broker import create_topics, find_broker
+from tidegate.cli.connect import connection, open_log
+from tidegate.cli.publish import publish_keys
+from tidegate.runtime.home import Home
+from tidegate.runtime.logs import configure
+from tidegate.runtime.problem import Problem
+from tidegate.runtime.stopping import stop_signals
+from tidegate.runtime.supervise import Program, Supervisor
+
+READY_WITHIN_S = 60.0
+ROLES = ("intake", "judge", "decide")
+
+
+@click.command()
+@click.option("--without-nodes", is_flag=True, help="Run the control plane alone.")
+@click.option("--keep-services", is_flag=True, help="Let the services run on when this ends.")
+@click.pass_obj
+def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
+    """Run every role on this machine: broker, intake, judge, decide, and the node agents of nodes/*.yaml.
+
+    Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
+    """
+    if not home.config.exists():
+        raise Problem(f"{home.folder} is no home", "run: tidegate init --nodes 3", code=2)
+    home.trust  # noqa: B018 - refuse before anything starts
+    configure(home.settings.log, sys.stderr, role="up")
+    nodes = [] if without_nodes else sorted(home.nodes.glob("*.yaml"))
+    asyncio.run(_up(home, nodes, keep_services=keep_services))
+
+
+async def _up(home: Home, nodes: list[Path], *, keep_services: bool) -> None:
+    stop = stop_signals()
+    broker = await find_broker(bootstrap=home.settings.kafka.bootstrap, folder=home.state / "kafka", announce=click.echo)
+    click.echo(broker.describe())
+    home.broker.write_text(broker.bootstrap + "\n")
+    try:
+        await create_topics(connection(home))
+        async with open_log(home, "up") as log:
+            await publish_keys(log, home)
+        supervisor = Supervisor(
+            _programs(home, nodes, broker.bootstrap, keep_services=keep_services),
+            logs=home.logs,
+            state=home.state,
+            announce=click.echo,
+        )
+        await _supervise(home, supervisor, stop)
+    finally:
+        home.broker.unlink(missing_ok=True)
+        await broker.stop()
+    click.echo("stopped")
+
+
+async def _supervise(home: Home, supervisor: Supervisor, stop: asyncio.Event) -> None:
+    try:
+        await supervisor.start()
+        stopping = asyncio.ensure_future(stop.wait())
+        ready = asyncio.ensure_future(supervisor.ready(READY_WITHIN_S))
+        await asyncio.wait([stopping, ready], return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            _say(home, supervisor, ready.result())
+            await stopping
+        ready.cancel()
+        click.echo("stopping")
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervisor.stop()
+
+
+def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: bool) -> list[Program]:
+    tidegate = (sys.executable, "-m", "tidegate.cli.main", "--home", str(home.folder))
+    environment = {"TIDEGATE_BOOTSTRAP": bootstrap}
+    ends = () if keep_services else ("--stop-services",)
+    commands = {
+        "intake": (*tidegate, "worker", "intake"),
+        "judge": (*tidegate, "worker", "judge"),
+        "decide": (*tidegate, "decide"),
+    } | {f"node-{path.stem}": (*tidegate, "node", "--config", str(path), *ends) for path in nodes}
+    return [Program(name=name, command=command, environment=environment) for name, command in commands.items()]
+
+
+def _say(home: Home, supervisor: Supervisor, late: dict[str, str]) -> None:
+    for name in supervisor.names:
+        state = f"not ready: {late[name]}; see {supervisor.log_of(name)}" if name in late else "ready"
+        click.echo(f"  {name:<12} {supervisor.address_of(name) or '-':<26} {state}")
+    click.echo(f"logs in {home.logs}; next: tidegate rollout start PLAN.yaml; Ctrl-C stops everything")

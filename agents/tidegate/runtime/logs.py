@@ -1,0 +1,62 @@
+"""Logs: one stream for our own events and for the libraries', JSON for machines or lines for people."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+
+from tidegate.runtime.settings import LogSettings
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+QUIET = {
+    "aiokafka": logging.ERROR,
+    "aiokafka.consumer.group_coordinator": logging.WARNING,
+    "faust": logging.WARNING,
+    "mode": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
+"""Libraries that speak of every retry; ours says once what matters (a broker that is away is one line)."""
+
+
+def configure(settings: LogSettings, stream: TextIO = sys.stderr, **context: str) -> None:
+    """Send structlog's and the standard library's logs to one stream. ``context`` (role, node) stands in every line."""
+
+    def who(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
+        return {**context, **event}
+
+    shared: list[Processor] = [
+        who,
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    people = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    last: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if people
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    level = getattr(logging, settings.level.upper())
+    root.setLevel(level)
+    for name, quiet in QUIET.items():
+        logging.getLogger(name).setLevel(level if level <= logging.DEBUG else quiet)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,132 @@
+"""/metrics, /healthz and /readyz of one process, answered by a thread of their own.
+
+A thread, because liveness is a question about the event loop: one that hangs could not say so itself.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from msgspec import Struct
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from tidegate.runtime.problem import Problem
+
+STALLED_AFTER_S = 10.0
+BEAT_EVERY_S = 1.0
+REQUEST_WITHIN_S = 5.0
+ANNOUNCE = "TIDEGATE_ANNOUNCE"
+"""Names a file in which a process leaves the address it serves at: the supervisor reads it."""
+
+NotReady = Callable[[], str | None]
+"""Returns why a process is not ready yet, or None; called from the serving thread, so it only looks."""
+
+
+class Serving(Struct, frozen=True):
+    """What is being served."""
+
+    url: str
+    port: int
+
+
+@contextlib.asynccontextmanager
+async def serving(host: str, port: int, not_ready: NotReady) -> AsyncIterator[Serving]:
+    """Serve while the block runs. Port 0: any free one. Problem where the port is taken."""
+    beat = _Beat()
+    beating = asyncio.create_task(beat.run())
+    try:
+        server = _bind(host, port, _handler(beat, not_ready))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
+        thread.start()
+        try:
+            found = Serving(f"http://{_shown(host)}:{server.server_port}", server.server_port)
+            announce(found.url)
+            yield found
+        finally:
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            thread.join(REQUEST_WITHIN_S)
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+def announce(url: str) -> None:
+    """Leave the address in the file that the supervisor named, if it named one."""
+    if path := os.environ.get(ANNOUNCE):
+        beside = Path(f"{path}.new")
+        beside.write_text(url + "\n")
+        beside.replace(path)
+
+
+class _Beat:
+    """The event loop's pulse."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+
+    async def run(self) -> None:
+        while True:
+            self._last_s = time.monotonic()
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    def stalled_s(self) -> float:
+        return time.monotonic() - self._last_s
+
+
+def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+    try:
+        return HTTPServer((host, port), handler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Problem(
+                f"cannot serve metrics at {host}:{port}: the port is in use", "choose another port, or 0 for any free one"
+            ) from error
+        raise Problem(f"cannot serve metrics at {host}:{port}: {error.strerror}", "choose another host or port") from error
+
+
+def _handler(beat: _Beat, not_ready: NotReady) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_WITHIN_S
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+            elif path == "/healthz":
+                stalled_s = beat.stalled_s()
+                if stalled_s < STALLED_AFTER_S:
+                    self._say(200, "ok")
+                else:
+                    self._say(503, f"the event loop has not run for {stalled_s:.0f} s")
+            elif path == "/readyz":
+                why = not_ready()
+                self._say(503 if why else 200, why or "ready")
+            else:
+                self._say(404, "here are /metrics, /healthz and /readyz")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing: a probe every few seconds is no news."""
+
+        def _say(self, status: int, text: str) -> None:
+            self._answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - shown, not bound

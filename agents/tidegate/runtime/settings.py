@@ -1,0 +1,110 @@
+"""Settings: one tree, read from ``config.yaml`` and overlaid by ``TIDEGATE__SECTION__KEY`` variables.
+
+An unknown key is refused with its path. ``TIDEGATE_BOOTSTRAP`` names the user's own cluster and wins over both.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from tidegate.runtime.faults import faults_of
+from tidegate.runtime.problem import Problem
+from tidegate.wire.names import Duration, Name
+
+OVERLAY = "TIDEGATE__"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
+
+
+class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the broker is, and the prefix of every topic. No bootstrap: ``tidegate up`` finds or starts a broker."""
+
+    bootstrap: str | None = None
+    prefix: Prefix = "tidegate."
+
+
+class TimingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Intervals of decide (rules B5, E3)."""
+
+    heartbeat: Duration = "3s"
+    takeover: Duration = "9s"
+    """Silence of the author after which a successor claims."""
+    unreachable: Duration = "90s"
+    """A node that has not reported for so long is unreachable."""
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where each role serves /metrics, /healthz and /readyz. Port 0: any free one; the log tells which."""
+
+    host: str = "127.0.0.1"
+    intake: Port = 0
+    judge: Port = 0
+    decide: Port = 0
+
+
+class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How logs look. ``auto``: for people on a terminal, JSON otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a role is told besides its keys."""
+
+    fleet: Name
+    kafka: KafkaSettings = KafkaSettings()
+    timings: TimingSettings = TimingSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a file under the environment's overlay. Problem names every fault by its path."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}", "make a home with: tidegate init", code=2) from error
+    except yaml.YAMLError as error:
+        raise Problem(f"{path}: not YAML: {_one_line(error)}", "mend the file", code=2) from error
+    values = values if isinstance(values, dict) else {}
+    variables = overlay(values, environment)
+    faults = faults_of(values, Settings, strict=False)
+    if faults:
+        told = "; ".join(f"{variables.get(at, at)}: {problem}" for at, problem in faults)
+        raise Problem(f"{path}: {told}", "mend the file or the variable", code=2)
+    return msgspec.convert(values, Settings, strict=False)
+
+
+def overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """Put ``TIDEGATE__SECTION__KEY`` variables into plain values; return path to variable. An empty one means nothing set.
+
+    >>> values = {"kafka": {"prefix": "a."}}
+    >>> overlay(values, {"TIDEGATE__KAFKA__PREFIX": "b."}), values
+    ({'kafka.prefix': 'TIDEGATE__KAFKA__PREFIX'}, {'kafka': {'prefix': 'b.'}})
+    """
+    said: dict[str, str] = {}
+    pairs = {name: text for name, text in environment.items() if name.startswith(OVERLAY)}
+    if environment.get("TIDEGATE_BOOTSTRAP"):
+        pairs.pop(f"{OVERLAY}KAFKA__BOOTSTRAP", None)
+        pairs["TIDEGATE_BOOTSTRAP"] = environment["TIDEGATE_BOOTSTRAP"]
+    for name, text in sorted(pairs.items()):
+        path = ["kafka", "bootstrap"] if name == "TIDEGATE_BOOTSTRAP" else name.removeprefix(OVERLAY).lower().split("__")
+        place = values
+        for part in path[:-1]:
+            inner = place.get(part)
+            if not isinstance(inner, dict):
+                inner = place[part] = {}
+            place = inner
+        place[path[-1]] = text or None
+        said[".".join(path)] = name
+    return said
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
