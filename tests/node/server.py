@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 
 async def main(behaviour: dict) -> None:
@@ -38,10 +39,8 @@ async def main(behaviour: dict) -> None:
     await stop.wait()
     server.close()
     await asyncio.sleep(0.05)  # what was accepted a moment ago is not in `busy` yet
-    while busy:
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*busy)
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1]) as artifact:
-        asyncio.run(main(json.load(artifact)))
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))

@@ -38,10 +38,16 @@ class Hands:
         self._work: asyncio.Task[None] | None = None
         self._interruptible = False
         self._refused: dict[str, str] = {}
+        self._fault: BaseException | None = None
         self.changed: Callable[[], None] = lambda: None
 
     def look(self) -> None:
-        """Take the news and do the next thing. Called at every change and once a second; never waits."""
+        """Take the news and do the next thing. Called at every change and once a second; never waits.
+
+        Raises what an action raised that is no failure an executor may have: a fault of this program ends the agent.
+        """
+        if self._fault is not None:
+            raise self._fault
         for service, held in self._held():
             if (good := proven_good(held, self.seen(service), self._clock.now_ms())) is not None:
                 self._memory.good(service, good)
@@ -109,9 +115,8 @@ class Hands:
 
     def _performed(self, work: "asyncio.Task[None]") -> None:
         self._work = self._current = None
+        self._fault = None if work.cancelled() else work.exception()
         self.changed()
-        if not work.cancelled():
-            work.result()
 
     async def _perform(self, action: Action) -> None:
         executor = self._executors[action.service]

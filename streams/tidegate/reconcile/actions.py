@@ -11,6 +11,7 @@ from msgspec import Struct
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
+from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
 
 CRASHES = 3
@@ -143,12 +144,16 @@ def _from_nothing(case: _Case) -> Iterator[Action]:
 
 
 def _change(kind: Kind, case: _Case) -> Iterator[Action]:
-    """Yield an ordered change of what runs; expiry, freeze and earlier failures are asked again each time (F1)."""
+    """Yield an ordered change of what runs; expiry, freeze and earlier failures are asked again each time (F1).
+
+    Under a retreat nobody goes forward, also not who had been asked to and is late.
+    """
     accepted, artifact = case.held.accepted, case.target.artifact
     if accepted is None or artifact is None:
         return
     forward = kind is Kind.RESTART or is_advance(accepted, artifact)
-    if forward and (case.held.freeze is not None or expired(accepted.document, accepted.plan, case.now_ms)):
+    document = accepted.document
+    if forward and (case.held.freeze or document.move is Move.RETREAT or expired(document, accepted.plan, case.now_ms)):
         return
     if not _may_start(case, accepted, artifact, forward=forward):
         return

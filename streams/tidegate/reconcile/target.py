@@ -8,7 +8,6 @@ from enum import StrEnum
 from msgspec import Struct
 
 from tidegate.reconcile.held import Accepted, same
-from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
 
 
@@ -50,8 +49,8 @@ def target_of(accepted: Accepted | None, node: str) -> Target:
 
 
 def is_advance(accepted: Accepted, artifact: Artifact) -> bool:
-    """Return whether running an artifact goes forward: it is the plan's new version and the document does not retreat."""
-    return accepted.plan is not None and accepted.document.move is not Move.RETREAT and same(artifact, accepted.plan.artifact)
+    """Return whether running an artifact goes forward: it is the plan's new version."""
+    return accepted.plan is not None and same(artifact, accepted.plan.artifact)
 
 
 def _from_plan(accepted: Accepted, artifact: Artifact | None) -> Artifact | None:
