@@ -1,0 +1,109 @@
+"""The load generator: real requests to every server at a steady rate, and what became of each.
+
+Open loop: a request is due when it is due, however slow the servers are. A request counts as failed when no response
+came, never for a 500: those are answers.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+
+from msgspec import Struct
+
+CONNECTIONS_PER_SERVER = 6
+RESPONSE_WITHIN_S = 5.0
+
+
+class Tally(Struct):
+    """What one version answered. Times are seconds since the epoch; 0.0: not yet."""
+
+    answers: int = 0
+    errors: int = 0
+    first_s: float = 0.0
+    first_error_s: float = 0.0
+
+
+class Load:
+    """Sends ``rate`` requests a second to each of the addresses until it is stopped."""
+
+    def __init__(self, addresses: list[tuple[str, int]], rate: float, seed: int = 1) -> None:
+        self._addresses = addresses
+        self._rate = rate
+        self._random = random.Random(seed)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.sent = 0
+        self.failed = 0
+        self.failures: Counter[str] = Counter()
+        self.versions: dict[str, Tally] = {}
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        for host, port in self._addresses:
+            queue: asyncio.Queue[float] = asyncio.Queue(maxsize=1_000)
+            self._tasks.append(asyncio.create_task(self._clock(queue)))
+            self._tasks += [asyncio.create_task(self._client(host, port, queue)) for _ in range(CONNECTIONS_PER_SERVER)]
+
+    async def stop(self) -> None:
+        """End; requests under way are abandoned and count neither way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _clock(self, queue: asyncio.Queue[float]) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._random.random() / self._rate
+        while True:
+            await asyncio.sleep(due - loop.time())
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait(due)
+            due += self._random.expovariate(self._rate)
+
+    async def _client(self, host: str, port: int, queue: asyncio.Queue[float]) -> None:
+        reader: asyncio.StreamReader | None = None
+        writer: asyncio.StreamWriter | None = None
+        request = b"GET /buy HTTP/1.1\r\nHost: %b:%d\r\n\r\n" % (host.encode(), port)
+        try:
+            while True:
+                await queue.get()
+                self.sent += 1
+                try:
+                    if reader is None or writer is None:
+                        reader, writer = await asyncio.open_connection(host, port)
+                    writer.write(request)
+                    status, version, closing = await asyncio.wait_for(_response(reader), RESPONSE_WITHIN_S)
+                except asyncio.CancelledError:
+                    self.sent -= 1
+                    raise
+                except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+                    self.failed += 1
+                    self.failures[f"{type(error).__name__}: {error}"[:120]] += 1
+                    closing = True
+                else:
+                    self._count(status, version)
+                if closing:
+                    if writer is not None:
+                        writer.close()
+                    reader = writer = None
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _count(self, status: int, version: str) -> None:
+        tally = self.versions.setdefault(version, Tally())
+        tally.answers += 1
+        now = time.time()
+        tally.first_s = tally.first_s or now
+        if status >= 500:
+            tally.errors += 1
+            tally.first_error_s = tally.first_error_s or now
+
+
+async def _response(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    status = int(head[0].split(" ", 2)[1])
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+    await reader.readexactly(int(headers["content-length"]))
+    return status, headers["x-version"], headers.get("connection") == "close"

@@ -1,0 +1,138 @@
+"""The service that the demo rolls out: a real HTTP server whose versions differ in how often they fail and how long
+they take.
+
+It is started by a node agent: the listening socket is file descriptor 3 (systemd's socket activation), readiness is
+told by ``READY=1`` to
+``NOTIFY_SOCKET``, SIGTERM means drain. Connections that are kept alive are answered once more with ``Connection:
+close`` while it drains, so that no
+request is lost.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from tidegate.sdk import AsyncPublisher
+
+LATENCY_MEDIAN_S = 0.020
+LATENCY_SIGMA = 0.35
+ERROR_RATIO = 0.0005
+DRAIN_MOST_S = 5.0
+LISTEN_FD = 3
+
+
+class Behaviour(Struct, frozen=True):
+    """How one version differs from a healthy one."""
+
+    version: str
+    error_ratio: float = ERROR_RATIO
+    slowdown: float = 1.0
+
+
+class _Connection(asyncio.Protocol):
+    """One client. Requests come one after another; each is answered after its own service time."""
+
+    def __init__(self, shop: "Shop") -> None:
+        self._shop = shop
+        self._received = b""
+        self._busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server promises
+        self._transport = transport
+        self._shop.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._shop.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._busy and b"\r\n\r\n" in self._received:
+            self._received = b""
+            self._busy = True
+            self._shop.began(self)
+
+    def answer(self, status: bytes, version: str, *, last: bool) -> None:
+        """Write the response; ``last`` closes the connection behind it."""
+        body = version.encode()
+        self._busy = False
+        if not self._transport.is_closing():
+            self._transport.write(
+                b"HTTP/1.1 %b\r\nX-Version: %b\r\nContent-Length: %d\r\n%b\r\n%b"
+                % (status, body, len(body), b"Connection: close\r\n" if last else b"", body)
+            )
+            if last:
+                self._transport.close()
+
+
+class Shop:
+    """The server: answers, measures, drains."""
+
+    def __init__(self, behaviour: Behaviour, telemetry: AsyncPublisher) -> None:
+        self._behaviour = behaviour
+        self._telemetry = telemetry
+        self._random = random.Random()
+        self._loop = asyncio.get_running_loop()
+        self._draining = False
+        self.connections: set[_Connection] = set()
+
+    def began(self, connection: _Connection) -> None:
+        """Take one request: its service time is log-normal, as those of real services are."""
+        service_s = self._random.lognormvariate(0.0, LATENCY_SIGMA) * LATENCY_MEDIAN_S * self._behaviour.slowdown
+        self._loop.call_later(service_s, self._ended, connection, time.perf_counter())
+
+    def _ended(self, connection: _Connection, began: float) -> None:
+        failed = self._random.random() < self._behaviour.error_ratio
+        self._telemetry.record(time.perf_counter() - began, error=failed)
+        status = b"500 Internal Server Error" if failed else b"200 OK"
+        connection.answer(status, self._behaviour.version, last=self._draining)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        server = await self._loop.create_server(lambda: _Connection(self), sock=listener)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
+        notify("READY=1")
+        await stop.wait()
+        self._draining = True
+        server.close()  # the agent and the next version hold the same socket: whoever waits in its queue is served there
+        deadline = self._loop.time() + DRAIN_MOST_S
+        await asyncio.sleep(0.05)  # what was accepted a moment ago has no connection object yet
+        while self.connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+
+def notify(state: str) -> None:
+    """Tell the supervisor, if there is one, by systemd's notification protocol (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.sendto(state.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
+
+
+def serve(behaviour: Behaviour) -> None:
+    """Run one version until it is told to stop; leave what became of its telemetry in the folder named by SHOP_STATS."""
+
+    async def run() -> None:
+        listener = socket.socket(fileno=LISTEN_FD)
+        listener.setblocking(False)
+        telemetry = AsyncPublisher(version=behaviour.version)
+        await telemetry.start()
+        await Shop(behaviour, telemetry).serve(listener)
+        stats = await telemetry.close()
+        if folder := os.environ.get("SHOP_STATS"):
+            said = {"made": stats.made, "sent": stats.sent, "dropped": stats.dropped}
+            Path(folder, f"{telemetry.identity.boot}.json").write_text(json.dumps(said))
+
+    if not os.environ.get("LISTEN_FDS"):
+        sys.exit("this server is started by a node agent, which hands it the listening socket (LISTEN_FDS)")
+    asyncio.run(run())

@@ -1,0 +1,113 @@
+"""Rows on their way to the broker: a bounded buffer and one row in flight, in order.
+
+A late row is worth nothing (its pane is closed), so when the buffer is full the oldest goes. Rows are not compressed:
+for single rows the compressor
+costs more than everything else together.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from msgspec import Struct
+
+from tidegate.wire.telemetry import Telemetry, encode_msgpack
+
+BUFFER_ROWS_MAX = 120
+SEND_TIMEOUT_S = 10.0
+RETRY_FIRST_S = 0.2
+RETRY_MOST_S = 5.0
+
+log = logging.getLogger("tidegate.sdk")
+
+
+class Stats(Struct, frozen=True):
+    """Rows made so far = sent + dropped + waiting. ``sent`` means acknowledged by the broker."""
+
+    made: int
+    sent: int
+    dropped: int
+    waiting: int
+
+
+class Sender:
+    """Sends rows to ``<prefix>telemetry``, key = node. Start and stop it on one event loop; ``put`` belongs to that
+    loop.
+    """
+
+    def __init__(self, bootstrap: str, prefix: str = "tidegate.", *, client_id: str = "tidegate-sdk") -> None:
+        self._bootstrap = bootstrap
+        self._topic = f"{prefix}telemetry"
+        self._client_id = client_id
+        self._rows: deque[Telemetry] = deque()
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._made = self._sent = self.dropped = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, row: Telemetry) -> None:
+        """Take a row; drops the oldest one when ``BUFFER_ROWS_MAX`` wait already."""
+        self._made += 1
+        if len(self._rows) >= BUFFER_ROWS_MAX:
+            self._rows.popleft()
+            self.dropped += 1
+        self._rows.append(row)
+        self._idle.clear()
+        self._news.set()
+
+    def stats(self) -> Stats:
+        """Return the counts so far."""
+        return Stats(self._made, self._sent, self.dropped, len(self._rows))
+
+    def start(self) -> None:
+        """Begin to send, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="tidegate-telemetry")
+
+    async def stop(self, within_s: float) -> None:
+        """Send what waits, for at most ``within_s``; what is left then counts as dropped."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), within_s)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self.dropped += len(self._rows)
+        self._rows.clear()
+
+    async def _run(self) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap, client_id=self._client_id, acks="all", enable_idempotence=True
+            )
+            try:
+                await producer.start()
+                while True:
+                    await self._send_next(producer)
+                    delay_s = RETRY_FIRST_S
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.warning("telemetry cannot reach %s (%s); next try in %.1f s", self._bootstrap, error, delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, RETRY_MOST_S)
+            finally:
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    await asyncio.wait_for(producer.stop(), SEND_TIMEOUT_S)
+
+    async def _send_next(self, producer: AIOKafkaProducer) -> None:
+        await self._news.wait()
+        if not self._rows:
+            self._news.clear()
+            self._idle.set()
+            return
+        row = self._rows[0]
+        # A timeout leaves the outcome unknown; the row is sent again, and its (boot, seq) makes the repeat harmless.
+        await asyncio.wait_for(producer.send_and_wait(self._topic, encode_msgpack(row), key=row.node.encode()), SEND_TIMEOUT_S)
+        self._sent += 1
+        if self._rows and self._rows[0] is row:
+            self._rows.popleft()
+        else:
+            self.dropped -= 1  # it was pushed out of the buffer while it was being sent
