@@ -4,13 +4,12 @@ The shell decodes, asks ``tidegate.reconcile`` what to do, and does it with the 
 should run does not belong here. Nothing here judges or decides for the fleet.
 """
 
-from tidegate.node.build import build_agent
-from tidegate.node.process import ProcessExecutor
-
 from tidegate.node.agent import NodeAgent
+from tidegate.node.build import build_agent
 from tidegate.node.config import ConfigError, NodeConfig, load_config
 from tidegate.node.executor import Executor, FetchFailed, Launch, StartFailed
 from tidegate.node.none import NoneExecutor
+from tidegate.node.process import ProcessExecutor
 
 __all__ = [
     "ConfigError",

@@ -198,6 +198,7 @@ class Slot:
         finally:
             ready.cancel()
             late.cancel()
+            await asyncio.gather(ready, late, return_exceptions=True)  # the socket it reads is closed next
 
     def _hand_over(self, candidate: Watch) -> None:
         """Nothing here waits: either the new process counts and the old one is told to drain, or neither."""

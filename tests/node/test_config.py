@@ -1,0 +1,80 @@
+"""The node's YAML: read whole, or refused with the path and the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
+
+GOOD = """
+fleet: demo
+node: n1
+zone: a
+labels: {rack: r1}
+kafka: {bootstrap: "127.0.0.1:9092"}
+keys: {root: keys/root.json, private: keys/n1.key}
+state: state/n1
+metrics_port: 9100
+services:
+  shop:
+    command: ["{python}", "{artifact}"]
+    listen: "127.0.0.1:8101"
+    readiness: {http: "http://127.0.0.1:9001/ready"}
+    readyWithin: 15s
+    drain: 500ms
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "n1.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    shop = config.services["shop"]
+    assert (config.node, config.kafka.prefix, shop.executor) == ("n1", "tidegate.", "process")
+    assert (shop.ready_within_s, shop.drain_s) == (15.0, 0.5)
+    assert config.state == str(tmp_path / "state/n1")
+    assert config.keys.root == str(tmp_path / "keys/root.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("drain: 500ms", "drian: 500ms", "services"),
+        ("readyWithin: 15s", "readyWithin: soon", "readyWithin"),
+        ("node: n1", "node: 'n 1'", "node"),
+        ("metrics_port: 9100", "metrics_port: 70000", "metrics_port"),
+        ('command: ["{python}", "{artifact}"]', "command: []", "services.shop.command"),
+        ('command: ["{python}", "{artifact}"]', "executor: docker", "services.shop.executor"),
+        ('{http: "http://127.0.0.1:9001/ready"}', "{}", "services.shop.readiness"),
+        ('"127.0.0.1:8101"', "8101", "listen"),
+        ("fleet: demo", "fleet: [", "not YAML"),
+        ("kafka:", "kafak:", "kafak"),
+    ],
+)
+def test_a_fault_is_named_by_its_path(tmp_path, old, new, said):
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(tmp_path, GOOD.replace(old, new)))
+    assert said in str(refused.value)
+    assert "n1.yaml" in str(refused.value)
+
+
+def test_missing_files_say_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="tidegate init"):
+        load_config(tmp_path / "absent.yaml")
+    config = load_config(write(tmp_path, GOOD))
+    for load in (load_signer, load_trust):
+        with pytest.raises(ConfigError, match="tidegate init"):
+            load(config)
+
+
+def test_keys_that_are_none_are_refused_with_their_path(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    (tmp_path / "keys").mkdir()
+    for name, load in (("n1.key", load_signer), ("root.json", load_trust)):
+        (tmp_path / "keys" / name).write_text("nothing of the kind")
+        with pytest.raises(ConfigError, match=name):
+            load(config)

@@ -1,0 +1,285 @@
+"""Executor ``process``, on real processes: swap, failure, drain, adoption."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tidegate.node import Launch, ProcessExecutor, StartFailed
+from tidegate.node.config import Readiness, ServiceConfig
+from tidegate.node.listener import ListenFailed, open_listener, take_back
+from tidegate.node.readiness import NotifySocket
+from tidegate.ports import SystemClock, SystemDisk
+
+SERVER = str(Path(__file__).with_name("server.py"))
+CLIENTS = 8
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Bench:
+    """One node with one service, and executors that come and go upon it."""
+
+    def __init__(self, kit, folder: Path, **changes) -> None:
+        self.kit = kit
+        self.folder = folder
+        self.port = free_port()
+        command = ("{python}", SERVER, "{artifact}")
+        shop = ServiceConfig(**({"command": command, "listen": f"127.0.0.1:{self.port}", "drain": "5s"} | changes))
+        self.config = kit.config_of(folder, shop=shop)
+        self.exits: list[str] = []
+        self.launches = 0
+
+    @asynccontextmanager
+    async def executor(self, *, stop: bool = True):
+        executor = ProcessExecutor(self.config, SystemDisk(Path(self.config.state)), SystemClock())
+        await executor.adopt(lambda _service, how: self.exits.append(how))
+        try:
+            yield executor
+        finally:
+            if stop:
+                await executor.stop("shop")
+            await executor.close()
+
+    async def launch(self, executor, version: str, **behaviour) -> None:
+        artifact = self.kit.made(self.folder, version, **behaviour)
+        await executor.fetch(artifact, ())
+        self.launches += 1
+        await executor.swap(Launch(service="shop", artifact=artifact, boot=f"{os.getpid()}-{self.launches}"))
+
+    async def request(self) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            return (await reader.read()).rpartition(b"\r\n\r\n")[2].decode()
+        finally:
+            writer.close()
+
+    def processes(self) -> list[int]:
+        """Return the processes of this service, found without asking the executor."""
+        mark = f"TIDEGATE_STATE={Path(self.config.state).absolute()}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def bench(kit, tmp_path):
+    return Bench(kit, tmp_path)
+
+
+async def test_swaps_under_load_lose_no_request(bench, capsys):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        answers: list[str] = []
+        done = asyncio.Event()
+
+        async def client() -> None:
+            while not done.is_set():
+                answers.append(await bench.request())
+
+        clients = [asyncio.ensure_future(client()) for _ in range(CLIENTS)]
+        for version in ("2", "3", "4", "5"):
+            await bench.launch(executor, version)
+            seen = len(answers)
+            await bench.kit.until(lambda seen=seen: len(answers) > seen + 200)
+        done.set()
+        await asyncio.gather(*clients)
+    lost = [answer for answer in answers if answer not in set("12345")]
+    with capsys.disabled():
+        print(f"\n4 swaps under {CLIENTS} clients: {len(answers)} requests, {len(lost)} lost", end=" ")  # noqa: T201
+    assert lost == []
+    assert set(answers) == set("12345")
+    assert bench.exits == []
+
+
+async def test_after_a_swap_exactly_one_process_is_left(bench):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        await bench.launch(executor, "2")
+        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        assert await bench.request() == "2"
+        assert await executor.measure("shop") == executor.running("shop").artifact.sha256
+    assert bench.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"), [({"crash": True}, "no such table"), ({"silent": True}, "not ready within 500ms")]
+)
+async def test_a_start_that_fails_leaves_the_old_one_serving_and_says_why(kit, tmp_path, behaviour, said):
+    bench = Bench(kit, tmp_path, ready_within="500ms" if "silent" in behaviour else "10s")
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1") if "silent" not in behaviour else await patient(bench, executor)
+        with pytest.raises(StartFailed, match=said):
+            await bench.launch(executor, "2", **behaviour)
+        assert executor.running("shop").artifact.version == "1"
+        assert await bench.request() == "1"
+        assert len(bench.processes()) == 1
+    assert bench.exits == []
+
+
+async def patient(bench: Bench, executor) -> None:
+    """Start version 1 however slow the machine is at that moment."""
+    for _ in range(20):
+        try:
+            return await bench.launch(executor, "1")
+        except StartFailed:
+            continue
+    raise AssertionError("the machine is too slow to start a server within 500 ms")
+
+
+async def test_a_command_that_is_none_is_named(kit, tmp_path):
+    bench = Bench(kit, tmp_path, command=("/no/such/program",))
+    async with bench.executor() as executor:
+        with pytest.raises(StartFailed, match=r"127(.|\n)*/no/such/program"):
+            await bench.launch(executor, "1")
+
+
+async def test_a_port_in_use_is_named_with_the_remedy(bench):
+    with open_listener(f"127.0.0.1:{bench.port}"), pytest.raises(ListenFailed, match="free the port"):
+        open_listener(f"127.0.0.1:{bench.port}")
+    with open_listener(f"127.0.0.1:{bench.port}"):
+        async with bench.executor() as executor:
+            with pytest.raises(StartFailed, match=f"cannot listen on 127.0.0.1:{bench.port}"):
+                await bench.launch(executor, "1")
+
+
+async def test_a_cancelled_swap_leaves_the_old_one_alone(kit, tmp_path):
+    bench = Bench(kit, tmp_path)
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        swap = asyncio.ensure_future(bench.launch(executor, "2", silent=True))
+        await bench.kit.until(lambda: len(bench.processes()) == 2)
+        swap.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await swap
+        assert len(bench.processes()) == 1
+        assert await bench.request() == "1"
+
+
+async def test_who_does_not_drain_in_time_is_killed(kit, tmp_path):
+    bench = Bench(kit, tmp_path, drain="300ms")
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1", delay_s=60)
+        hanging = asyncio.ensure_future(bench.request())
+        await asyncio.sleep(0.1)
+        await bench.launch(executor, "2")
+        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        assert await bench.request() == "2"
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def test_an_exit_nobody_ordered_is_told_with_its_code(bench):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1", die_after_s=0.05)
+        await bench.kit.until(lambda: bench.exits)
+        assert "exit code 3" in bench.exits[0]
+        assert executor.running("shop") is None
+
+
+async def test_the_next_life_adopts_what_runs_with_its_socket(bench):
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1")
+        pid = bench.processes()[0]
+    async with bench.executor() as executor:
+        assert executor.running("shop").artifact.version == "1"
+        assert bench.processes() == [pid]
+        answers = [asyncio.ensure_future(bench.request()) for _ in range(50)]
+        await bench.launch(executor, "2")
+        assert set(await asyncio.gather(*answers)) <= {"1", "2"}
+        assert await bench.request() == "2"
+    assert bench.exits == []
+
+
+async def test_where_the_kernel_gives_no_socket_back_the_port_is_shared(bench, monkeypatch):
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1")
+    monkeypatch.setattr("tidegate.node.slot.take_back", lambda _pid, _address: None)
+    async with bench.executor() as executor:
+        await bench.launch(executor, "2")
+        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        assert await bench.request() == "2"
+
+
+async def test_what_ended_while_no_agent_ran_is_told_once(bench):
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1")
+    os.kill(bench.processes()[0], signal.SIGKILL)
+    await bench.kit.until(lambda: not alive(bench.processes()))
+    async with bench.executor(stop=False) as executor:
+        assert executor.running("shop") is None
+    async with bench.executor():
+        assert len(bench.exits) == 1
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+
+
+async def test_a_process_whose_start_was_never_finished_is_ended(bench):
+    """What an agent leaves that dies between spawning a process and writing down that it counts."""
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1")
+        counts = bench.processes()
+        disk = SystemDisk(Path(bench.config.state))
+        journal = disk.read("process-shop")
+        await bench.launch(executor, "2")
+        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        disk.write("process-shop", journal)
+    assert bench.processes() != counts
+    async with bench.executor():
+        await bench.kit.until(lambda: bench.processes() == [])
+
+
+async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(bench):
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1")
+        pid = bench.processes()
+    (Path(bench.config.state) / "process-shop").write_bytes(b"torn")
+    async with bench.executor() as executor:
+        assert executor.running("shop").artifact.version == "1"
+        assert bench.processes() == pid
+
+
+async def test_a_tcp_and_an_http_probe_tell_readiness(kit, tmp_path):
+    port = free_port()
+    for how in (Readiness(tcp=f"127.0.0.1:{port}"), Readiness(http=f"http://127.0.0.1:{port}/")):
+        folder = tmp_path / ("tcp" if how.tcp else "http")
+        folder.mkdir()
+        bench = Bench(kit, folder, readiness=how, listen=f"127.0.0.1:{port}")
+        async with bench.executor() as executor:
+            await bench.launch(executor, "1", silent=True)
+            assert executor.running("shop").ready_ms > 0
+
+
+async def test_only_the_service_itself_can_say_that_it_is_ready():
+    notify = NotifySocket()
+    ready = asyncio.ensure_future(notify.ready(os.getpid() + 1))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"READY=1", notify.address.replace("@", "\0", 1))
+    done, _ = await asyncio.wait([ready], timeout=0.2)
+    ready.cancel()
+    notify.close()
+    assert not done
+
+
+def test_a_socket_is_taken_back_from_a_process_that_listens():
+    with open_listener("127.0.0.1:0") as listener:
+        port = listener.getsockname()[1]
+        with take_back(os.getpid(), f"127.0.0.1:{port}") as again:
+            assert again.fileno() != listener.fileno()
+            assert again.getsockname() == listener.getsockname()
+        assert take_back(os.getpid(), f"127.0.0.1:{port + 1}") is None
