@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import assert_never
 
 from msgspec import Struct
-from tidegate.kpi.pane import CohortPane, ServicePane
 
+from tidegate.kpi.pane import CohortPane, ServicePane
 from tidegate.wire.judgement import Severity, Verdict
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState

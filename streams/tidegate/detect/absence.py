@@ -2,7 +2,8 @@
 
 | who is silent | for | verdict |
 |---|---|---|
-| start failed, or second unordered exit, within 60 s of the node's own change | - | fail at once |
+| start failed (the agent waits for readiness as long as its config says) | - | fail at once |
+| second unordered exit within 60 s of the node's own change | - | fail at once |
 | one unordered exit within 60 s of the node's own change | - | pause |
 | telemetry and agent, while the control reports | 3 s, 10 s | pause, fail |
 | telemetry, but the agent says that the service runs | 3 s, 30 s | pause, fail |
@@ -46,11 +47,11 @@ def judge_starts(canary: Mapping[str, Watch], now_ms: int, *, first_install: boo
     (B7).
     """
     action = Action.PAUSE if first_install else Action.ROLLBACK
-    young = [(node, seen) for node, seen in sorted(canary.items()) if fresh(seen, now_ms)]
-    failed = tuple(node for node, seen in young if seen.state is ServiceState.FAILED)
+    new = [(node, seen) for node, seen in sorted(canary.items()) if seen.running in {"", seen.version}]
+    failed = tuple(node for node, seen in new if seen.state is ServiceState.FAILED)
     if failed:
         return fail(Reason.START_FAILED, action, f"The new version did not start on {names(failed)}.")
-    exits = [(node, seen.exits) for node, seen in young if seen.running in ("", seen.version)]
+    exits = [(node, seen.exits) for node, seen in new if fresh(seen, now_ms)]
     twice = tuple(node for node, count in exits if count >= EXITS_FAIL)
     if twice:
         return fail(

@@ -6,9 +6,9 @@ rollout freezes their sum, which is then kept through all its placements.
 
 from msgspec import Struct
 from msgspec.structs import replace
-from tidegate.kpi.pane import ServicePane
 
 from tidegate.detect.sums import Sums, plus, sums_of
+from tidegate.kpi.pane import ServicePane
 
 BLOCK_MS = 60_000
 BLOCKS = 10

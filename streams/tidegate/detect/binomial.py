@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 from msgspec import Struct
-from tidegate.kpi.pane import NodePane
 
 from tidegate.detect.evidence import Look, Weight
 from tidegate.detect.findings import Finding, percent
+from tidegate.kpi.pane import NodePane
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason

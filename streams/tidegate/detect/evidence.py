@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from msgspec import Struct
-from tidegate.kpi.pane import NodePane
 
 from tidegate.detect.sums import Sums
+from tidegate.kpi.pane import NodePane
 
 
 class Look(Struct, frozen=True):

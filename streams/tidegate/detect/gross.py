@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from tidegate.kpi.pane import NodePane
-
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.sums import Sums
+from tidegate.kpi.pane import NodePane
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from msgspec import Struct
-from tidegate.kpi.pane import NodePane
 
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.measure import QUANTILES, Measured, measure
 from tidegate.detect.shares import surprise_nats
 from tidegate.detect.sums import Sums
+from tidegate.kpi.pane import NodePane
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Guardrail
 from tidegate.wire.reasons import Reason
 
 DECLARED_SHARE_NATS = 0.5
-"""At 50 requests/s, 2 % and 2/3: five errors of the two panes' hundred requests, where four are two unlucky pairs."""
+PARTS_MIN = 4
+"""So many errors the broken panes of a share must hold: at 20 requests/s two unlucky ones would be 5 % in two panes."""
 DECLARED_QUANTILE_NATS = 3.0
 """A control of 50 requests/s knows its own p95 of one pane within a fifth; three nats outweigh that and cost no time."""
 DEFAULT_NATS = 5.0
@@ -172,7 +173,11 @@ def _nats(guardrail: Guardrail, bad: Sequence[Measured]) -> float:
         return math.inf  # a gauge is measured, not counted: it has no small-sample arithmetic of its own
     part = sum(item[1] for pane in bad for item in pane.nodes)
     whole = sum(item[2] for pane in bad for item in pane.nodes)
-    if guardrail.metric in QUANTILES or guardrail.max_ratio_to_control is None:
+    if guardrail.metric in QUANTILES:
+        return surprise_nats(part, whole, bad[-1].allowed)
+    if part < PARTS_MIN:
+        return 0.0
+    if guardrail.max_ratio_to_control is None:
         return surprise_nats(part, whole, bad[-1].allowed)
     # Two counts: of all errors together, at most this share falls on the canary if its ratio is at most the limit.
     control_part, control_whole = sum(pane.control_part for pane in bad), sum(pane.control_whole for pane in bad)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
-from tidegate.kpi.pane import NodePane
 
 from tidegate.detect.shares import quantile_ms, weights_above
 from tidegate.detect.sums import Sums
+from tidegate.kpi.pane import NodePane
 from tidegate.wire.plans import Guardrail
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}

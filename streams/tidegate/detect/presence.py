@@ -6,8 +6,8 @@ Presence is read from rows alone: telemetry of the version that the node's cohor
 from enum import Enum, auto
 
 from msgspec import Struct
-from tidegate.kpi.pane import NodePane
 
+from tidegate.kpi.pane import NodePane
 from tidegate.wire.telemetry import ServiceState
 
 OWN_CHANGE_MS = 60_000
@@ -68,7 +68,7 @@ def watch(before: Watch | None, cohort: tuple[str, str], row: NodePane | None, e
     agent, ready_ms = row.agent, old.ready_ms
     state = row.state if agent else old.state
     if agent:
-        ready = state is ServiceState.READY and row.version in ("", version)
+        ready = state is ServiceState.READY and row.version in {"", version}
         again = row.changed_ms != old.changed_ms or old.ready_ms == 0
         ready_ms = (end_ms if again else old.ready_ms) if ready else 0
     return Watch(
@@ -103,7 +103,8 @@ def silence(seen: Watch, now_ms: int) -> Silence:
     if seen.ready_ms:
         grace = 0 if seen.telemetry_ms > seen.ready_ms else GRACE_MS
         return Silence(Presence.MUTE, now_ms - max(since_ms, seen.ready_ms) - grace)
-    other = seen.running not in ("", seen.version)
-    if other or seen.telemetry_ms <= seen.changed_ms or fresh(seen, now_ms):
+    other = seen.running not in {"", seen.version}
+    coming = seen.telemetry_ms <= seen.changed_ms or fresh(seen, now_ms)
+    if other or (coming and seen.state is not ServiceState.FAILED):
         return Silence(Presence.CHANGING)
     return Silence(Presence.GONE, now_ms - since_ms)

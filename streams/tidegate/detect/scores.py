@@ -47,7 +47,7 @@ def score(state: ScoreState, service: str, cohort: str, metric: str, value: floa
     name = f"{service}/{cohort}/{metric}"
     before = state.series.get(name, Moments())
     model = _model(before)
-    unusual = 0.0
+    unusual, value = 0.0, float(value)  # a numpy number would not fit into a checkpoint
     learned = value
     if before.count >= WARM:
         unusual = float(model.score_one(None, value))  # type: ignore[no-untyped-call]

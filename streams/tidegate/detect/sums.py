@@ -2,8 +2,8 @@
 
 import numpy as np
 from msgspec import Struct
-from tidegate.kpi.pane import CohortPane
 
+from tidegate.kpi.pane import CohortPane
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
-from tidegate.kpi.pane import NodePane, ServicePane
 
 from tidegate.detect import absence, limits
 from tidegate.detect.baseline import freeze
@@ -20,6 +19,7 @@ from tidegate.detect.gross import judge_gross
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.sums import Sums, sums_of
+from tidegate.kpi.pane import NodePane, ServicePane
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.reasons import Reason
