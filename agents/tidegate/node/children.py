@@ -42,13 +42,12 @@ def machine_boot() -> str:
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where it is gone or only a corpse."""
+    """Return when a process started, in clock ticks since boot; None where there is none. A corpse still has its time."""
     try:
         # The name of the program stands in parentheses and may hold anything: what follows the last one is regular.
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], listener: int | None, output: Path) -> int:
