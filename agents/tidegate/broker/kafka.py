@@ -1,0 +1,195 @@
+"""One real Kafka in one process of this machine, in KRaft mode: started, killed and restarted on the same folder and ports."""
+
+import asyncio
+import base64
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import uuid
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from tidegate.broker.connection import BrokerProblem
+from tidegate.broker.jars import KafkaJars
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 20.0
+HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+PR_SET_PDEATHSIG = 1
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+message.max.bytes=16777216
+replica.fetch.max.bytes=16777216
+log.segment.bytes=67108864
+# The default buffer of 128 MB would fill this small heap.
+log.cleaner.dedupe.buffer.size=4194304
+log.cleaner.backoff.ms=200
+num.network.threads=2
+num.io.threads=2
+"""
+
+
+class KafkaProcess:
+    """A broker on loopback ports that stay the same over restarts. Ends with the process that started it, however that ends."""
+
+    def __init__(self, jars: KafkaJars, folder: Path) -> None:
+        self._jars = jars
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._port, self._controller = _free_ports(2)
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> Path:
+        """The broker's own log."""
+        return self._folder / "kafka.log"
+
+    @property
+    def pid(self) -> int:
+        """The running process; BrokerProblem where there is none."""
+        if self._process is None:
+            raise BrokerProblem("this broker is not running", "start it first")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start, and return when it answers. BrokerProblem where it ends or stays silent; its log says why."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        properties = self._folder / "server.properties"
+        data = self._folder / "data"
+        properties.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
+        if not (data / "meta.properties").exists():
+            await self._format(properties)
+        archive = self._jars.archive
+        made = self._folder / "made.jsa"
+        sharing = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={made}"
+        self._process = await self._java(sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
+        try:
+            await asyncio.wait_for(self._answers(), READY_WITHIN_S)
+        except TimeoutError as error:
+            await self.kill()
+            raise BrokerProblem(f"Kafka did not answer within {READY_WITHIN_S:.0f} s", f"see {self.log}") from error
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """Stop cleanly; safe to call twice."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), STOP_WITHIN_S)
+        await self.kill()
+        made = self._folder / "made.jsa"
+        if made.exists() and not self._jars.archive.exists():
+            with contextlib.suppress(OSError):  # another file system, or another process was faster: it only saves time
+                made.rename(self._jars.archive)
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would; its data stay."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    async def _format(self, properties: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").lstrip("-")
+        arguments = ("format", "-t", cluster.ljust(22, "A"), "-c", str(properties), "--ignore-formatted")
+        archive = self._jars.archive
+        sharing = (f"-XX:SharedArchiveFile={archive}",) if archive.exists() else ()
+        process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
+        if await process.wait():
+            raise BrokerProblem(
+                "Kafka could not prepare its data folder", f"see {self.log}; is {self._folder} writable, the disk full?"
+            )
+
+    async def _java(self, *arguments: str) -> asyncio.subprocess.Process:
+        parent = os.getpid()
+        prctl = ctypes.CDLL(None).prctl
+
+        def tie() -> None:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before the tie held
+                os._exit(1)
+
+        with self.log.open("a") as log:
+            return await asyncio.create_subprocess_exec(
+                self._jars.java,
+                *HEAP,
+                "-cp",
+                self._jars.class_path,
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=tie,
+            )
+
+    async def _answers(self) -> None:
+        assert self._process is not None  # noqa: S101 - start made it
+        while True:
+            if self._process.returncode is not None:
+                raise BrokerProblem(f"Kafka ended with exit code {self._process.returncode} while it started", self._why())
+            if _listens(self._port) and await answers(self.bootstrap):
+                return
+            await asyncio.sleep(0.05)
+
+    def _why(self) -> str:
+        text = self.log.read_text(errors="replace")
+        if "Address already in use" in text:
+            return f"port {self._port} or {self._controller} is in use by another process: try again; see {self.log}"
+        return f"see {self.log}"
+
+
+async def answers(bootstrap: str) -> bool:
+    """Return whether a broker answers a metadata request."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

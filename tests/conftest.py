@@ -1,0 +1,55 @@
+"""Fixtures that every folder may use: a real broker, once for the whole run, and a namespace of topics for each test."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tidegate.broker import BrokerProblem, Connection, KafkaLog, KafkaProcess, create_topics
+from tidegate.broker.jars import kafka_jars
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a real broker: the one named by TIDEGATE_BOOTSTRAP, or Kafka from its jars; fails without one."""
+    named = os.environ.get("TIDEGATE_BOOTSTRAP")
+    if named:
+        yield named
+        return
+    with asyncio.Runner() as runner:
+        try:
+            broker = KafkaProcess(runner.run(kafka_jars(print)), tmp_path_factory.mktemp("kafka"))
+            runner.run(broker.start())
+        except BrokerProblem as problem:
+            pytest.fail(f"this test needs a real broker: {problem}")
+        yield broker.bootstrap
+        runner.run(broker.stop())
+
+
+@pytest.fixture
+async def connection(kafka: str) -> Connection:
+    """All topics of the table under a prefix of this test's own."""
+    connection = Connection(kafka, f"t{secrets.token_hex(4)}.")
+    await create_topics(connection)
+    return connection
+
+
+@pytest.fixture
+async def log(connection: Connection) -> AsyncIterator[KafkaLog]:
+    """A log on this test's own topics."""
+    log = KafkaLog(connection, client_id="test")
+    await log.start()
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def private_kafka(tmp_path: Path) -> AsyncIterator[KafkaProcess]:
+    """A real broker of this test's own, to be killed and restarted."""
+    broker = KafkaProcess(await kafka_jars(print), tmp_path / "kafka")
+    await broker.start()
+    yield broker
+    await broker.stop()
