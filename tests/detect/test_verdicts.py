@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.detect.healthy import NEW, START_MS, World, busy, context, pane, row, run
 
 from tidegate.detect.state import SubjectJudgement
-from tidegate.detect.verdicts import judge, learn
+from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.kpi.pane import NodePane, ServicePane
 from tidegate.wire.codec import encode
 from tidegate.wire.judgement import Outcome, Verdict
@@ -225,3 +225,26 @@ def test_a_pass_is_named_by_its_panes_so_that_one_told_twice_is_one() -> None:
     make = lambda second: pane(second, [busy(rng, World(), "a", NEW)], [busy(rng, World(), "b")])  # noqa: E731
     verdicts = run(make, 5, context())[1]
     assert all(before.id != after.id for before, after in pairwise(verdicts))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "canary", "retreats"),
+    [
+        ("a gross pane needs no closing", [row("a", NEW, requests=50, errors=30)], True),
+        ("nothing wrong is nothing said", [row("a", NEW, requests=50)], False),
+        ("no row yet is not silence", [], False),
+        ("one exit is a pause, which can wait", [row("a", NEW, exits=1, changed_ms=START_MS)], False),
+        ("a failed start cannot", [row("a", NEW, telemetry=False, state=ServiceState.FAILED)], True),
+    ],
+)
+def test_an_open_pane_may_fail_and_never_pass(sentence: str, canary: list[NodePane], retreats: bool) -> None:
+    state, _ = run(well, 3, context(min_requests=0))
+    seen = pane(3, canary, [row("b", requests=50)], expected={"canary": ("a",)})
+    early = judge_open(state, context(min_requests=0), seen, 0)
+    assert (early is not None) is retreats
+    assert early is None or (early.outcome, early.action) == (Outcome.FAIL, Action.ROLLBACK)
+
+
+def test_the_first_row_of_a_cohort_does_not_speak_for_it() -> None:
+    seen = pane(0, [row("a", NEW, requests=50, errors=50)], [row("b", requests=50)], expected={"canary": ("a", "c", "d")})
+    assert judge_open(SubjectJudgement(), context(("a", "c", "d")), seen, 0) is None

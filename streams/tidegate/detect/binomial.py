@@ -13,9 +13,12 @@ from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
 
 TOLERATED = 2.0
-"""Error ratio canary / control up to which a canary counts as healthy."""
-RATIOS = (3.0, 5.0, 10.0, 30.0)
-"""Alternatives; beyond 30 the share of one node against one is practically 1."""
+"""Error ratio canary / control up to which a canary counts as healthy, with three nodes or more on both sides."""
+TOLERATED_FEW = 4.0
+"""The same with fewer: two healthy hosts often differ by more than twice (a log-normal factor with a deviation of 0.4 each)."""
+FEW = 3
+EFFECTS = (1.5, 2.5, 5.0, 15.0)
+"""Alternatives, as multiples of what is tolerated; beyond the last the share of one node against one is practically 1."""
 LOG_E_MIN = math.log(1e4)
 ERRORS_MIN = 10
 CAP_MIN = 5
@@ -25,18 +28,18 @@ class Binomial(Struct, frozen=True):
     """Mixture likelihood ratio of the canary's part of the errors, pane by pane.
 
     Null hypothesis: given the errors of a pane, the canary's are binomial with a share that corresponds to an error ratio of at
-    most ``TOLERATED`` times the control's, whatever the load does. Guarantee under it: the mean over ``RATIOS`` of the
-    likelihood ratios against the nearest point of the null is a test supermartingale (likelihood ratios of binomials are
-    monotone), so by Ville's inequality it ever reaches 1 / alpha with probability at most alpha, looked at every second.
-    Conditioning on the total: Lindon and Malek, arXiv 2011.03567.
+    most ``TOLERATED`` (of few nodes ``TOLERATED_FEW``) times the control's, whatever the load does. Guarantee under it: the mean
+    over ``EFFECTS`` of the likelihood ratios against the nearest point of the null is a test supermartingale (likelihood ratios
+    of binomials are monotone), so by Ville's inequality it ever reaches 1 / alpha with probability at most alpha, looked at
+    every second. Conditioning on the total: Lindon and Malek, arXiv 2011.03567.
 
     On a real fleet errors are neither independent (retries, incidents) nor are healthy nodes equal, and with a null of "equal"
-    such a test is wrong in a quarter of healthy hours. Hence: the null tolerates twice the errors; a node's errors of one
-    second count up to four times what was to be expected, at least 5; alpha is 1e-4 and 10 errors are needed before it may
-    speak. What it does not see is left to the limits.
+    such a test is wrong in a quarter of healthy hours. Hence: the null tolerates twice the errors, and more of few nodes; a
+    node's errors of one second count up to four times what was to be expected, at least 5; alpha is 1e-4 and 10 errors are
+    needed before it may speak. What it does not see is left to the limits.
     """
 
-    gains: tuple[float, ...] = (0.0,) * len(RATIOS)
+    gains: tuple[float, ...] = (0.0,) * len(EFFECTS)
     by_node: dict[str, tuple[float, ...]] = {}
     """What each canary node with errors added: taking a node's errors away and leaving its requests can only lower the
     evidence."""
@@ -52,7 +55,8 @@ class Binomial(Struct, frozen=True):
             return self
         expected = (self.control_errors + 0.5) / (self.control_requests + 1)
         others = sum(_capped(node, expected) for node in look.control)
-        steps = [_step(ratio, canary, control) for ratio in RATIOS]
+        tolerated = TOLERATED if min(len(look.canary), len(look.control)) >= FEW else TOLERATED_FEW
+        steps = [_step(tolerated, effect, canary, control) for effect in EFFECTS]
         gains = [gain + others * down for gain, (_, down) in zip(self.gains, steps, strict=True)]
         by_node = dict(self.by_node)
         for node in look.canary:
@@ -60,7 +64,7 @@ class Binomial(Struct, frozen=True):
             if errors:
                 added = [errors * up for up, _ in steps]
                 gains = [gain + more for gain, more in zip(gains, added, strict=True)]
-                before = by_node.get(node.node, (0.0,) * len(RATIOS))
+                before = by_node.get(node.node, (0.0,) * len(EFFECTS))
                 by_node[node.node] = tuple(old + more for old, more in zip(before, added, strict=True))
         return Binomial(
             gains=tuple(gains),
@@ -73,7 +77,7 @@ class Binomial(Struct, frozen=True):
 
     def weight(self) -> Weight:
         """Return what has been gathered against the canary."""
-        worst = max((self.by_node[node] for node in sorted(self.by_node)), default=(0.0,) * len(RATIOS))
+        worst = max((self.by_node[node] for node in sorted(self.by_node)), default=(0.0,) * len(EFFECTS))
         trimmed = [gain - own for gain, own in zip(self.gains, worst, strict=True)]
         return Weight(
             log_e=_log_mean(self.gains),
@@ -120,10 +124,10 @@ def _capped(node: NodePane, expected: float) -> int:
     return min(node.errors, max(CAP_MIN, 1 + math.ceil(4 * expected * node.requests)))
 
 
-def _step(ratio: float, canary: int, control: int) -> tuple[float, float]:
-    """Return what one error of the canary and one of the control add to the log likelihood ratio of ``ratio`` over the null."""
-    alternative = ratio * canary / (ratio * canary + control)
-    null = TOLERATED * canary / (TOLERATED * canary + control)
+def _step(tolerated: float, effect: float, canary: int, control: int) -> tuple[float, float]:
+    """Return what one error of the canary and one of the control add to the log likelihood ratio of an effect over the null."""
+    alternative = effect * tolerated * canary / (effect * tolerated * canary + control)
+    null = tolerated * canary / (tolerated * canary + control)
     return math.log(alternative / null), math.log((1 - alternative) / (1 - null))
 
 

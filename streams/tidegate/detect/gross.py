@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.sums import Sums
 from tidegate.kpi.pane import NodePane
@@ -16,8 +18,16 @@ REQUESTS_MIN = 10
 """Fewer requests of a control say nothing about a quarter of a fifth."""
 
 
-def judge_gross(nodes: Sequence[NodePane], control: Sums | None, baseline: Sums | None, rest: Sums | None) -> Finding | None:
-    """Return what the gross trip says of one pane, or None.
+class Others(Struct, frozen=True):
+    """With whom a canary may be compared in a pane; None where there is no such cohort."""
+
+    control: Sums | None = None
+    baseline: Sums | None = None
+    rest: Sums | None = None
+
+
+def judge_gross(nodes: Sequence[NodePane], size: int, others: Others) -> Finding | None:
+    """Return what the gross trip says of one pane of a canary of ``size`` nodes, those of ``nodes`` reporting; or None.
 
     It compares with the control of the same pane, or, without one that answers, with the baseline (C3); then others that suffer
     at the same time make it the environment. With nothing to compare it pauses (B7). No single node of three or more carries it
@@ -28,11 +38,12 @@ def judge_gross(nodes: Sequence[NodePane], control: Sums | None, baseline: Sums 
     if not _gross(requests, errors):
         return None
     worst = max(nodes, key=lambda node: (node.errors, node.node))
-    if len(nodes) >= 3 and not _gross(requests - worst.requests, errors - worst.errors):
+    if size >= 3 and not _gross(requests - worst.requests, errors - worst.errors):
         return _told(Reason.ONE_NODE_ONLY, None, counts, None, f"nearly all of them on {worst.node}, one node alone")
-    for witness in (control, rest):
+    for witness in (others.control, others.rest):
         if witness is not None and witness.requests >= REQUESTS_MIN and witness.error_ratio >= CONTROL_PART * errors / requests:
             return _told(Reason.ENVIRONMENT, None, counts, witness, "but other nodes fail too")
+    control, baseline = others.control, others.baseline
     if control is not None and control.requests >= REQUESTS_MIN:
         return _told(Reason.GROSS_ERRORS, Action.ROLLBACK, counts, control, "the control does not")
     if baseline is not None and baseline.error_ratio < CONTROL_PART * errors / requests:

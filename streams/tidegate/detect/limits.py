@@ -32,7 +32,7 @@ DEFAULT_NATS = 5.0
 DEFAULTS = (
     Guardrail(metric="errorRatio", max_ratio_to_control=3.0, of="8/10"),
     # An incident of one host that doubles its latency lasts up to 20 s; a regression outlasts it.
-    Guardrail(metric="p95", max_ratio_to_control=1.5, of="21/30"),
+    Guardrail(metric="p95", max_ratio_to_control=1.5, of="25/30"),
 )
 """Beside the gross trip (C1). Wide, because hosts differ: two healthy nodes often differ by half in errors."""
 

@@ -15,7 +15,7 @@ from tidegate.detect.baseline import learn as learn_baseline
 from tidegate.detect.binomial import Binomial, judge_evidence
 from tidegate.detect.evidence import Look, Weight
 from tidegate.detect.findings import Finding, hold, rolls_back
-from tidegate.detect.gross import judge_gross
+from tidegate.detect.gross import Others, judge_gross
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.sums import Sums, sums_of
@@ -74,6 +74,25 @@ def judge(
     ]
     chosen = _strongest(found) or _passed(context, sight)
     return state, _verdict(state, context, sight, chosen, silent=absent.silent, clock_ms=clock_ms)
+
+
+def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clock_ms: int) -> Verdict | None:
+    """Return the retreat that the rows so far of a pane which is still open already ask for, or None (C4: never a pass).
+
+    It saves the second of grace. ``state`` is that of the last closed pane and stays so; to be asked at watermark records only
+    (A3). Only failed starts, the gross trip and limits speak: what is missing now may still come, and sequential evidence
+    counts whole panes.
+    """
+    if context.retreating:
+        return None
+    state = _enter(state, context, pane)
+    sight, evidence = _see(state, context, pane), state.evidence
+    state = _fold(replace(state, evidence=Binomial()), context, pane, sight)
+    canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
+    chosen = _strongest(_starts_and_errors(state, context, sight, canary))
+    if chosen is None or not rolls_back(chosen):
+        return None
+    return _verdict(replace(state, evidence=evidence), context, sight, chosen, silent=(), clock_ms=clock_ms)
 
 
 def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> SubjectJudgement:
@@ -137,7 +156,7 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
 def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, canary: dict[str, Watch]) -> list[Finding]:
     found = [
         absence.judge_starts(canary, sight.end_ms, first_install=not context.rest_version),
-        judge_gross(sight.canary, sight.control, sight.baseline, sight.rest),
+        judge_gross(sight.canary, len(canary), Others(sight.control, sight.baseline, sight.rest)),
     ]
     for limit, window in zip(limits.limits_of(context), state.windows, strict=True):
         found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary)), sight.compared_with))
