@@ -24,7 +24,6 @@ from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.reasons import Reason
 
-PANE_MS = 1_000
 LOST_MS = 15_000
 """A state that is new while its attempt is older than this has lost what came before."""
 
@@ -118,7 +117,7 @@ def _see(state: SubjectJudgement, context: Context, pane: ServicePane) -> Sight:
     named = control is not None and bool(control.expected)
     compared_with = "control" if named else "baseline" if baseline is not None and context.rest_version else ""
     return Sight(
-        end_ms=pane.start_ms + PANE_MS,
+        end_ms=pane.end_ms,
         canary=_reporting(canary.nodes) if canary is not None else (),
         controls=_reporting(control.nodes) if control is not None and named else (),
         control=sums_of(control) if control is not None and named else None,
