@@ -9,6 +9,8 @@ import structlog
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from tidegate.runtime.problem import Problem
+
 T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
@@ -17,13 +19,8 @@ RETRY_MOST_S = 10.0
 log = structlog.get_logger("tidegate.broker")
 
 
-class BrokerProblem(Exception):
-    """A broker that cannot be found, started or used: ``what`` is wrong, and what to do (``remedy``)."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}; {remedy}")
-        self.what = what
-        self.remedy = remedy
+class BrokerProblem(Problem):
+    """A broker that cannot be found, started or used."""
 
 
 class Connection(Struct, frozen=True):

@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = tidegate.main(list(arguments), prog_name="tidegate", standalone_mode=False)
     except Problem as error:
-        return _fail(error.what, error.remedy, error.code)
+        return _fail(error.what, error.remedy, error.code, error.details)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
@@ -118,8 +118,10 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _fail(what: str, remedy: str, code: int) -> int:
+def _fail(what: str, remedy: str, code: int, details: tuple[str, ...] = ()) -> int:
     click.echo(click.style("error: ", fg="red", bold=True) + what, err=True)
+    for line in details:
+        click.echo(f"  {line}", err=True)
     if remedy:
         click.echo(f"  do: {remedy}", err=True)
     return code

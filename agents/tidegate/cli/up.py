@@ -17,7 +17,6 @@ from tidegate.runtime.stopping import stop_signals
 from tidegate.runtime.supervise import Program, Supervisor
 
 READY_WITHIN_S = 60.0
-ROLES = ("intake", "judge", "decide")
 
 
 @click.command()
@@ -79,12 +78,13 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     tidegate = (sys.executable, "-m", "tidegate.cli.main", "--home", str(home.folder))
     environment = {"TIDEGATE_BOOTSTRAP": bootstrap}
     ends = () if keep_services else ("--stop-services",)
-    commands = {
-        "intake": (*tidegate, "worker", "intake"),
-        "judge": (*tidegate, "worker", "judge"),
-        "decide": (*tidegate, "decide"),
-    } | {f"node-{path.stem}": (*tidegate, "node", "--config", str(path), *ends) for path in nodes}
-    return [Program(name=name, command=command, environment=environment) for name, command in commands.items()]
+    control = {"intake": ("worker", "intake"), "judge": ("worker", "judge"), "decide": ("decide",)}
+    fleet = {f"node-{path.stem}": ("node", "--config", str(path), *ends) for path in nodes}
+    return [
+        Program(name=name, command=(*tidegate, *command), environment=environment, wave=wave)
+        for wave, programs in enumerate((control, fleet))
+        for name, command in programs.items()
+    ]
 
 
 def _say(home: Home, supervisor: Supervisor, late: dict[str, str]) -> None:

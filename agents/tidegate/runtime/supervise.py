@@ -31,10 +31,12 @@ class Program(Struct, frozen=True, kw_only=True):
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = {}
+    wave: int = 0
+    """Children of one wave stop together, a later wave before an earlier one."""
 
 
 class Supervisor:
-    """Runs programs in order and stops them in reverse. ``announce`` takes the lines that a person should see."""
+    """Runs programs in order and stops them by waves. ``announce`` takes the lines that a person should see."""
 
     def __init__(self, programs: Sequence[Program], *, logs: Path, state: Path, announce: Callable[[str], None]) -> None:
         self._programs = programs
@@ -81,17 +83,21 @@ class Supervisor:
             await self._spawn(program)
             self._keepers[program.name] = asyncio.create_task(self._keep(program))
 
-    async def stop(self) -> None:
-        """Stop every program in reverse order: SIGTERM, then SIGKILL after 20 s. Safe to call twice."""
-        for keeper in self._keepers.values():
+    async def end(self, name: str) -> None:
+        """Stop one program and leave it stopped: SIGTERM, then SIGKILL after 20 s. Safe to call twice."""
+        keeper, child = self._keepers.pop(name, None), None
+        if keeper is not None:
             keeper.cancel()
-        await asyncio.gather(*self._keepers.values(), return_exceptions=True)
-        self._keepers.clear()
-        for program in reversed(self._programs):
-            child = self._children.pop(program.name, None)
-            if child is not None:
-                await _stop(child)
-            self._address_file(program.name).unlink(missing_ok=True)
+            await asyncio.gather(keeper, return_exceptions=True)
+            child = self._children.pop(name, None)
+        if child is not None:
+            await _stop(child)
+        self._address_file(name).unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        """Stop every program, the last wave first. Safe to call twice."""
+        for wave in sorted({program.wave for program in self._programs}, reverse=True):
+            await asyncio.gather(*(self.end(program.name) for program in self._programs if program.wave == wave))
 
     async def _keep(self, program: Program) -> None:
         backoff_s = BACKOFF_FIRST_S

@@ -1,0 +1,174 @@
+"""From a plan file to a plan: measures local artifacts, fills in what the file may leave out, names every fault."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.runtime.faults import Fault, faults_of
+from tidegate.runtime.problem import Problem
+from tidegate.wire.plans import Artifact, Plan, Rollback, faults
+
+CHUNK_BYTES = 1 << 20
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """What the command line knows beside the file."""
+
+    fleet: str
+    now_ms: int
+    expires_ms: int
+    actor: str
+    reason: str | None = None
+    """Wins over the file's."""
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A plan that is whole but for its rollback target, where the file leaves that to the ledger."""
+
+    path: Path
+    plan: Plan
+    retreat_share: str | None = None
+    """``rollback.maxUnavailable`` of a file that names no target."""
+
+
+def read_plan(path: Path, given: Given) -> Draft:
+    """Return the plan in a file.
+
+    ``artifact.path``, or a ``uri`` that is a local file, is measured: sha256 and size need not be written. Problem (code 2)
+    names every fault with its path.
+    """
+    raw = _load(path)
+    found: list[Fault] = []
+    for at, artifact in _artifacts(raw):
+        found += _measure(artifact, at, path.parent)
+    _complete(raw, given)
+    target, share = raw.get("rollback"), None
+    if isinstance(target, dict) and set(target) <= {"maxUnavailable"}:
+        share = target.get("maxUnavailable")
+        del raw["rollback"]
+        found += [(f"rollback.{at}", what) for at, what in faults_of(target, Rollback) if at != "artifact"]
+    found += faults_of(raw, Plan)
+    if found:
+        raise problem(path, found)
+    plan = msgspec.convert(raw, Plan)
+    if found := faults(plan):
+        raise problem(path, found)
+    return Draft(path=path, plan=plan, retreat_share=share)
+
+
+def with_target(draft: Draft, settled: Artifact | None) -> Plan:
+    """Return the plan with the settled version as its rollback target, where it names none (H2). Problem as above.
+
+    Where nothing is settled it is the first plan of its service and has no target (B7).
+    """
+    plan = draft.plan
+    if settled is None or plan.rollback is not None:
+        return plan
+    if settled.version == plan.artifact.version:
+        raise problem(
+            draft.path, [("artifact.version", f"{settled.version} is what runs now; give the new version another name")]
+        )
+    return replace(plan, rollback=Rollback(artifact=settled, max_unavailable=draft.retreat_share))
+
+
+def problem(path: Path, found: list[Fault]) -> Problem:
+    """Return the problem that a plan's faults are."""
+    number = f"{len(found)} fault{'s' if len(found) > 1 else ''}"
+    return Problem(
+        f"{path} has {number}; nothing was started",
+        "mend the file and start again",
+        code=2,
+        details=tuple(f"{at or '(whole file)'}: {what}" for at, what in found),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}", "name a plan file", code=2) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: not YAML: {' '.join(str(error).split())}", "mend the file", code=2) from error
+    if not isinstance(raw, dict):
+        raise problem(path, [("", "expected service, artifact and stages")])
+    return raw
+
+
+def _complete(raw: dict[str, Any], given: Given) -> None:
+    artifact = raw.get("artifact")
+    version = artifact.get("version", "") if isinstance(artifact, dict) else ""
+    raw.setdefault("id", f"{raw.get('service', '')}-{version}-{given.now_ms // 1000:x}{secrets.token_hex(2)}"[-128:])
+    raw.setdefault("fleet", given.fleet)
+    raw.setdefault("issuedMs", given.now_ms)
+    raw.setdefault("expiresMs", given.expires_ms)
+    raw.setdefault("actor", given.actor)
+    if given.reason is not None:
+        raw["reason"] = given.reason
+    stages = raw.get("stages")
+    for place in [raw, raw.get("rollback"), *(stages if isinstance(stages, list) else [])]:
+        if isinstance(place, dict) and type(place.get("maxUnavailable")) is int:
+            place["maxUnavailable"] = str(place["maxUnavailable"])
+
+
+def _artifacts(raw: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    rollback = raw.get("rollback")
+    places = [
+        ("artifact", raw.get("artifact")),
+        ("rollback.artifact", rollback.get("artifact") if isinstance(rollback, dict) else None),
+    ]
+    return [(at, place) for at, place in places if isinstance(place, dict)]
+
+
+def _measure(artifact: dict[str, Any], at: str, folder: Path) -> list[Fault]:
+    """Fill in digest and size of an artifact and of its configuration; ``path`` and ``configPath`` become addresses."""
+    found = _measure_one(artifact, at, folder, ("path", "uri", "sha256", "sizeBytes"))
+    if artifact.get("configPath") or artifact.get("configUri"):
+        found += _measure_one(artifact, at, folder, ("configPath", "configUri", "configSha256", ""))
+    return found
+
+
+def _measure_one(artifact: dict[str, Any], at: str, folder: Path, words: tuple[str, str, str, str]) -> list[Fault]:
+    path_word, uri_word, sha_word, size_word = words
+    path, uri = artifact.pop(path_word, None), artifact.get(uri_word)
+    if not isinstance(path or "", str) or not isinstance(uri or "", str):
+        return [(f"{at}.{path_word if path else uri_word}", "expected text")]
+    where = path or _local(uri or "")
+    if not where:
+        if sha_word in artifact:
+            return []
+        if uri:
+            return [(f"{at}.{sha_word}", f"is missing; give the sha256 of {uri} (local files are measured)")]
+        return [(f"{at}.{path_word}", f"is missing; name the file, or give {uri_word} and {sha_word}")]
+    file = folder / where
+    try:
+        sha256, size_bytes = _digest(file)
+    except OSError as error:
+        return [(f"{at}.{path_word if path else uri_word}", f"{file}: {error.strerror}")]
+    artifact[uri_word] = uri if path and uri else str(file.absolute())
+    if size_word:
+        artifact.setdefault(size_word, size_bytes)
+    if artifact.setdefault(sha_word, sha256) != sha256:
+        return [(f"{at}.{sha_word}", f"{file} is {sha256}")]
+    return []
+
+
+def _local(uri: str) -> str:
+    """Return the path that an address names on this machine; empty: none."""
+    parts = urlsplit(uri)
+    return parts.path if parts.scheme == "file" else "" if parts.scheme in ("http", "https") else uri
+
+
+def _digest(file: Path) -> tuple[str, int]:
+    found = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest(), file.stat().st_size

@@ -1,0 +1,79 @@
+"""``tidegate rollout pause | resume | promote | abort | undo | retry | release``: signed intents, each answered by a record."""
+
+import secrets
+import time
+
+import click
+
+from tidegate.cli.connect import run
+from tidegate.cli.output import Format, dump, format_option
+from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
+from tidegate.cli.session import Exit, session
+from tidegate.cli.tell import line
+from tidegate.runtime.home import Home
+from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.documents import Intent, KeyRole, Verb
+from tidegate.wire.envelope import seal
+from tidegate.wire.names import service_subject
+
+HELP = {
+    Verb.PAUSE: "Stop advances and batches; judgement and rollback go on.",
+    Verb.RESUME: "Go on after a pause.",
+    Verb.PROMOTE: "End the bake or answer the gate of this stage; never overrules a fail.",
+    Verb.ABORT: "Roll back now. Wins in every state.",
+    Verb.UNDO: "Go back to the rollback target of the last plan.",
+    Verb.RETRY: "Try the last plan again.",
+}
+
+
+def ask(home: Home, subject: str, verb: Verb, *, target: str, reason: str, form: Format) -> int:
+    """Send one intent and print the record that answers it; exit code 1 where it is a refusal."""
+    return run(_ask(home, subject, verb, target, reason, form))
+
+
+async def _ask(home: Home, subject: str, verb: Verb, target: str, reason: str, form: Format) -> int:
+    signer = home.signer(KeyRole.OPERATOR)
+    async with session(home, topics=("decisions",)) as here:
+        intent = Intent(
+            id=f"{verb}-{secrets.token_hex(8)}",
+            fleet=home.settings.fleet,
+            subject=subject,
+            verb=verb,
+            generation=here.model.ledger.subject(subject).generation,
+            actor=person(),
+            reason=reason,
+            target=target,
+            issued_ms=time.time_ns() // 1_000_000,
+        )
+        told = await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
+    if form == "table":
+        click.echo(line(told))
+    else:
+        dump(told.decision, form)
+    return Exit.FAILED if told.decision.kind is DecisionKind.REFUSE else Exit.OK
+
+
+def _command(verb: Verb, help_: str) -> click.Command:
+    @click.command(name=verb.value, help=help_)
+    @click.argument("service")
+    @click.option("--reason", default="", help="Why; stands in the decision.")
+    @format_option
+    @click.pass_obj
+    def command(home: Home, service: str, reason: str, form: Format) -> int:
+        return ask(home, service_subject(service), verb, target="", reason=reason, form=form)
+
+    return command
+
+
+@click.command()
+@click.argument("service")
+@click.argument("version")
+@click.option("--reason", default="", help="Why; stands in the decision.")
+@format_option
+@click.pass_obj
+def release(home: Home, service: str, version: str, reason: str, form: Format) -> int:
+    """Take VERSION out of quarantine, where a rollback put it."""
+    return ask(home, service_subject(service), Verb.RELEASE, target=version, reason=reason, form=form)
+
+
+ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), release]

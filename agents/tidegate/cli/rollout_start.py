@@ -1,0 +1,141 @@
+"""``tidegate rollout start``: a plan file becomes a signed plan; the record that answers it is printed."""
+
+import getpass
+import time
+from pathlib import Path
+
+import click
+
+from tidegate.cli.connect import run
+from tidegate.cli.output import Format, dump, format_option
+from tidegate.cli.plan_file import Draft, Given, read_plan, with_target
+from tidegate.cli.session import Exit, Session, session
+from tidegate.cli.tell import line
+from tidegate.model import Told
+from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
+from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.documents import KeyRole, Phase, digest
+from tidegate.wire.envelope import Signer, seal
+from tidegate.wire.names import duration_ms, service_subject
+
+ANSWER_WITHIN_S = 30.0
+
+OUTCOMES = {
+    Result.PROMOTED: Exit.OK,
+    Result.ROLLED_BACK: Exit.ROLLED_BACK,
+    Result.ABORTED: Exit.ABORTED,
+    Result.SUPERSEDED: Exit.SUPERSEDED,
+    Result.FAILED: Exit.FAILED,
+    Result.NONE: Exit.FAILED,
+}
+
+
+class DurationType(click.ParamType):
+    """A number and a unit, in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return milliseconds."""
+        try:
+            return value if isinstance(value, int) else duration_ms(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--wait", is_flag=True, help="Wait for the end of the rollout; the exit code tells which.")
+@click.option("--timeout", "timeout_ms", type=DurationType(), help="With --wait: give up waiting after this, as in 20m.")
+@click.option("--expires", "expires_ms", type=DurationType(), default="24h", show_default=True, help="The plan's lifetime.")
+@click.option("--reason", help="Why; stands in the plan and in the decisions.")
+@format_option
+@click.pass_obj
+def start(home: Home, file: Path, wait: bool, timeout_ms: int | None, expires_ms: int, reason: str | None, form: Format) -> int:
+    """Start the rollout that FILE plans.
+
+    The file names service, artifact and stages. A local artifact is measured here (sha256, size); without `rollback` the way
+    back is to what is settled now. Every fault is named by its path before anything moves.
+
+    \b
+    Exit codes: 0 accepted (with --wait: promoted), 1 refused or failed, 2 a faulty plan, 3 rolled back, 4 no answer in time,
+    5 aborted, 6 superseded.
+    """  # noqa: D301 - click's mark for text that keeps its line breaks
+    now_ms = time.time_ns() // 1_000_000
+    given = Given(fleet=home.settings.fleet, now_ms=now_ms, expires_ms=now_ms + expires_ms, actor=person(), reason=reason)
+    draft = read_plan(file, given)
+    signer = home.signer(KeyRole.OPERATOR)
+    within_s = None if timeout_ms is None else timeout_ms / 1000
+    return run(_start(home, draft, signer, _Printing(form), within_s if wait else 0.0))
+
+
+def person() -> str:
+    """Return who is at the keyboard, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+class _Printing:
+    """Decisions as lines while they fall, or the last one as JSON or YAML at the end."""
+
+    def __init__(self, form: Format) -> None:
+        self._form = form
+
+    def tell(self, told: Told) -> None:
+        if self._form == "table":
+            click.echo(line(told))
+
+    def end(self, told: Told) -> None:
+        if self._form != "table":
+            dump(told.decision, self._form)
+
+
+async def _start(home: Home, draft: Draft, signer: Signer, printing: _Printing, wait_s: float | None) -> int:
+    subject = service_subject(draft.plan.service)
+    async with session(home, topics=("decisions",)) as here:
+        plan = with_target(draft, here.model.ledger.subject(subject).settled)
+        envelope = seal(plan, signer)
+        asked = digest(envelope)
+        answer = await here.ask("plans", subject, envelope, asked, within_s=ANSWER_WITHIN_S)
+        printing.tell(answer)
+        if answer.decision.kind is DecisionKind.REFUSE or wait_s == 0.0:
+            printing.end(answer)
+            return Exit.FAILED if answer.decision.kind is DecisionKind.REFUSE else Exit.OK
+        return await _wait(here, subject, asked, answer, printing, wait_s)
+
+
+async def _wait(here: Session, subject: str, asked: str, answer: Told, printing: _Printing, wait_s: float | None) -> int:
+    """Follow the plan's rollout to its end; it may have to wait in the queue first."""
+    last = answer
+    earlier = [told for told in here.model.decisions(subject) if told.decision.seq > answer.decision.seq]
+
+    def done(news: list[Told]) -> bool:
+        nonlocal last
+        for told in (*earlier, *news):
+            if told.decision.subject == subject and ended(last.decision.state, asked) is None:
+                last = told
+                printing.tell(told)
+        earlier.clear()
+        return ended(last.decision.state, asked) is not None
+
+    if not await here.follow(done, wait_s):
+        raise Problem(
+            f"the rollout has not ended within {wait_s:g} s; it goes on", "see: tidegate rollout status", code=Exit.TIMEOUT
+        )
+    printing.end(last)
+    return ended(last.decision.state, asked) or Exit.OK
+
+
+def ended(state: SubjectState | None, plan_digest: str) -> Exit | None:
+    """Return the exit code of a plan's rollout, None while it waits or runs.
+
+    A queued plan that is neither queued nor current any more was dropped: that is an end too.
+    """
+    if state is None or plan_digest in state.queue:
+        return None
+    if state.plan_digest != plan_digest:
+        return Exit.SUPERSEDED
+    return OUTCOMES[state.result] if state.phase is Phase.DONE else None

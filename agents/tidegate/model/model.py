@@ -1,0 +1,101 @@
+"""The read model: ledger, view, and the decisions with their times. ``see`` takes records as they come."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from tidegate.model.trust import trust_after
+from tidegate.ports import Record
+from tidegate.rollout.events import AlarmArrived, Event, NodesEnrolled, ReportArrived, VerdictArrived
+from tidegate.rollout.ledger import BrokenChain, Ledger, apply, rebuild
+from tidegate.rollout.view import View, see
+from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import Malformed, decode
+from tidegate.wire.decisions import Decision
+from tidegate.wire.documents import Report
+from tidegate.wire.envelope import Refused, Trust, unseal
+from tidegate.wire.judgement import Alarm, Verdict
+
+TOPICS = ("keys", "decisions", "reports", "verdicts", "alarms")
+TOLD_KEPT = 10_000
+
+
+class Told(Struct, frozen=True):
+    """A decision and when the broker appended it."""
+
+    at_ms: int
+    decision: Decision
+
+
+class Model:
+    """Everything seen so far. ``trust`` is the local one; enrolments and newer roots are read from ``keys``."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self.ledger = Ledger()
+        self.view = View(fleet=trust.fleet)
+        self.told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        self.refused = 0
+        """Reports, verdicts and alarms that could not be read or that nobody entitled signed."""
+        self._raw: list[tuple[int, bytes]] = []
+
+    def see(self, records: Iterable[Record]) -> list[Told]:
+        """Fold records; return the decisions among them, in order. Problem where the decision log is broken.
+
+        Keys of one call count before its other records: a report may lie before its node's enrolment in another topic.
+        """
+        news: list[Told] = []
+        for record in sorted(records, key=lambda one: one.topic != "keys"):
+            if record.value is None:
+                continue
+            if record.topic == "decisions":
+                news.append(self._decide(record, record.value))
+            else:
+                self._fold(record, record.value)
+        return news
+
+    def decisions(self, subject: str) -> list[Told]:
+        """Return the decisions about a subject, oldest first."""
+        return [told for told in self.told if told.decision.subject == subject]
+
+    def answer(self, asked: str) -> Told | None:
+        """Return the decision that answers a plan (by its digest) or an intent (by its id); None while there is none."""
+        return next((told for told in reversed(self.told) if told.decision.answers == asked), None)
+
+    def _decide(self, record: Record, raw: bytes) -> Told:
+        decision = decode(raw, Decision)
+        self._raw.append((record.offset, raw))
+        try:
+            self.ledger = apply(self.ledger, decision, raw)
+        except BrokenChain:
+            # A takeover voids records of the author before it: what was folded of them is folded anew without (E3).
+            try:
+                self.ledger = rebuild(self._raw)
+            except BrokenChain as error:
+                raise Problem(
+                    f"the topic decisions is broken: {error}", "restore it, or start a new fleet with its own prefix"
+                ) from error
+        told = Told(record.time_ms, decision)
+        self.told.append(told)
+        return told
+
+    def _fold(self, record: Record, value: bytes) -> None:
+        try:
+            event: Event
+            match record.topic:
+                case "keys":
+                    self.trust = trust_after(self.trust, record.key or "", value)
+                    event = NodesEnrolled(self.trust.nodes())
+                case "reports":
+                    event = ReportArrived(unseal(value, Report, self.trust)[0], record.time_ms)
+                case "verdicts":
+                    event = VerdictArrived(decode(value, Verdict), record.time_ms)
+                case "alarms":
+                    event = AlarmArrived(decode(value, Alarm))
+                case _:
+                    return
+        except (Malformed, Refused):
+            self.refused += 1
+            return
+        self.view = see(self.view, event)
