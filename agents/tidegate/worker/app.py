@@ -1,0 +1,202 @@
+"""One worker: a Faust app built from settings, run until it is asked to stop. Nothing happens at import."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+from enum import StrEnum
+from typing import Any, assert_never
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from tidegate.broker import Connection
+from tidegate.broker.connection import patiently
+from tidegate.wire.topics import TOPICS
+from tidegate.worker.intake import Intake
+from tidegate.worker.metrics import IntakeMetrics
+from tidegate.worker.outbox import Outbox, SendFailed
+from tidegate.worker.transport import ChunkConsumer, ChunkSchema, NoTables, broker_url
+
+SESSION_TIMEOUT_S = 6.0
+HEARTBEAT_S = 0.5
+COMMIT_EVERY_S = 1.0
+LINGER_S = 0.005
+SEND_WITHIN_S = 30.0
+REQUEST_BYTES_MAX = 16 << 20
+BUFFERED_CHUNKS_MAX = 64
+LOOK_EVERY_S = 0.1
+STOP_WITHIN_S = 15.0
+TOPICS_AGAIN_S = 1.0
+
+log = structlog.get_logger("tidegate.worker")
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    INTAKE = "intake"
+    JUDGE = "judge"
+
+
+class WorkerFailed(Exception):
+    """A worker ended that was not asked to; start another, nothing is lost."""
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]
+    """A Faust app without files on disk."""
+
+    host: Any
+
+    def _create_directories(self) -> None:
+        """Nothing: there are no tables to keep."""
+
+
+class Worker:
+    """One process of one role. Many of them, with one prefix and different ``instance`` names, share the partitions.
+
+    ``instance`` is the static member id of the consumer group: a restart within 6 s under the same name disturbs nobody.
+    Empty: a dynamic member. Metrics go to ``registry``.
+    """
+
+    def __init__(self, role: Role, connection: Connection, *, instance: str = "", registry: CollectorRegistry = REGISTRY) -> None:
+        self.role = role
+        self.connection = connection
+        self._instance = instance
+        self._registry = registry
+        self._app: WorkerApp | None = None
+        self._leaving = False
+        self._failure: SendFailed | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then hand over cleanly. Waits for a broker that is away. WorkerFailed after a crash."""
+        await self._wait_for_topics()
+        # Telemetry makes many small objects that live long: the default threshold spends a sixth of the time on them.
+        gc.set_threshold(200_000, 20, 100)
+        app = self._app = self._build()
+        try:
+            await app.start()
+            gc.freeze()
+            while not stop.is_set() and not app.should_stop:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+        finally:
+            if self._leaving and app.consumer is not None:
+                app.consumer.leave_at_stop()
+            crash = self._failure or app.crash_reason
+            await self._stop(app)
+        if crash is not None:
+            raise WorkerFailed(f"{self.role} ended: {crash}") from crash
+
+    def leave(self) -> None:
+        """Give partitions back at once on stopping, also as a static member: for scale-in, not for a restart."""
+        self._leaving = True
+
+    def not_ready(self) -> str | None:
+        """Return why this worker is not ready yet, or None. May be called from any thread."""
+        app = self._app
+        if app is None:
+            return "waiting for the broker"
+        if app.crashed:
+            return "crashed"
+        if app.rebalancing or not app.consumer.flow_active or not app.tables.recovery.completed.is_set():
+            return "waiting for partitions"
+        return None
+
+    # parts
+
+    def _build(self) -> WorkerApp:
+        app = build_app(self.role, self.connection, self._instance)
+
+        def producer() -> AIOKafkaProducer:
+            return app.producer._ensure_producer()  # noqa: SLF001 - Faust's own send costs five times as much
+
+        def failed(failure: SendFailed) -> None:
+            if self._failure is None:
+                self._failure = failure
+                log.error("a message was not taken; this process ends and its successor reads again", cause=str(failure))
+                app.add_future(app.crash(failure))
+
+        outbox = Outbox(producer, self.connection.prefix, failed)
+        match self.role:
+            case Role.INTAKE:
+                role = Intake(outbox, IntakeMetrics(self._registry))
+            case Role.JUDGE:
+                raise NotImplementedError
+            case _:
+                assert_never(self.role)
+        app.host = role
+        role.consumer = app.consumer
+        source = app.topic(f"{self.connection.prefix}{role.topic}", schema=ChunkSchema(), maxsize=BUFFERED_CHUNKS_MAX)
+
+        async def take(chunks: Any) -> None:
+            async for chunk in chunks:
+                await role.take(chunk)
+
+        app.agent(source, name=f"{self.role}")(take)
+        app.task(role.run)
+        return app
+
+    async def _wait_for_topics(self) -> None:
+        wanted = {
+            f"{self.connection.prefix}{topic.name}"
+            for topic in TOPICS
+            if self.role in topic.readers or self.role in topic.writers
+        }
+        while True:
+            present = await patiently("starting", self.connection, self._topics)
+            missing = sorted(wanted - present)
+            if not missing:
+                return
+            log.warning("topics are missing; make them with: tidegate topics create", topics=missing)
+            await asyncio.sleep(TOPICS_AGAIN_S)
+
+    async def _topics(self) -> set[str]:
+        client = AIOKafkaConsumer(bootstrap_servers=self.connection.bootstrap, client_id=f"tidegate-{self.role}")
+        try:
+            await client.start()
+            return await client.topics()
+        finally:
+            await client.stop()
+
+    async def _stop(self, app: WorkerApp) -> None:
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await app.stop()
+        except TimeoutError:
+            log.warning("the broker did not answer in time; what was not committed is read again", role=str(self.role))
+
+
+def build_app(role: Role, connection: Connection, instance: str = "") -> WorkerApp:
+    """Return the Faust app of a role, unstarted: settings only (DESIGN 6)."""
+    name = f"{connection.prefix}{role}"
+    app = WorkerApp(
+        name,
+        broker=broker_url(connection.bootstrap),
+        broker_client_id=f"{name}-{instance or f'{socket.gethostname()}-{os.getpid()}'}",
+        autodiscover=False,
+        # A dead worker stalls every service whose marks or rows it holds: the session is as short as 12 missed heartbeats.
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_rebalance_timeout=3 * SESSION_TIMEOUT_S,
+        broker_commit_interval=COMMIT_EVERY_S,
+        consumer_group_instance_id=instance or None,
+        consumer_auto_offset_reset="earliest",
+        producer_compression_type="zstd",
+        producer_linger=LINGER_S,
+        producer_max_request_size=REQUEST_BYTES_MAX,
+        producer_request_timeout=SEND_WITHIN_S,
+        # An exception in an agent acknowledges its event and goes on; here the process ends and the floor holds.
+        agent_supervisor="mode.CrashingSupervisor",
+        stream_recovery_delay=0.0,
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        TableManager=NoTables,
+    )
+    app.finalize()
+    return app
