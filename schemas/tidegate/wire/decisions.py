@@ -90,6 +90,18 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Digests of accepted plans that wait."""
     missing: tuple[str, ...] = ()
     """Nodes that were not reached when the phase ended."""
+    decided_ms: int = 0
+    """When this rollout last moved: from here an advance's expiry counts, so that publishing it again gives equal bytes."""
+    decided_reason: Reason | None = None
+    """Why it moved."""
+    watch_ms: int = 0
+    """When watching began; 0: not yet. A pause does not begin it anew."""
+    reached: int = 0
+    """So many nodes of the roster had been given the new version when a retreat began: who must come back (D6)."""
+    since_generation: int = 0
+    """Generation at which this attempt, or its retreat, began: a report that accepted less is of the time before."""
+    resumed_generation: int = 0
+    """Generation at which a person last resumed: a pause asked for by a verdict on less is overruled."""
 
 
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -117,11 +117,11 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
 Record = NodeSeconds | Context
 
 _DECODER: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
-_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 def encode(record: Record) -> bytes:
-    """Return MessagePack bytes; equal records give equal bytes."""
+    """Return MessagePack bytes."""
     return _ENCODER.encode(record)
 
 

@@ -54,6 +54,12 @@ class Reason(StrEnum):
     FLEET_BACK = "fleet_back"
     FLEET_PARTLY_BACK = "fleet_partly_back"
     TAKEOVER = "takeover"
+    # what an advance still waits for
+    PREFETCHING = "prefetching"
+    NOT_READY = "not_ready"
+    BAKING = "baking"
+    NO_VERDICT = "no_verdict"
+    STALE_VERDICT = "stale_verdict"
     # refusals
     BAD_SIGNATURE = "bad_signature"
     BAD_DOCUMENT = "bad_document"

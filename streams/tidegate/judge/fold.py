@@ -1,0 +1,223 @@
+"""One record after another: rows wait in open panes, marks move the clock, the clock closes seconds, a closed second is
+judged.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from msgspec import Struct
+
+from tidegate.alarms.book import WRITER, AlarmBook, fold
+from tidegate.alarms.conditions import Name, conditions_of, severity_of
+from tidegate.detect.scores import score
+from tidegate.detect.state import SubjectJudgement
+from tidegate.detect.verdicts import judge, judge_open, learn
+from tidegate.judge.state import JudgeState
+from tidegate.kpi.clock import GRACE_MS
+from tidegate.kpi.columns import read
+from tidegate.kpi.kpis import kpi_of
+from tidegate.kpi.membership import Members, members_of
+from tidegate.kpi.pane import PANE_MS, ServicePane
+from tidegate.kpi.panes import AHEAD_MAX_MS, Part, build, second_of
+from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Verdict
+from tidegate.wire.names import service_subject
+from tidegate.wire.nodeseconds import Context, NodeSeconds, Record
+
+RECENT_MS = 60_000
+FORGET_EVERY_MS = 10_000
+CLOSE_MOST = 900
+"""Seconds closed by one record at most; after a longer gap of the clock the empty ones between are skipped."""
+
+
+class Outcome(Struct, frozen=True):
+    """What one record brought about, in order."""
+
+    kpis: tuple[Kpi, ...] = ()
+    scores: tuple[Score, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+
+
+NOTHING = Outcome()
+
+
+def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
+    """Fold one record into the state; return what it brought about. ``append_ms``: when the broker appended the record.
+
+    Deterministic. Malformed where the record's columns are torn: nothing of it is folded then.
+    """
+    if isinstance(record, Context):
+        _know(state, record)
+        return NOTHING
+    _fold_rows(state, record)
+    state.clock.fold(record.marks, append_ms)
+    return _close(state) if record.marks else NOTHING
+
+
+def _know(state: JudgeState, context: Context) -> None:
+    """Keep the context with the greatest (epoch, generation) of a subject (C7)."""
+    known = state.contexts.get(context.subject)
+    if known is None or (context.epoch, context.generation) >= (known.epoch, known.generation):
+        state.contexts[context.subject] = context
+        if context.subject == service_subject(context.service):
+            state.members[context.service] = members_of(context)
+
+
+def _fold_rows(state: JudgeState, record: NodeSeconds) -> None:
+    columns = read(record)
+    if not len(columns):
+        return
+    now_ms = state.clock.now_ms or 0
+    tally, closed_ms = state.tally, state.closed_ms or 0
+    starts = columns.start_ms.tolist()
+    delays = (columns.append_ms - columns.start_ms - columns.length_ms).tolist()
+    kept: list[int] = []
+    seconds: list[int] = []
+    for row, (node, service, boot, seq) in enumerate(
+        zip(columns.node.tolist(), columns.service.tolist(), columns.boot.tolist(), columns.seq.tolist(), strict=True)
+    ):
+        node_name, service_name = record.nodes[node], record.services[service]
+        if not state.dedupe.admit((node_name, service_name, record.boots[boot]), seq, now_ms):
+            tally.duplicate += 1
+            continue
+        shift_ms = state.skews.shift_ms(node_name, delays[row])
+        if shift_ms is None or -delays[row] + (shift_ms or 0) > AHEAD_MAX_MS:
+            tally.excluded += 1
+            continue
+        second_ms = (starts[row] + shift_ms) // PANE_MS * PANE_MS
+        if second_ms < closed_ms:
+            tally.late += 1
+            state.late[service_name] = state.late.get(service_name, 0) + 1
+            continue
+        tally.accepted += 1
+        tally.skewed += shift_ms != 0
+        kept.append(row)
+        seconds.append(second_ms)
+        nodes = state.seen.setdefault(service_name, {})
+        nodes[node_name] = max(nodes.get(node_name, 0), second_ms)
+    state.panes.add(columns, np.asarray(kept, dtype=np.int64), second_of(np.asarray(seconds, dtype=np.int64)))
+
+
+def _close(state: JudgeState) -> Outcome:
+    alarms = list(_telemetry_down(state))
+    now_ms = state.clock.now_ms
+    if now_ms is None:
+        return Outcome(alarms=tuple(alarms))
+    until_ms = (now_ms - GRACE_MS) // PANE_MS * PANE_MS
+    if state.closed_ms is None:
+        state.closed_ms = min([until_ms, *state.panes.seconds])
+    kpis: list[Kpi] = []
+    scores: list[Score] = []
+    verdicts: list[Verdict] = []
+    for start_ms in _due(state, until_ms):
+        for pane in _panes(state, start_ms):
+            found = _judge(state, pane)
+            kpis += found.kpis
+            scores += found.scores
+            verdicts += found.verdicts
+            alarms += found.alarms
+        state.closed_ms = start_ms + PANE_MS
+        if state.closed_ms % FORGET_EVERY_MS == 0:
+            _forget(state, state.closed_ms)
+    verdicts += _early(state, now_ms)
+    return Outcome(tuple(kpis), tuple(scores), tuple(verdicts), tuple(alarms))
+
+
+def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
+    """Yield fails that need not wait for the grace (C4): judged on the first open pane once it is over, at most one a pane."""
+    start_ms = state.closed_ms or 0
+    if now_ms < start_ms + PANE_MS:
+        return
+    for subject, context in sorted(state.contexts.items()):
+        parts = state.panes.seconds.get(start_ms, {}).get(context.service)
+        if not context.placement or parts is None or state.early.get(subject) == start_ms:
+            continue
+        pane = build(context.service, start_ms, parts, state.members.get(context.service, Members()), ())
+        verdict = judge_open(state.subjects.get(subject, SubjectJudgement()), context, pane, now_ms)
+        if verdict is not None:
+            state.early[subject] = start_ms
+            yield verdict
+
+
+def _due(state: JudgeState, until_ms: int) -> Iterable[int]:
+    """Return the seconds to close, in order: all, or after a long gap those with rows and the last ones."""
+    first_ms = state.closed_ms or 0
+    start_ms = max(first_ms, until_ms - CLOSE_MOST * PANE_MS)
+    skipped = sorted(second for second in state.panes.seconds if first_ms <= second < start_ms)
+    return [*skipped, *range(start_ms, until_ms, PANE_MS)]
+
+
+def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
+    rows: dict[str, list[Part]] = state.panes.take(start_ms)
+    following = {context.service for context in state.contexts.values() if context.placement}
+    for service in sorted(rows.keys() | state.seen.keys() | following):
+        recent = [node for node, last_ms in state.seen.get(service, {}).items() if last_ms > start_ms - RECENT_MS]
+        members = state.members.get(service, Members())
+        pane = build(service, start_ms, rows.get(service, ()), members, recent)
+        late = state.late.pop(service, 0)
+        state.tally.panes += 1
+        state.tally.transition += pane.transition_rows
+        yield ServicePane(
+            service=service, start_ms=start_ms, cohorts=pane.cohorts, late_rows=late, transition_rows=pane.transition_rows
+        )
+
+
+def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
+    own = state.contexts.get(service_subject(pane.service))
+    kpis = [kpi_of(pane.service, cohort, pane.end_ms, seconds, total, own) for seconds, cohort, total in state.windows.add(pane)]
+    verdicts: list[Verdict] = []
+    contexts = [context for _, context in sorted(state.contexts.items()) if context.service == pane.service]
+    for context in contexts:
+        subject = state.subjects.get(context.subject, SubjectJudgement())
+        if context.placement:
+            now_ms = state.clock.now_ms or pane.end_ms
+            state.subjects[context.subject], verdict = judge(
+                subject, context, pane, now_ms, telemetry_down=state.clock.telemetry_down
+            )
+            verdicts.append(verdict)
+        else:
+            state.subjects[context.subject] = learn(subject, pane)
+    if own is None:
+        name = service_subject(pane.service)
+        state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)
+    book, alarms = fold(state.books.get(pane.service, AlarmBook()), conditions_of(pane, verdicts), pane.start_ms, pane.end_ms)
+    state.books[pane.service] = book
+    return Outcome(tuple(kpis), _scores(state, kpis), tuple(verdicts), alarms)
+
+
+def _scores(state: JudgeState, kpis: Iterable[Kpi]) -> tuple[Score, ...]:
+    found: list[Score] = []
+    for kpi in kpis:
+        if kpi.window_s != 1:
+            continue
+        values = {"rate": kpi.rate}
+        if kpi.requests:
+            values |= {"error_ratio": kpi.error_ratio, "p95_ms": kpi.p95_ms}
+        found += [score(state.scores, kpi.service, kpi.cohort, metric, value, kpi.end_ms) for metric, value in values.items()]
+    return tuple(found)
+
+
+def _telemetry_down(state: JudgeState) -> Iterable[Alarm]:
+    """Yield the edge of the alarm telemetry-down (A3). The clock stands still meanwhile, so no pane could tell."""
+    if state.clock.telemetry_down == state.down:
+        return
+    state.down = state.clock.telemetry_down
+    since_ms = min(state.clock.marks.values())
+    yield Alarm(
+        id=Name.TELEMETRY_DOWN,
+        writer=WRITER,
+        name=Name.TELEMETRY_DOWN,
+        state=AlarmState.FIRING if state.down else AlarmState.RESOLVED,
+        severity=severity_of(Name.TELEMETRY_DOWN),
+        start_ms=since_ms,
+        end_ms=0 if state.down else since_ms,
+        summary="Parts of the telemetry have stopped: no second is judged until they come again.",
+    )
+
+
+def _forget(state: JudgeState, now_ms: int) -> None:
+    state.dedupe.forget(now_ms)
+    for service, nodes in list(state.seen.items()):
+        state.seen[service] = {node: last_ms for node, last_ms in nodes.items() if last_ms > now_ms - RECENT_MS}
+        if not state.seen[service]:
+            del state.seen[service]

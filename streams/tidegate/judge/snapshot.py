@@ -1,0 +1,108 @@
+"""A state as bytes and back: plain data, versioned. What cannot be read is refused, never guessed."""
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from tidegate.alarms.book import AlarmBook
+from tidegate.detect.scores import ScoreState
+from tidegate.detect.state import SubjectJudgement
+from tidegate.judge.state import JudgeState, Tally
+from tidegate.kpi.clock import Clock
+from tidegate.kpi.columns import Columns, read
+from tidegate.kpi.dedupe import Dedupe
+from tidegate.kpi.membership import members_of
+from tidegate.kpi.panes import Part
+from tidegate.kpi.skew import Skews
+from tidegate.kpi.windows import Windows
+from tidegate.wire.codec import Malformed, malformed
+from tidegate.wire.names import service_subject
+from tidegate.wire.nodeseconds import Context, NodeSeconds
+
+VERSION = 1
+
+
+class OpenRows(Struct, frozen=True):
+    """One record of which rows are still open: (start of second, service) to row numbers."""
+
+    record: NodeSeconds
+    rows: list[tuple[int, str, list[int]]]
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Everything in a ``JudgeState``."""
+
+    version: int = VERSION
+    clock: Clock
+    dedupe: Dedupe
+    skews: Skews
+    windows: Windows
+    scores: ScoreState
+    closed_ms: int | None
+    contexts: dict[str, Context]
+    subjects: dict[str, SubjectJudgement]
+    books: dict[str, AlarmBook]
+    seen: dict[str, dict[str, int]]
+    late: dict[str, int]
+    early: dict[str, int]
+    down: bool
+    tally: Tally
+    open_rows: list[OpenRows]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Snapshot)
+
+
+def snapshot(state: JudgeState) -> bytes:
+    """Return a state as bytes."""
+    chunks: dict[int, tuple[Columns, list[tuple[int, str, list[int]]]]] = {}
+    for start_ms, services in sorted(state.panes.seconds.items()):
+        for service, parts in sorted(services.items()):
+            for part in parts:
+                chunk = chunks.setdefault(id(part.columns.record), (part.columns, []))
+                chunk[1].append((start_ms, service, part.rows.tolist()))
+    return _ENCODER.encode(
+        Snapshot(
+            clock=state.clock,
+            dedupe=state.dedupe,
+            skews=state.skews,
+            windows=state.windows,
+            scores=state.scores,
+            closed_ms=state.closed_ms,
+            contexts=state.contexts,
+            subjects=state.subjects,
+            books=state.books,
+            seen=state.seen,
+            late=state.late,
+            early=state.early,
+            down=state.down,
+            tally=state.tally,
+            open_rows=[OpenRows(columns.record, rows) for columns, rows in chunks.values()],
+        )
+    )
+
+
+def restore(data: bytes) -> JudgeState:
+    """Return the state that a snapshot holds. Malformed where it is torn or of a version that is not known here."""
+    try:
+        found = _DECODER.decode(data)
+    except msgspec.DecodeError as error:
+        raise malformed(error) from error
+    if found.version != VERSION:
+        raise Malformed("version", f"this checkpoint is of version {found.version}; here is {VERSION}")
+    state = JudgeState()
+    state.clock, state.dedupe, state.skews = found.clock, found.dedupe, found.skews
+    state.windows, state.scores, state.closed_ms = found.windows, found.scores, found.closed_ms
+    state.contexts, state.subjects, state.books = found.contexts, found.subjects, found.books
+    state.seen, state.late, state.early = found.seen, found.late, found.early
+    state.down, state.tally = found.down, found.tally
+    for subject, context in state.contexts.items():
+        if subject == service_subject(context.service):
+            state.members[context.service] = members_of(context)
+    for chunk in found.open_rows:
+        columns = read(chunk.record)
+        for start_ms, service, rows in chunk.rows:
+            parts = state.panes.seconds.setdefault(start_ms, {}).setdefault(service, [])
+            parts.append(Part(columns, np.asarray(rows, dtype=np.int64)))
+    return state

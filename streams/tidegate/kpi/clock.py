@@ -1,0 +1,32 @@
+"""The judge's clock (A2, A3): the minimum of the watermarks over all telemetry partitions. No worker's own clock is used."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from tidegate.wire.topics import TELEMETRY_PARTITIONS
+
+GRACE_MS = 1_000
+DOWN_SPREAD_MS = 5_000
+
+
+class Clock(Struct):
+    """Watermarks as folded from one partition of ``nodeseconds``."""
+
+    marks: dict[int, int] = {}
+
+    def fold(self, marks: Mapping[int, int], append_ms: int) -> None:
+        """Take marks; one never goes back, and none lies beyond the append time of the record that brought it."""
+        for partition, mark_ms in marks.items():
+            if 0 <= partition < TELEMETRY_PARTITIONS:
+                self.marks[partition] = max(self.marks.get(partition, 0), min(mark_ms, append_ms))
+
+    @property
+    def now_ms(self) -> int | None:
+        """The clock; None while a partition has not spoken yet."""
+        return min(self.marks.values()) if len(self.marks) == TELEMETRY_PARTITIONS else None
+
+    @property
+    def telemetry_down(self) -> bool:
+        """Whether some partitions have stopped while others go on."""
+        return bool(self.marks) and max(self.marks.values()) - min(self.marks.values()) > DOWN_SPREAD_MS

@@ -1,0 +1,82 @@
+"""Windows of 10 s and 60 s: sums of panes, aligned to the epoch."""
+
+from msgspec import Struct
+
+from tidegate.kpi.pane import PANE_MS, CohortPane, ServicePane
+
+WINDOWS_S = (10, 60)
+COHORTS_MAX = 50_000
+
+
+class Sum(Struct):
+    """One cohort over some panes. Plain data, mutable. Gauges as (sum of values, number of values)."""
+
+    version: str = ""
+    panes: int = 0
+    requests: int = 0
+    errors: int = 0
+    counts: list[int] = []
+    nodes: set[str] = set()
+    expected: int = 0
+    """Sum over panes; so is ``reported``."""
+    reported: int = 0
+    late_rows: int = 0
+    transition_rows: int = 0
+    gauges: dict[str, tuple[float, int]] = {}
+    ratios: dict[str, tuple[int, int]] = {}
+    counters: dict[str, int] = {}
+
+    def add(self, cohort: CohortPane, pane: ServicePane) -> None:
+        """Add one pane of the cohort."""
+        self.version = cohort.version or self.version
+        self.panes += 1
+        self.expected += len(cohort.expected)
+        self.late_rows += pane.late_rows
+        self.transition_rows += pane.transition_rows
+        counts = cohort.counts
+        if counts.any():
+            self.counts = (
+                counts.tolist() if not self.counts else [a + b for a, b in zip(self.counts, counts.tolist(), strict=True)]
+            )
+        for node in cohort.reporting():
+            self.version = self.version or node.version
+            self.reported += 1
+            self.nodes.add(node.node)
+            self.requests += node.requests
+            self.errors += node.errors
+            for name, value in node.gauges.items():
+                before = self.gauges.get(name, (0.0, 0))
+                self.gauges[name] = (before[0] + value, before[1] + 1)
+            for name, (part, whole) in node.ratios.items():
+                seen = self.ratios.get(name, (0, 0))
+                self.ratios[name] = (seen[0] + part, seen[1] + whole)
+            for name, amount in node.counters.items():
+                self.counters[name] = self.counters.get(name, 0) + amount
+
+
+class Windows(Struct):
+    """Windows that are not full yet, by ``<seconds>/<service>/<cohort>``."""
+
+    sums: dict[str, Sum] = {}
+
+    def add(self, pane: ServicePane) -> list[tuple[int, str, Sum]]:
+        """Add a pane; return the sums that are complete with it, as (seconds, cohort, sum), the pane itself among them."""
+        done: list[tuple[int, str, Sum]] = []
+        for name, cohort in pane.cohorts.items():
+            if not cohort.expected and not cohort.nodes:
+                continue
+            single = Sum()
+            single.add(cohort, pane)
+            done.append((1, name, single))
+            for seconds in WINDOWS_S:
+                key = f"{seconds}/{pane.service}/{name}"
+                if key not in self.sums and len(self.sums) >= COHORTS_MAX:
+                    del self.sums[next(iter(self.sums))]
+                self.sums.setdefault(key, Sum()).add(cohort, pane)
+        for seconds in WINDOWS_S:
+            if pane.end_ms % (seconds * PANE_MS) == 0:
+                for name in ("canary", "control", "rest"):
+                    complete = self.sums.pop(f"{seconds}/{pane.service}/{name}", None)
+                    if complete is not None:
+                        done.append((seconds, name, complete))
+        return done

@@ -1,0 +1,171 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.kpi.rows import T0, fleet_rows, histogram, record, row
+
+from tidegate.judge import JudgeState, restore, snapshot, step
+from tidegate.wire.codec import Malformed
+from tidegate.wire.judgement import AlarmState
+from tidegate.wire.nodeseconds import CohortMembers, Context
+from tidegate.wire.telemetry import Source
+
+SERVICE = "shop"
+
+
+def play(records, state=None, append_second=1_000):
+    state = state or JudgeState()
+    outcomes = [step(state, one, T0 + append_second * 1_000) for one in records]
+    return state, outcomes
+
+
+def kpis(outcomes, window_s=1):
+    return {(kpi.cohort, kpi.end_ms): kpi for outcome in outcomes for kpi in outcome.kpis if kpi.window_s == window_s}
+
+
+def context(**fields):
+    fields = {"subject": "svc/shop", "service": SERVICE, "epoch": 1, "generation": 1, "rest_version": "v1"} | fields
+    return Context(**fields)
+
+
+CANARY = context(
+    placement="p1",
+    rollout="r.1",
+    cohorts=(
+        CohortMembers(name="canary", version="v2", nodes=("n0",)),
+        CohortMembers(name="control", version="v1", nodes=("n1",)),
+    ),
+    stage_nodes=1,
+    min_requests=10,
+)
+
+
+@settings(deadline=None)
+@given(fleet_rows(), st.integers(0, 2**32), st.booleans())
+def test_kpis_do_not_depend_on_order_repeats_or_how_rows_are_batched(rows, seed, with_context):
+    before = [CANARY] if with_context else []
+    _, straight = play([*before, record(rows, 0), record([], 30)])
+    shuffled = rows + rows[: len(rows) // 2]
+    random.Random(seed).shuffle(shuffled)
+    batches = [shuffled[at : at + 3] for at in range(0, len(shuffled), 3)]
+    state, scattered = play([*before, *(record(batch, 0) for batch in batches), record([], 30)])
+    assert kpis(scattered) == kpis(straight)
+    assert state.tally.accepted == len(rows)
+    assert state.tally.duplicate == len(shuffled) - len(rows)
+
+
+@settings(deadline=None, max_examples=30)
+@given(fleet_rows(), st.integers(0, 6))
+def test_a_snapshot_in_the_middle_changes_nothing(rows, cut):
+    seconds = [[one for one in rows if one.start_ms == T0 + second * 1_000] for second in range(7)]
+    records = [CANARY, *(record(part, second + 0.2) for second, part in enumerate(seconds))]
+    records.append(record([], 20))
+    _, whole = play(records)
+    state, first = play(records[: cut + 1])
+    _, second_half = play(records[cut + 1 :], restore(snapshot(state)))
+    assert first + second_half == whole
+
+
+def test_a_pane_closes_one_second_after_its_end_by_the_slowest_mark_and_not_before():
+    state, outcomes = play([record([row(requests=3)], 1.9), record([], 1.999), record([], 2.0)])
+    assert [len(outcome.kpis) for outcome in outcomes] == [0, 0, 1]
+    (kpi,) = outcomes[2].kpis
+    assert (kpi.cohort, kpi.start_ms, kpi.end_ms, kpi.requests, kpi.rate) == ("rest", T0, T0 + 1_000, 3, 3.0)
+    assert state.closed_ms == T0 + 1_000
+
+
+def test_a_row_for_a_closed_pane_is_late_counted_and_not_judged():
+    state, outcomes = play([record([row(requests=3)], 2), record([row(seq=2, requests=5)], 3), record([], 4)])
+    assert state.tally.late == 1
+    assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 3
+    assert sum(kpi.late_rows for kpi in kpis(outcomes).values()) == 1
+
+
+def test_the_context_says_who_belongs_where_and_a_wrong_version_counts_for_none():
+    rows = [
+        row("n0", requests=10, version="v2", cohort="rest"),
+        row("n1", requests=20, cohort="canary"),
+        row("n2", requests=30),
+        row("n0", seq=1, boot="old", requests=99, version="v1"),
+        row("n1", seq=1, boot="new", requests=99, version="v2"),
+    ]
+    state, outcomes = play([CANARY, record(rows, 5)])
+    found = {cohort: kpi.requests for (cohort, end_ms), kpi in kpis(outcomes).items() if end_ms == T0 + 1_000}
+    assert found == {"canary": 10, "control": 20, "rest": 30}
+    assert state.tally.transition == 2
+
+
+@pytest.mark.parametrize(
+    ("known", "later", "kept"),
+    [((1, 5), (1, 6), "later"), ((1, 5), (1, 4), "known"), ((2, 1), (1, 9), "known"), ((1, 9), (2, 1), "later")],
+)
+def test_the_greatest_epoch_and_generation_of_a_context_stays(known, later, kept):
+    first = context(epoch=known[0], generation=known[1], rollout="known")
+    second = context(epoch=later[0], generation=later[1], rollout="later")
+    state, _ = play([first, second])
+    assert state.contexts["svc/shop"].rollout == kept
+
+
+def test_of_several_sources_of_one_node_the_first_in_order_counts():
+    rows = [
+        row(requests=7, source=Source.SCRAPE, boot="scrape"),
+        row(requests=5, source=Source.SDK, boot="sdk"),
+        row(requests=6, source=Source.OTLP, boot="otlp"),
+    ]
+    for order in (rows, rows[::-1]):
+        _, outcomes = play([record(order, 5)])
+        assert kpis(outcomes)[("rest", T0 + 1_000)].requests == 5
+
+
+def test_two_lives_of_a_service_in_one_second_add_up():
+    _, outcomes = play([record([row(requests=7), row(requests=5, boot="b2")], 5)])
+    assert kpis(outcomes)[("rest", T0 + 1_000)].requests == 12
+
+
+def test_windows_of_ten_and_sixty_seconds_are_sums_of_panes():
+    base = (T0 + 59_999) // 60_000 * 60_000
+    rows = [
+        row(seq=second + 1, start_ms=base + second * 1_000, requests=second, latency=histogram(0.01) if second else None)
+        for second in range(60)
+    ]
+    state = JudgeState()
+    outcome = step(state, record(rows, (base - T0) / 1_000 + 61), base + 100_000)
+    tens = [kpi for kpi in outcome.kpis if kpi.window_s == 10]
+    (minute,) = (kpi for kpi in outcome.kpis if kpi.window_s == 60)
+    assert [kpi.requests for kpi in tens] == [sum(range(at, at + 10)) for at in range(0, 60, 10)]
+    assert (minute.requests, minute.nodes, minute.coverage, minute.rate) == (sum(range(60)), 1, 1.0, sum(range(60)) / 60)
+
+
+def test_a_node_whose_clock_is_wrong_is_shifted_and_one_far_off_is_left_out():
+    slow = [row("slow", seq=second + 1, second=second - 30, requests=1) for second in range(5)]
+    state = JudgeState()
+    _, outcomes = play([*(record([one], second + 1, late_ms=30_300) for second, one in enumerate(slow)), record([], 20)], state)
+    assert state.tally.skewed == 5
+    assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 5
+    step(state, record([row("lost", second=-4_000)], 20, late_ms=4_000_000), T0 + 90_000)
+    assert state.tally.excluded == 1
+
+
+def test_partitions_that_stop_raise_one_alarm_and_its_end():
+    state, _ = play([record([row(requests=1)], 1)])
+    ahead = record([], None)
+    marks = dict.fromkeys(range(11), T0 + 9_000)
+    (first,) = step(state, type(ahead)(marks=marks), T0 + 90_000).alarms
+    assert (first.name, first.state) == ("telemetry_down", AlarmState.FIRING)
+    assert step(state, type(ahead)(marks=marks), T0 + 90_000).alarms == ()
+    alarms = step(state, type(ahead)(marks={11: T0 + 9_000}), T0 + 90_000).alarms
+    assert [alarm.state for alarm in alarms if alarm.name == "telemetry_down"] == [AlarmState.RESOLVED]
+
+
+def test_a_long_gap_of_the_clock_does_not_close_every_second_of_it():
+    state, outcomes = play([record([row(requests=3)], 0.5), record([], 50_000)], append_second=100_000)
+    assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 3
+    assert state.closed_ms == T0 + 49_999_000
+    assert state.tally.panes < 2_000
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"garbage"])
+def test_a_torn_checkpoint_is_refused(data):
+    with pytest.raises(Malformed):
+        restore(data)
