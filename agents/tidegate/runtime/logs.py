@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 QUIET = {
     "aiokafka": logging.ERROR,
-    "aiokafka.consumer.group_coordinator": logging.WARNING,
+    "aiokafka.consumer.fetcher": logging.CRITICAL,
     "faust": logging.WARNING,
     "mode": logging.WARNING,
     "asyncio": logging.WARNING,

@@ -4,6 +4,6 @@
 rule about the domain does not enter this room, and nothing outside it knows Faust.
 """
 
-from tidegate.worker.app import Role, Worker
+from tidegate.worker.app import Role, Worker, WorkerFailed
 
-__all__ = ["Role", "Worker"]
+__all__ = ["Role", "Worker", "WorkerFailed"]
