@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from tidegate.model.trust import trust_after
 from tidegate.ports import Record
 from tidegate.rollout.events import AlarmArrived, Event, NodesEnrolled, ReportArrived, VerdictArrived
 from tidegate.rollout.ledger import BrokenChain, Ledger, apply, rebuild
@@ -14,7 +13,7 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Report
-from tidegate.wire.envelope import Refused, Trust, unseal
+from tidegate.wire.envelope import Refused, Trust, trust_after, unseal
 from tidegate.wire.judgement import Alarm, Verdict
 
 TOPICS = ("keys", "decisions", "reports", "verdicts", "alarms")

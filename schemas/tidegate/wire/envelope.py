@@ -68,6 +68,10 @@ class Refused(Exception):
     """A document that does not count: nobody entitled signed it, or it is not for this fleet. Carries a plain reason."""
 
 
+class WrongFleet(Refused):
+    """A document that is validly signed, for another fleet."""
+
+
 class Signer(Struct, frozen=True):
     """A private key and its name."""
 
@@ -142,7 +146,7 @@ def unseal(data: bytes, kind: type[T], trust: Trust) -> tuple[T, PublicKey]:
             continue
         document = decode_strict(payload, kind)
         if document.fleet != trust.fleet:
-            raise Refused(f"this {KINDS[kind]} is for fleet {document.fleet}, here is {trust.fleet}")
+            raise WrongFleet(f"this {KINDS[kind]} is for fleet {document.fleet}, here is {trust.fleet}")
         _check_reporter(document, key)
         return document, key
     signed_by = ", ".join(signature.keyid for signature in envelope.signatures) or "nobody"
@@ -167,6 +171,20 @@ def unseal_root(data: bytes, trust: Trust | None) -> Root:
         if key is not None and _verifies(key, signature, message):
             return root
     raise Refused(f"root version {root.version} carries no valid signature of a root key that is trusted here")
+
+
+def trust_after(trust: Trust, key: str, value: bytes) -> Trust:
+    """Return the trust after one record of ``keys`` (H3). Raises Malformed or Refused where it does not count.
+
+    A key document replaces the keys of the fleet and keeps the enrolled nodes; one that is not newer changes nothing.
+    """
+    if not key.isdigit():
+        return trust.with_enrolment(unseal(value, Enrolment, trust)[0])
+    if int(key) <= trust.root_version:
+        return trust
+    root = trust_of(unseal_root(value, trust))
+    nodes = {name: one for name, one in trust.keys.items() if one.node}
+    return Trust(root.fleet, root.root_version, root.keys | nodes)
 
 
 def _open(data: bytes, kind: type[Document]) -> tuple[Envelope, bytes, bytes]:
@@ -205,9 +223,11 @@ __all__ = [
     "Refused",
     "Signer",
     "Trust",
+    "WrongFleet",
     "pae",
     "payload_type",
     "seal",
+    "trust_after",
     "trust_of",
     "unseal",
     "unseal_root",

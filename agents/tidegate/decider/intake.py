@@ -1,0 +1,55 @@
+"""From records to events: signatures are checked here, and what does not count becomes an event with a fault, never
+silence (D3).
+"""
+
+from typing import TypeVar
+
+from tidegate.ports import Record
+from tidegate.rollout.events import AlarmArrived, Event, IntentArrived, PlanArrived, ReportArrived, VerdictArrived
+from tidegate.wire.codec import Malformed, decode
+from tidegate.wire.documents import Intent, Report
+from tidegate.wire.envelope import Refused, Trust, WrongFleet, unseal
+from tidegate.wire.judgement import Alarm, Verdict
+from tidegate.wire.plans import Plan
+from tidegate.wire.reasons import Reason
+
+VIEW_TOPICS = ("verdicts", "reports", "alarms")
+ASKING_TOPICS = ("plans", "intents")
+POLICY_PREFIX = "policy/"
+
+T = TypeVar("T", Plan, Intent)
+
+
+def view_event(record: Record, trust: Trust) -> Event:
+    """Return what the world says in a record of the view's topics. Raises Malformed or Refused where it does not count."""
+    value = record.value or b""
+    match record.topic:
+        case "reports":
+            return ReportArrived(unseal(value, Report, trust)[0], record.time_ms)
+        case "verdicts":
+            return VerdictArrived(decode(value, Verdict), record.time_ms)
+        case "alarms":
+            return AlarmArrived(decode(value, Alarm))
+        case _:
+            raise Malformed("topic", f"{record.topic} is not part of the view")
+
+
+def asking_event(record: Record, trust: Trust) -> PlanArrived | IntentArrived:
+    """Return what a person asks for in a record of plans or intents. Total: what does not count carries its fault."""
+    value, subject = record.value or b"", record.key or ""
+    if record.topic == "plans":
+        plan, fault, problem = _unsealed(value, Plan, trust)
+        return PlanArrived(plan, value, fault, problem, record.time_ms, subject)
+    intent, fault, problem = _unsealed(value, Intent, trust)
+    return IntentArrived(intent, fault, problem, record.time_ms, value, subject)
+
+
+def _unsealed(value: bytes, kind: type[T], trust: Trust) -> tuple[T | None, Reason | None, str]:
+    try:
+        return unseal(value, kind, trust)[0], None, ""
+    except Malformed as error:
+        return None, Reason.BAD_DOCUMENT, str(error)
+    except WrongFleet as error:
+        return None, Reason.WRONG_FLEET, str(error)
+    except Refused as error:
+        return None, Reason.BAD_SIGNATURE, str(error)

@@ -1,0 +1,18 @@
+"""What the decision agent counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Metrics:
+    """Counters and gauges of one decision agent."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.decisions = Counter("tidegate_decisions", "Records written to the ledger.", ("kind", "reason"), registry=registry)
+        self.refused = Counter("tidegate_decide_refused", "Records that do not count, by topic.", ("topic",), registry=registry)
+        self.levels = Counter("tidegate_decide_levels", "Records published to desired.", registry=registry)
+        self.unknown = Counter("tidegate_decide_sends_unknown", "Sends that got no answer.", registry=registry)
+        self.epoch = Gauge("tidegate_decide_epoch", "Highest epoch claimed by anyone.", registry=registry)
+        self.leading = Gauge("tidegate_decide_leading", "1: this process is the author.", registry=registry)
+        self.input_ms = Gauge(
+            "tidegate_decide_last_input_timestamp_ms", "Append time of the last record read.", registry=registry
+        )
