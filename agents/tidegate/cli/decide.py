@@ -14,7 +14,8 @@ from tidegate.ports import SystemClock
 from tidegate.runtime.home import Home
 from tidegate.runtime.logs import configure
 from tidegate.runtime.serve import serving
-from tidegate.runtime.stopping import stop_signals, until_stopped
+from tidegate.runtime.stopping import run_until, stop_signals
+from tidegate.wire.documents import KeyRole
 from tidegate.wire.names import duration_ms
 
 
@@ -36,7 +37,7 @@ async def _run(home: Home) -> None:
     decider = Decider(
         log,
         SystemClock(),
-        home.signer("decision"),
+        home.signer(KeyRole.DECISION),
         home.trust,
         life=f"{time.time_ns() // 1_000_000:x}-{secrets.token_hex(3)}",
         timings=Timings(
@@ -49,10 +50,6 @@ async def _run(home: Home) -> None:
             settings.http.decide,
             lambda: None if decider.caught_up else "the log has not been read to its end yet",
         ):
-            await log.start()
-            running = asyncio.ensure_future(decider.run())
-            await until_stopped(running, stop)
-            await decider.stop()
-            await running
+            await run_until(stop, decider.run(), decider.stop)
     finally:
         await log.close()

@@ -15,7 +15,7 @@ from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
-from tidegate.runtime.stopping import stop_signals, until_stopped
+from tidegate.runtime.stopping import run_until, stop_signals
 
 
 @click.command()
@@ -43,9 +43,7 @@ async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     agent = build_agent(config, log)
     try:
         async with serving("127.0.0.1", config.metrics_port or 0, _not_ready(agent)):
-            await log.start()
-            await until_stopped(agent.run(), stop)
-            await agent.stop(stop_services=stop_services)
+            await run_until(stop, agent.run(), lambda: agent.stop(stop_services=stop_services))
     finally:
         await log.close()
 

@@ -20,6 +20,9 @@ QUIET = {
 }
 """Libraries that speak of every retry; ours says once what matters (a broker that is away is one line)."""
 
+LIFECYCLE = "[^"
+"""So begin the lines in which the services inside Faust say that they start and stop; they log under their module's name."""
+
 
 def configure(settings: LogSettings, stream: TextIO = sys.stderr, **context: str) -> None:
     """Send structlog's and the standard library's logs to one stream. ``context`` (role, node) stands in every line."""
@@ -43,6 +46,7 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr, **context: str
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or not str(record.msg).startswith(LIFECYCLE))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]

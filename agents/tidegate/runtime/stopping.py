@@ -1,8 +1,11 @@
-"""SIGTERM and SIGINT as an event to await."""
+"""SIGTERM and SIGINT as an event, and work that ends when it is set."""
 
 import asyncio
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+END_WITHIN_S = 15.0
 
 
 def stop_signals() -> asyncio.Event:
@@ -14,14 +17,25 @@ def stop_signals() -> asyncio.Event:
     return stop
 
 
-async def until_stopped(work: Awaitable[None], stop: asyncio.Event) -> None:
-    """Return when ``work`` ends or ``stop`` is set, whichever comes first; raise what ``work`` raised.
+async def run_until(
+    stop: asyncio.Event, work: Coroutine[Any, Any, None], end: Callable[[], Awaitable[None]], within_s: float = END_WITHIN_S
+) -> None:
+    """Run ``work`` until it ends or ``stop`` is set; then ``end`` is called and work may come to its own end.
 
-    Work that is still under way then is left running: its owner knows how it ends.
+    What has not ended after ``within_s`` is cancelled. Raises what ``work`` raised.
     """
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
+    tasks: list[asyncio.Future[Any]] = [working, stopping]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            ending = asyncio.ensure_future(end())
+            tasks.append(ending)
+            await asyncio.wait([working, ending], timeout=within_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if not working.cancelled():
         working.result()
