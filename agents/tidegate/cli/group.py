@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from tidegate.runtime.home import DEFAULT, Home
+from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.settings import LogSettings
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("tidegate.cli.init:init", "Make keys, settings and node files; enrol local nodes."),
@@ -94,6 +96,7 @@ def tidegate(ctx: click.Context, home: Path) -> None:
     5 aborted, 6 superseded, 130 interrupted.
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     ctx.obj = Home(home)
+    configure(LogSettings(level="warning", format="console"), sys.stderr)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """Logs: one stream for our own events and for the libraries', JSON for machines or lines for people."""
 
 import logging
-import sys
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
@@ -24,7 +23,7 @@ LIFECYCLE = "[^"
 """So begin the lines in which the services inside Faust say that they start and stop; they log under their module's name."""
 
 
-def configure(settings: LogSettings, stream: TextIO = sys.stderr, **context: str) -> None:
+def configure(settings: LogSettings, stream: TextIO, **context: str) -> None:
     """Send structlog's and the standard library's logs to one stream. ``context`` (role, node) stands in every line."""
 
     def who(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
@@ -62,5 +61,5 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr, **context: str
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,
     )
