@@ -147,7 +147,7 @@ class Fleet:
 
     def _intake_counts(self) -> tuple[int, int]:
         address = self._supervisor.address_of("intake") if self._supervisor else None
-        counts = {"tidegate_intake_accepted_total": 0, "tidegate_intake_deadlettered_total": 0}
+        counts = {"tidegate_intake_rows_accepted_total": 0, "tidegate_deadletters_total": 0}
         with contextlib.suppress(OSError):
             with urllib.request.urlopen(f"{address}/metrics", timeout=5) as response:  # noqa: S310 - our own address
                 text = response.read().decode()
@@ -155,7 +155,7 @@ class Fleet:
                 for sample in family.samples:
                     if sample.name in counts:
                         counts[sample.name] += int(sample.value)
-        return counts["tidegate_intake_accepted_total"], counts["tidegate_intake_deadlettered_total"]
+        return counts["tidegate_intake_rows_accepted_total"], counts["tidegate_deadletters_total"]
 
 
 def free_ports(number: int) -> list[int]:
