@@ -1,41 +1,40 @@
-"""The loop: read, fold, decide, append the record, publish the levels. Standby does the first two and waits for its
-turn.
-"""
+"""The loop: read, fold, decide, append the record, publish the levels. Standby does the first two and waits for its turn."""
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 import structlog
-from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.decider.book import Book
-from tidegate.decider.intake import ASKING_TOPICS, POLICY_PREFIX, VIEW_TOPICS, asking_event, view_event
-from tidegate.decider.leadership import Leadership, claimed, heard, may_claim
+from tidegate.decider.inbox import Inbox, place
+from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
 from tidegate.decider.metrics import Metrics
+from tidegate.decider.notices import Notices
+from tidegate.decider.seat import CLAIM, HEARTBEAT, Seat
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log, LogReader, Record, SendUnknown
-from tidegate.rollout.events import Event, NodesEnrolled, Tick
-from tidegate.rollout.levels import alarms_of, context_of
+from tidegate.rollout.events import Event, Tick
 from tidegate.rollout.step import step, wake_at
-from tidegate.rollout.view import View, see
-from tidegate.wire import nodeseconds
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
-from tidegate.wire.documents import Claim, Heartbeat, digest_of
-from tidegate.wire.envelope import Refused, Signer, Trust, seal, trust_after, unseal
-from tidegate.wire.judgement import Alarm, AlarmState
-from tidegate.wire.partition import partition_of
+from tidegate.wire.documents import digest_of
+from tidegate.wire.envelope import Refused, Signer, Trust
 from tidegate.wire.reasons import Reason
-from tidegate.wire.topics import BY_NAME
 
 TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
-WRITER = "decide"
-CLAIM, HEARTBEAT = "claim/", "heartbeat"
+"""In the order that makes sense of them: whose keys count, who leads, what was decided, what the world says and asks."""
+RANKS = {topic: rank for rank, topic in enumerate(TOPICS)}
+ANSWERS_PER_TURN = 50
+"""A flood of questions must not hold up a retreat or a heartbeat."""
 
 log = structlog.get_logger("tidegate.decide")
+
+
+class Overtaken(Exception):
+    """Somebody else appended to ``decisions`` in between: what stands where is for the fold of the log to say."""
 
 
 class Decider:
@@ -57,40 +56,33 @@ class Decider:
     ) -> None:
         self._log = log
         self._clock = clock
-        self._signer = signer
-        self._trust = trust
-        self._life = life
         self._timings = timings or Timings()
         self._metrics = Metrics(registry)
         self._reader: LogReader
-        self._leadership = Leadership()
-        self._leads = 0
-        """The epoch in which this process acts; 0: it stands by."""
+        self._seat = Seat(log, clock, signer, life, self._timings)
         self._book = Book()
-        self._view = View(fleet=trust.fleet)
-        self._asked: deque[Record] = deque()
-        """Plans and intents that nobody has answered yet, in order."""
-        self._inputs: dict[str, int] = {}
+        self._inbox = Inbox(trust)
         self._levels = Levels(log, signer)
-        self._contexts: dict[str, nodeseconds.Context] = {}
-        self._context_s = -1e9
-        self._heartbeat_s = -1e9
-        self._beats = 0
-        self._alarms: dict[str, Alarm] = {}
+        self._notices = Notices(log, clock, self._timings)
         self._stopping = asyncio.Event()
-        self._news = False
         self.caught_up = False
 
     @property
     def leading(self) -> bool:
         """Whether this process is the author, as far as it knows."""
-        return bool(self._leads)
+        return bool(self._seat.epoch)
+
+    def not_ready(self) -> str | None:
+        """Return why this process could not lead if it had to; None: it could."""
+        if not self.caught_up:
+            return "the log has not been read to its end yet"
+        return f"decisions is broken: {self._book.broken}" if self._book.broken else None
 
     async def run(self) -> None:
         """Read everything, then lead or stand by until ``stop``. A broker that is away delays, and nothing else."""
         self._reader = await self._log.reader(TOPICS)
         try:
-            self._fold(await self._reader.read_to_end())
+            await self._catch_up()
             self.caught_up = True
             while not self._stopping.is_set():
                 try:
@@ -99,7 +91,8 @@ class Decider:
                     self._metrics.unknown.inc()
                     log.warning("a send got no answer; reading back", cause=str(unknown))
                     await self._clock.sleep(self._timings.retry_s)
-                    self._fold(await self._reader.read_to_end())
+                except Overtaken:
+                    log.warning("decisions was written by another process; standing by to read it back")
             await self._resign()
         finally:
             await self._reader.close()
@@ -108,115 +101,109 @@ class Decider:
         """End ``run`` after the turn under way, resigning so that a successor need not wait."""
         self._stopping.set()
 
-    # one turn
-
     async def _turn(self) -> None:
-        if not self._leads:
-            await self._maybe_claim()
-        if self._leads:
+        """Act on what has been read, then wait for more. Before anything is sent, the own topics are read to their end."""
+        if not self.leading:
+            await self._lead_if_free()
+        else:
+            await self._catch_up()
+        if self.leading:
             await self._decide()
-        if self._leads:
             await self._publish()
-        self._fold(await self._reader.poll(self._patience_s()))
+        await self._take(await self._reader.poll(self._patience_s()))
 
     def _patience_s(self) -> float:
         """Return how long to wait for news: until the next heartbeat, or the next time at which time itself is news."""
-        if not self._leads:
+        if not self.leading:
             return self._timings.poll_s
+        if self._inbox.asked:
+            return 0.0
         now_ms = self._clock.now_ms()
-        due_s = self._heartbeat_s + self._timings.heartbeat_s - self._clock.monotonic_s()
-        wake_ms = wake_at(self._book.ledger, self._view, now_ms)
-        if wake_ms is not None:
-            due_s = min(due_s, (wake_ms - now_ms) / 1000)
-        return max(0.0, min(due_s, self._timings.poll_s))
+        wake_ms = wake_at(self._book.ledger, self._inbox.view, now_ms)
+        wake_s = (wake_ms - now_ms) / 1000 if wake_ms is not None else self._timings.poll_s
+        return max(0.0, min(wake_s, self._seat.beat_due_s(), self._timings.poll_s))
 
     # reading
 
-    def _fold(self, records: Iterable[Record]) -> None:
-        """Fold records in the order that makes sense of them: whose keys count, who leads, what was decided, what the
-        world says.
-        """
-        ranks = {topic: rank for rank, topic in enumerate(TOPICS)}
-        for record in sorted(records, key=lambda one: ranks[one.topic]):
-            self._metrics.input_ms.set(record.time_ms)
-            if record.topic in ASKING_TOPICS:
-                self._ask(record)
-            elif record.value is None:
-                continue
-            elif record.topic == "decisions":
-                self._book.read(record)
-                self._follow()
-            else:
-                self._understand(record)
-        if self._leads and (self._leadership.epoch, self._leadership.life) != (self._leads, self._life):
-            log.warning("another one leads", epoch=self._leadership.epoch, life=self._leadership.life)
-            self._stand_by()
+    async def _catch_up(self) -> None:
+        await self._take(await self._reader.read_to_end())
 
-    def _understand(self, record: Record) -> None:
-        try:
-            match record.topic:
-                case "keys":
-                    self._trust = trust_after(self._trust, record.key or "", record.value or b"")
-                    self._see(NodesEnrolled(self._trust.nodes()))
-                case "desired":
-                    self._hear(record)
-                case _:
-                    self._see(view_event(record, self._trust))
-                    self._inputs[f"{record.topic}/{record.partition}"] = record.offset + 1
-        except (Malformed, Refused) as error:
-            self._metrics.refused.labels(record.topic).inc()
-            log.warning("a record does not count", topic=record.topic, key=record.key, offset=record.offset, cause=str(error))
+    async def _take(self, records: Iterable[Record]) -> None:
+        """Fold records; stop acting at once where they say that another one leads."""
+        last: Record | None = None
+        for record in sorted(records, key=lambda one: RANKS[one.topic]):
+            last = record
+            try:
+                self._fold(record)
+            except (Malformed, Refused) as error:
+                self._metrics.refused.labels(record.topic).inc()
+                # Only the author writes letters, of what it met in its time: the same record is read by everyone, and again.
+                self._inbox.fault(record, str(error), kept=self.leading)
+        if last is None:
+            return
+        self._inbox.keys_taken()
+        await self._book.mend(self._log)
+        self._inbox.forget(self._book.ledger.inputs)
+        if self._seat.lost:
+            log.warning("another one leads", epoch=self._seat.leadership.epoch, life=self._seat.leadership.life)
+            self._stand_by()
+        if self.leading and self._book.broken:
+            log.error("decisions broke while this process was writing it; standing by", cause=self._book.broken)
+            self._stand_by()
+        self._tell(last)
+
+    def _fold(self, record: Record) -> None:
+        match record.topic:
+            case "desired":
+                self._hear(record)
+            case "decisions":
+                self._book.read(record)
+            case "plans" | "intents":
+                self._inbox.take_question(record, self._book.ledger.inputs)
+            case "keys" if record.value is not None:
+                self._inbox.take_key(record)
+            case _ if record.value is not None:
+                self._inbox.take_news(record)
 
     def _hear(self, record: Record) -> None:
-        key, value = record.key or "", record.value or b""
-        if key.startswith(CLAIM):
-            self._leadership = claimed(self._leadership, unseal(value, Claim, self._trust)[0], record.time_ms)
-            self._metrics.epoch.set(self._leadership.epoch)
-        elif key == HEARTBEAT:
-            self._leadership = heard(self._leadership, unseal(value, Heartbeat, self._trust)[0], record.time_ms)
-        else:
-            self._levels.saw(key, value, record.offset)
+        key = record.key or ""
+        if key != HEARTBEAT and not key.startswith(CLAIM):
+            self._levels.saw(key, record.value, record.offset)
+        elif record.value is not None:
+            self._seat.hear(key, record.value, self._inbox.trust)
 
-    def _see(self, event: Event) -> None:
-        self._view = see(self._view, event)
-        self._news = True
-
-    def _ask(self, record: Record) -> None:
-        if not (record.key or "").startswith(POLICY_PREFIX) and record.value is not None:
-            self._asked.append(record)
-
-    def _follow(self) -> None:
-        """Forget what has been answered, by whomever."""
-        inputs = self._book.ledger.inputs
-        self._asked = deque(one for one in self._asked if one.offset >= inputs.get(f"{one.topic}/{one.partition}", 0))
+    def _tell(self, last: Record) -> None:
+        self._metrics.input.set(last.time_ms / 1000)
+        self._metrics.lag.set(max(0, self._clock.now_ms() - last.time_ms) / 1000)
+        self._metrics.epoch.set(self._seat.leadership.epoch)
+        self._metrics.broken.set(bool(self._book.broken))
+        self._metrics.waiting.set(len(self._inbox.asked))
 
     # leading
 
-    async def _maybe_claim(self) -> None:
-        """Claim the next epoch where the place is free; won only when the log says so (E2)."""
-        mine = self._leadership.life == self._life
-        if not (mine or may_claim(self._leadership, self._clock.now_ms(), int(self._timings.takeover_s * 1000))):
+    async def _lead_if_free(self) -> None:
+        """Claim the next epoch where the place is free; lead once the log says that it is won (E2)."""
+        if not (self._seat.won or self._seat.free):
             return
-        self._fold(await self._reader.read_to_end())
+        asked_s = self._clock.monotonic_s()
+        await self._catch_up()
+        if self._clock.monotonic_s() - asked_s > self._timings.heartbeat_s:
+            self._seat.excuse()
         if self._book.broken:
-            log.error("the topic decisions is broken; nobody may lead on it", cause=self._book.broken)
+            log.error(
+                "decisions is broken; nobody may lead on it",
+                cause=self._book.broken,
+                remedy="restore the topic decisions from a copy; nodes keep what they run",
+            )
             await self._clock.sleep(self._timings.takeover_s)
             return
-        mine = self._leadership.life == self._life
-        if not (mine or may_claim(self._leadership, self._clock.now_ms(), int(self._timings.takeover_s * 1000))):
-            return
-        epoch = self._leadership.epoch + 1
-        claim = Claim(
-            fleet=self._trust.fleet,
-            epoch=epoch,
-            life=self._life,
-            read_to=self._reader.positions()["desired", 0],
-            issued_ms=self._clock.now_ms(),
-        )
-        await self._log.append("desired", f"{CLAIM}{epoch}/{self._life}", seal(claim, self._signer))
-        self._fold(await self._reader.read_to_end())
-        if (self._leadership.epoch, self._leadership.life) == (epoch, self._life):
-            await self._take_over(epoch)
+        if not self._seat.won:
+            if not self._seat.free:
+                return
+            await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0])
+            await self._catch_up()
+        if self._seat.won and not self._book.broken:
+            await self._take_over(self._seat.won)
 
     async def _take_over(self, epoch: int) -> None:
         """Record the takeover behind all that was decided before it; from here on this process acts (E3)."""
@@ -230,56 +217,56 @@ class Decider:
             generation=0,
             now_ms=max(self._clock.now_ms(), ledger.now_ms),
             reason=Reason.TAKEOVER,
-            message=f"{self._life} leads from epoch {epoch}",
-            inputs=self._answered(),
+            message=f"{self._seat.life} leads from epoch {epoch}",
+            inputs=self._inputs(),
             cut=self._book.next_offset,
         )
+        self._seat.sit(epoch)
         await self._record(taken)
-        self._leads = epoch
         self._levels.forget()
-        self._contexts.clear()
-        self._context_s = self._heartbeat_s = -1e9
-        self._alarms = {
-            key: alarm for key, alarm in self._view.alarms.items() if alarm.writer == WRITER and alarm.state is AlarmState.FIRING
-        }
-        self._news = True
+        self._notices.begin(self._inbox.view)
         self._metrics.leading.set(1)
-        log.info("leading", epoch=epoch, life=self._life, decided_so_far=self._book.ledger.seq)
+        log.info("leading", epoch=epoch, life=self._seat.life, decided_so_far=self._book.ledger.seq)
 
     def _stand_by(self) -> None:
-        self._leads = 0
+        self._seat.rise()
         self._metrics.leading.set(0)
 
-    async def _decide(self) -> None:
-        """Answer what was asked, in order, then let the news and the time work."""
-        if self._asked or self._news or self._due():
-            self._fold(await self._reader.read_to_end())
-        self._news = False
-        while self._asked and self._leads:
-            record = self._asked[0]
-            # Only the record that answers it may say that it was read: without an answer to that send it is asked again.
-            await self._step(asking_event(record, self._trust), {f"{record.topic}/{record.partition}": record.offset + 1})
-            self._follow()
-        if self._leads:
-            await self._step(Tick(), {})
+    async def _resign(self) -> None:
+        if not self.leading:
+            return
+        try:
+            await self._seat.beat(self._inbox.trust.fleet, self._digest(), resigned=True)
+        except SendUnknown:
+            log.warning("could not resign; a successor waits for the silence instead")
+        self._stand_by()
 
-    def _due(self) -> bool:
-        wake_ms = wake_at(self._book.ledger, self._view, self._book.ledger.now_ms)
-        return wake_ms is not None and wake_ms <= self._clock.now_ms()
+    # deciding
+
+    async def _decide(self) -> None:
+        """Let news and time work, retreats first of all; then answer what was asked, in order (D3)."""
+        await self._step(Tick(), {})
+        for record in list(islice(self._inbox.asked, ANSWERS_PER_TURN)):
+            # Only the record that answers it may say that it was read: without an answer to that send it is asked again.
+            await self._step(asking_event(record, self._inbox.trust), {place(record): record.offset + 1})
+            self._inbox.answered(record)
 
     async def _step(self, event: Event, inputs: dict[str, int]) -> None:
         ledger = self._book.ledger
         now_ms = max(self._clock.now_ms(), ledger.now_ms)
-        for decision in step(ledger, self._view, event, now_ms, self._answered() | inputs):
-            if self._leads:
-                await self._record(decision)
+        for decision in step(ledger, self._inbox.view, event, now_ms, self._inputs() | inputs):
+            await self._record(decision)
 
-    def _answered(self) -> dict[str, int]:
-        return dict(sorted((self._book.ledger.inputs | self._inputs).items()))
+    def _inputs(self) -> dict[str, int]:
+        """Return the next offset of every input, never less than a record has said before."""
+        before, now = self._book.ledger.inputs, self._inbox.inputs
+        return {at: max(before.get(at, 0), now.get(at, 0)) for at in sorted(before.keys() | now.keys())}
 
     async def _record(self, decision: Decision) -> None:
-        """Append a record; only then it is so. Without an answer this process stands by: the next takeover's cut
-        settles it.
+        """Append a record; only then it is so.
+
+        Without an answer, or where it does not stand right behind the last one, this process stands by: the cut of the next
+        takeover settles what counts. Raises SendUnknown or Overtaken.
         """
         raw = encode(decision)
         try:
@@ -288,11 +275,9 @@ class Decider:
             self._stand_by()
             raise
         if appended.offset != self._book.next_offset:
-            # Somebody else wrote in between: what stands where is for the fold of the log to say.
             self._stand_by()
-            return
-        self._book.next_offset = appended.offset + 1
-        self._book.wrote(appended.offset, decision, raw)
+            raise Overtaken
+        self._book.wrote(decision, raw)
         self._metrics.decisions.labels(decision.kind, decision.reason).inc()
         log.info(
             "decided",
@@ -307,54 +292,14 @@ class Decider:
     # publishing
 
     async def _publish(self) -> None:
-        ledger = self._book.ledger
-        self._metrics.levels.inc(await self._levels.publish(ledger, self._trust.root_version, self._trust.fleet))
-        await self._publish_contexts()
-        await self._publish_alarms()
-        if self._clock.monotonic_s() - self._heartbeat_s >= self._timings.heartbeat_s:
-            await self._beat()
+        ledger, trust = self._book.ledger, self._inbox.trust
+        self._metrics.levels.inc(await self._levels.publish(ledger, trust.root_version, trust.fleet))
+        await self._notices.contexts(ledger)
+        await self._notices.alarms(ledger, self._inbox.view)
+        if self._seat.beat_due_s() <= 0:
+            await self._seat.beat(trust.fleet, self._digest())
+        self._metrics.deadletters.inc(await self._notices.dead_letters(self._inbox))
 
-    async def _publish_contexts(self) -> None:
-        """Tell the judge who belongs where: each context when it changes, all of them every 10 s."""
-        again = self._clock.monotonic_s() - self._context_s >= self._timings.context_s
-        for subject in sorted(self._book.ledger.subjects):
-            context = context_of(self._book.ledger, subject)
-            if again or self._contexts.get(subject) != context:
-                target = partition_of(context.service, BY_NAME["nodeseconds"].partitions)
-                await self._log.append("nodeseconds", None, nodeseconds.encode(context), partition=target)
-                self._contexts[subject] = context
-        if again:
-            self._context_s = self._clock.monotonic_s()
-
-    async def _publish_alarms(self) -> None:
-        firing = {alarm.key: alarm for alarm in alarms_of(self._book.ledger, self._view)}
-        for key, alarm in sorted(firing.items()):
-            if self._alarms.get(key) != alarm:
-                await self._log.append("alarms", key, encode(alarm))
-                self._alarms[key] = alarm
-        for key in sorted(self._alarms.keys() - firing.keys()):
-            over = replace(self._alarms[key], state=AlarmState.RESOLVED, end_ms=self._clock.now_ms())
-            await self._log.append("alarms", key, encode(over))
-            del self._alarms[key]
-
-    async def _beat(self, *, resigned: bool = False) -> None:
-        self._beats += 1
-        heartbeat = Heartbeat(
-            fleet=self._trust.fleet,
-            epoch=self._leads,
-            life=self._life,
-            seq=self._beats,
-            issued_ms=self._clock.now_ms(),
-            digest=digest_of([[subject, state.generation] for subject, state in sorted(self._book.ledger.subjects.items())]),
-            resigned=resigned,
-        )
-        await self._log.append("desired", HEARTBEAT, seal(heartbeat, self._signer))
-        self._heartbeat_s = self._clock.monotonic_s()
-
-    async def _resign(self) -> None:
-        if self._leads:
-            try:
-                await self._beat(resigned=True)
-            except SendUnknown:
-                log.warning("could not resign; a successor waits for the silence instead")
-            self._stand_by()
+    def _digest(self) -> str:
+        """Return the digest over every (subject, generation) that a heartbeat carries (E4)."""
+        return digest_of([[subject, state.generation] for subject, state in sorted(self._book.ledger.subjects.items())])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
 from tidegate.ports import Appended, Clock, Record, SendUnknown
@@ -12,9 +13,8 @@ from tidegate.wire.topics import BY_NAME
 class MemoryLog:
     """``tidegate.ports.Log``. All who share one instance share its records.
 
-    Faults: ``lose_answers`` makes the next appends to a topic end as unknown, landed or not; while ``reachable`` is
-    false appends end as unknown and
-    readers see nothing new.
+    Faults: ``lose_answers`` makes the next appends to a topic end as unknown, landed or not; while ``reachable`` is false
+    appends end as unknown and readers see nothing new; ``compact`` leaves of a compacted topic what a broker would.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,14 +27,21 @@ class MemoryLog:
         self._waiting: set[asyncio.Event] = set()
 
     def lose_answers(self, topic: str, *landed: bool) -> None:
-        """Let the next appends to ``topic`` go without an answer: one for each value, which says whether the record
-        lands.
-        """
+        """Let the next appends to ``topic`` go without an answer: one for each value, which says whether the record lands."""
         self._lost.setdefault(topic, []).extend(landed)
 
     def topic(self, name: str) -> list[Record]:
         """Return every record of a topic, partition by partition."""
         return [record for partition in range(BY_NAME[name].partitions) for record in self.records[name, partition]]
+
+    def compact(self, topic: str) -> None:
+        """Keep only the last record of each key, at its offset. ValueError where the topic is not compacted."""
+        if not BY_NAME[topic].compacted:
+            raise ValueError(f"{topic} is not compacted")
+        for partition in range(BY_NAME[topic].partitions):
+            records = self.records[topic, partition]
+            last = {record.key: record.offset for record in records}
+            self.records[topic, partition] = [record for record in records if last[record.key] == record.offset]
 
     async def append(
         self,
@@ -56,7 +63,8 @@ class MemoryLog:
         if partition is None:
             partition = partition_of(key or "", BY_NAME[topic].partitions)
         records = self.records[topic, partition]
-        record = Record(topic, partition, len(records), self._clock.now_ms(), key, value, dict(headers or {}))
+        offset = records[-1].offset + 1 if records else 0
+        record = Record(topic, partition, offset, self._clock.now_ms(), key, value, dict(headers or {}))
         records.append(record)
         for event in self._waiting:
             event.set()
@@ -69,7 +77,7 @@ class MemoryLog:
     ) -> "MemoryReader":
         """Return a reader of all (or the given) partitions of some topics."""
         found = {
-            (topic, partition): 0 if start == "earliest" else len(self.records[topic, partition])
+            (topic, partition): 0 if start == "earliest" else self._end((topic, partition))
             for topic in topics
             for partition in (range(BY_NAME[topic].partitions) if partitions is None else partitions)
         }
@@ -77,6 +85,9 @@ class MemoryLog:
 
     async def close(self) -> None:
         """Do nothing: the records outlive their clients."""
+
+    def _end(self, at: tuple[str, int]) -> int:
+        return self.records[at][-1].offset + 1 if self.records[at] else 0
 
     @contextlib.contextmanager
     def news(self) -> Iterator[asyncio.Event]:
@@ -131,7 +142,9 @@ class MemoryReader:
             return []
         found: list[Record] = []
         for at, offset in self._positions.items():
-            records = self._log.records[at][offset:]
-            found += records
-            self._positions[at] = offset + len(records)
+            records = self._log.records[at]
+            new = records[bisect_left(records, offset, key=lambda record: record.offset) :]
+            if new:
+                found += new
+                self._positions[at] = new[-1].offset + 1
         return found

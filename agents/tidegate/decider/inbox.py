@@ -1,0 +1,81 @@
+"""What the world says and what people ask, as read: the view, and what waits for an answer (D1, D3)."""
+
+from collections import deque
+from collections.abc import Mapping
+
+import structlog
+
+from tidegate.decider.intake import POLICY_PREFIX, view_event
+from tidegate.ports import Record
+from tidegate.rollout.events import Event, NodesEnrolled
+from tidegate.rollout.view import View, see
+from tidegate.wire.envelope import Trust, trust_after
+
+FAULTY_KEPT = 1_000
+"""So many records that do not count wait for their dead letter; older ones are only counted."""
+
+log = structlog.get_logger("tidegate.decide")
+
+
+class Inbox:
+    """Trust, view and open questions. Nothing here decides; standby and author read alike."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self.view = View(fleet=trust.fleet)
+        self.asked: deque[Record] = deque()
+        """Plans and intents that no record of the ledger answers yet, in order. As many as the log holds."""
+        self.inputs: dict[str, int] = {}
+        """Topic/partition to the next offset that has not been taken into account."""
+        self.faulty: deque[tuple[Record, str]] = deque(maxlen=FAULTY_KEPT)
+        """Records that do not count, and why."""
+        self._enrolled = trust.nodes()
+
+    def take_key(self, record: Record) -> None:
+        """Take a record of ``keys``. Raises Malformed or Refused where it does not count."""
+        self.trust = trust_after(self.trust, record.key or "", record.value or b"")
+
+    def keys_taken(self) -> None:
+        """Tell the view who is enrolled, once after many records: each telling costs as much as there are nodes."""
+        enrolled = self.trust.nodes()
+        if enrolled != self._enrolled:
+            self._enrolled = enrolled
+            self.see(NodesEnrolled(enrolled))
+
+    def take_news(self, record: Record) -> None:
+        """Take what the judge, a node or an alarm says. Raises Malformed or Refused where it does not count."""
+        self.inputs[place(record)] = record.offset + 1
+        self.see(view_event(record, self.trust))
+
+    def take_question(self, record: Record, answered: Mapping[str, int]) -> None:
+        """Take a plan or an intent, unless it is a policy or was answered before."""
+        if record.value is None or (record.key or "").startswith(POLICY_PREFIX):
+            return
+        if record.offset >= answered.get(place(record), 0):
+            self.asked.append(record)
+
+    def forget(self, answered: Mapping[str, int]) -> None:
+        """Drop what has been answered, by whomever."""
+        if any(place(one) in answered for one in self.asked):
+            self.asked = deque(one for one in self.asked if one.offset >= answered.get(place(one), 0))
+
+    def answered(self, record: Record) -> None:
+        """Note that a question needs no further answer."""
+        self.inputs[place(record)] = record.offset + 1
+        if self.asked and self.asked[0] is record:
+            self.asked.popleft()
+
+    def fault(self, record: Record, cause: str, *, kept: bool) -> None:
+        """Note a record that does not count, and keep it for its dead letter where that is this process's to write."""
+        log.warning("a record does not count", topic=record.topic, key=record.key, offset=record.offset, cause=cause)
+        if kept:
+            self.faulty.append((record, cause))
+
+    def see(self, event: Event) -> None:
+        """Fold an event into the view."""
+        self.view = see(self.view, event)
+
+
+def place(record: Record) -> str:
+    """Return the name under which a record's partition stands in a decision's inputs."""
+    return f"{record.topic}/{record.partition}"

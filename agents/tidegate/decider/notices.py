@@ -1,0 +1,71 @@
+"""What the author tells others beside its commands: who belongs where (to the judge), alarms, dead letters."""
+
+from msgspec.structs import replace
+
+from tidegate.decider.deadletters import letter
+from tidegate.decider.inbox import Inbox
+from tidegate.decider.timings import Timings
+from tidegate.ports import Clock, Log
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.levels import WRITER, alarms_of, context_of
+from tidegate.rollout.view import View
+from tidegate.wire import nodeseconds
+from tidegate.wire.codec import encode
+from tidegate.wire.judgement import Alarm, AlarmState
+from tidegate.wire.partition import partition_of
+from tidegate.wire.topics import BY_NAME
+
+LONG_AGO_S = -1e9
+
+
+class Notices:
+    """What one author has told in its epoch. SendUnknown ends a call; the next one goes on from there."""
+
+    def __init__(self, log: Log, clock: Clock, timings: Timings) -> None:
+        self._log = log
+        self._clock = clock
+        self._timings = timings
+        self._contexts: dict[str, nodeseconds.Context] = {}
+        self._told_s = LONG_AGO_S
+        self._alarms: dict[str, Alarm] = {}
+
+    def begin(self, view: View) -> None:
+        """Begin an epoch: everything is to be told again; alarms of the author before are this one's to end."""
+        self._contexts.clear()
+        self._told_s = LONG_AGO_S
+        self._alarms = {key: alarm for key, alarm in view.alarms.items() if alarm.writer == WRITER}
+
+    async def contexts(self, ledger: Ledger) -> None:
+        """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
+        again = self._clock.monotonic_s() - self._told_s >= self._timings.context_s
+        for subject in sorted(ledger.subjects):
+            context = context_of(ledger, subject)
+            if again or self._contexts.get(subject) != context:
+                target = partition_of(context.service, BY_NAME["nodeseconds"].partitions)
+                await self._log.append("nodeseconds", None, nodeseconds.encode(context), partition=target)
+                self._contexts[subject] = context
+        if again:
+            self._told_s = self._clock.monotonic_s()
+
+    async def alarms(self, ledger: Ledger, view: View) -> None:
+        """Write the edges of the author's own alarms (I1)."""
+        firing = {alarm.key: alarm for alarm in alarms_of(ledger, view)}
+        for key, alarm in sorted(firing.items()):
+            if self._alarms.get(key) != alarm:
+                await self._log.append("alarms", key, encode(alarm))
+                self._alarms[key] = alarm
+        for key in sorted(self._alarms.keys() - firing.keys()):
+            over = replace(self._alarms[key], state=AlarmState.RESOLVED, end_ms=self._clock.now_ms())
+            await self._log.append("alarms", key, encode(over))
+            del self._alarms[key]
+
+    async def dead_letters(self, inbox: Inbox) -> int:
+        """Write a dead letter for each record that did not count; return how many."""
+        written = 0
+        while inbox.faulty:
+            record, cause = inbox.faulty[0]
+            value, headers = letter(record, cause)
+            await self._log.append("deadletters", record.topic, value, headers=headers)
+            inbox.faulty.popleft()
+            written += 1
+        return written

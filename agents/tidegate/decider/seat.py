@@ -1,0 +1,96 @@
+"""The author's seat as one life of the agent holds it: claims, heartbeats, resignation (E2, E3)."""
+
+from msgspec.structs import replace
+
+from tidegate.decider.leadership import Leadership, claimed, heard, may_claim
+from tidegate.decider.timings import Timings
+from tidegate.ports import Clock, Log
+from tidegate.wire.documents import Claim, Heartbeat
+from tidegate.wire.envelope import Signer, Trust, seal, unseal
+
+CLAIM, HEARTBEAT = "claim/", "heartbeat"
+LONG_AGO_S = -1e9
+
+
+class Seat:
+    """Who sits there, as the log says, and whether this process acts in it. An epoch is acted in at most once."""
+
+    def __init__(self, log: Log, clock: Clock, signer: Signer, life: str, timings: Timings) -> None:
+        self._log = log
+        self._clock = clock
+        self._signer = signer
+        self.life = life
+        self._timings = timings
+        self.leadership = Leadership()
+        self.epoch = 0
+        """The epoch in which this process acts; 0: it stands by."""
+        self._claimed = 0
+        self._used = 0
+        self._beats = 0
+        self._beat_s = LONG_AGO_S
+
+    def hear(self, key: str, value: bytes, trust: Trust) -> None:
+        """Take a claim or a heartbeat as read. Raises Malformed or Refused where it does not count."""
+        now_s = self._clock.monotonic_s()
+        if key == HEARTBEAT:
+            self.leadership = heard(self.leadership, unseal(value, Heartbeat, trust)[0], now_s)
+        else:
+            self.leadership = claimed(self.leadership, unseal(value, Claim, trust)[0], now_s)
+
+    @property
+    def lost(self) -> bool:
+        """Whether this process acts in an epoch that is another's, or void, by now."""
+        return bool(self.epoch) and not self._mine(self.epoch)
+
+    @property
+    def won(self) -> int:
+        """The epoch that this life has won and not acted in yet; 0: none."""
+        return self.leadership.epoch if self.leadership.epoch > self._used and self._mine(self.leadership.epoch) else 0
+
+    @property
+    def free(self) -> bool:
+        """Whether this life may claim the next epoch: nobody sits there, or it sat there itself and had to get up."""
+        mine = self._used > 0 and self._mine(self._used)
+        return mine or may_claim(self.leadership, self._clock.monotonic_s(), self._timings.takeover_s)
+
+    def excuse(self) -> None:
+        """Begin to count the author's silence anew: the log was away, not the author."""
+        if self.leadership.epoch:
+            self.leadership = replace(self.leadership, heard_s=self._clock.monotonic_s())
+
+    async def claim(self, trust: Trust, read_to: int) -> None:
+        """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it."""
+        epoch = self._claimed = max(self.leadership.epoch, self._claimed) + 1
+        claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
+        await self._log.append("desired", f"{CLAIM}{epoch}/{self.life}", seal(claim, self._signer))
+
+    def sit(self, epoch: int) -> None:
+        """Act in an epoch from now on."""
+        self.epoch = self._used = epoch
+        self._beat_s = LONG_AGO_S
+
+    def rise(self) -> None:
+        """Stop acting, at once. A further act needs another epoch."""
+        self.epoch = 0
+
+    def beat_due_s(self) -> float:
+        """Return in how many seconds the next heartbeat is due; at most 0: now."""
+        return self._beat_s + self._timings.heartbeat_s - self._clock.monotonic_s()
+
+    async def beat(self, fleet: str, digest: str, *, resigned: bool = False) -> None:
+        """Say that the author is alive and what it stands for (E4)."""
+        self._beats += 1
+        heartbeat = Heartbeat(
+            fleet=fleet,
+            epoch=self.epoch,
+            life=self.life,
+            seq=self._beats,
+            issued_ms=self._clock.now_ms(),
+            digest=digest,
+            resigned=resigned,
+        )
+        await self._log.append("desired", HEARTBEAT, seal(heartbeat, self._signer))
+        self._beat_s = self._clock.monotonic_s()
+
+    def _mine(self, epoch: int) -> bool:
+        return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
