@@ -1,9 +1,8 @@
 """The rollout commands against the real agents on a log in memory."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 import yaml
+from tests.cli.kit import World
 
 from tidegate.cli import rollout_ask, rollout_start
 from tidegate.cli.rollout_start import ended
@@ -12,9 +11,6 @@ from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.envelope import unseal
 from tidegate.wire.plans import Plan
-
-if TYPE_CHECKING:
-    from conftest import World
 
 FIRST = """
 service: shop
@@ -31,7 +27,7 @@ stages: [{setNodes: 1, bake: 1h}, {setWeight: 100}]
 
 
 @pytest.fixture
-def installed(world: "World") -> "World":
+def installed(world: World) -> World:
     """Version v1 runs everywhere."""
     world.artifact("shop-v1.tar")
     world.artifact("shop-v2.tar")
@@ -41,11 +37,11 @@ def installed(world: "World") -> "World":
     return world
 
 
-def plans(world: "World") -> list[Plan]:
+def plans(world: World) -> list[Plan]:
     return [unseal(record.value or b"", Plan, world.home.trust)[0] for record in world.log.topic("plans")]
 
 
-def test_a_first_plan_needs_no_digest_no_size_and_no_target(installed: "World") -> None:
+def test_a_first_plan_needs_no_digest_no_size_and_no_target(installed: World) -> None:
     (plan,) = plans(installed)
     assert plan.rollback is None
     assert plan.artifact.size_bytes == len("program shop-v1.tar\n")
@@ -54,14 +50,14 @@ def test_a_first_plan_needs_no_digest_no_size_and_no_target(installed: "World") 
     assert plan.expires_ms - plan.issued_ms == 24 * 3_600_000
 
 
-def test_the_way_back_is_what_is_settled(installed: "World") -> None:
+def test_the_way_back_is_what_is_settled(installed: World) -> None:
     assert installed.type("rollout", "start", installed.plan(SECOND)).code == 0
     first, second = plans(installed)
     assert second.rollback is not None
     assert second.rollback.artifact == first.artifact
 
 
-def test_a_share_of_the_way_back_is_kept_though_its_target_is_left_out(installed: "World") -> None:
+def test_a_share_of_the_way_back_is_kept_though_its_target_is_left_out(installed: World) -> None:
     plan = installed.plan(SECOND + "rollback: {maxUnavailable: 1}\n")
     assert installed.type("rollout", "start", plan).code == 0
     target = plans(installed)[-1].rollback
@@ -69,14 +65,14 @@ def test_a_share_of_the_way_back_is_kept_though_its_target_is_left_out(installed
     assert (target.artifact.version, target.max_unavailable) == ("v1", "1")
 
 
-def test_the_version_that_runs_is_not_rolled_out_again(installed: "World") -> None:
+def test_the_version_that_runs_is_not_rolled_out_again(installed: World) -> None:
     again = installed.type("rollout", "start", installed.plan(FIRST))
     assert again.code == Exit.USAGE
     assert "artifact.version: v1 is what runs now" in again.err
     assert len(plans(installed)) == 1
 
 
-def test_a_rollout_is_steered_looked_at_and_explained(installed: "World") -> None:
+def test_a_rollout_is_steered_looked_at_and_explained(installed: World) -> None:
     assert installed.type("rollout", "start", installed.plan(SECOND)).code == 0
     assert installed.type("rollout", "pause", "shop", "--reason", "lunch").code == 0
     status = installed.type("rollout", "status", "shop", "-o", "json").json[0]
@@ -95,13 +91,13 @@ def test_a_rollout_is_steered_looked_at_and_explained(installed: "World") -> Non
     assert installed.type("rollout", "release", "shop", "v2").code == 0
 
 
-def test_what_cannot_be_done_is_refused_with_the_record_and_exit_code_1(installed: "World") -> None:
+def test_what_cannot_be_done_is_refused_with_the_record_and_exit_code_1(installed: World) -> None:
     refused = installed.type("rollout", "resume", "shop")
     assert refused.code == Exit.FAILED
     assert "refuse" in refused.out
 
 
-def test_without_a_decision_agent_a_command_says_so_and_ends(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_decision_agent_a_command_says_so_and_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_ask, "ANSWER_WITHIN_S", 0.3)
     world.deciding = False
     lonely = world.type("rollout", "pause", "shop")
@@ -110,14 +106,14 @@ def test_without_a_decision_agent_a_command_says_so_and_ends(world: "World", mon
     assert "tidegate decide" in lonely.err
 
 
-def test_a_wait_that_is_over_says_that_the_rollout_goes_on(installed: "World") -> None:
+def test_a_wait_that_is_over_says_that_the_rollout_goes_on(installed: World) -> None:
     waited = installed.type("rollout", "start", installed.plan(SECOND), "--wait", "--timeout", "300ms")
     assert waited.code == Exit.TIMEOUT
     assert "it goes on" in waited.err
 
 
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "lost"])
-def test_a_send_without_answer_is_read_back(installed: "World", landed: bool) -> None:
+def test_a_send_without_answer_is_read_back(installed: World, landed: bool) -> None:
     installed.log.lose_answers("plans", landed)
     started = installed.type("rollout", "start", installed.plan(SECOND))
     assert started.code == (Exit.OK if landed else Exit.TIMEOUT)
@@ -146,7 +142,7 @@ def test_every_result_has_an_exit_code() -> None:
     assert set(rollout_start.OUTCOMES) == set(Result)
 
 
-def test_the_fleet_is_listed_cordoned_and_uncordoned(installed: "World") -> None:
+def test_the_fleet_is_listed_cordoned_and_uncordoned(installed: World) -> None:
     rows = installed.type("fleet", "list", "-o", "json").json
     assert [(row["node"], row["service"], row["version"], row["state"]) for row in rows] == [
         (node, "shop", "v1", "ready") for node in ("n1", "n2", "n3")
@@ -158,7 +154,7 @@ def test_the_fleet_is_listed_cordoned_and_uncordoned(installed: "World") -> None
     assert (unknown.code, "n9 is no enrolled node" in unknown.err) == (Exit.FAILED, True)
 
 
-def test_status_of_what_nobody_rolled_out_says_what_is_known(installed: "World") -> None:
+def test_status_of_what_nobody_rolled_out_says_what_is_known(installed: World) -> None:
     unknown = installed.type("rollout", "status", "shoe")
     assert unknown.code == Exit.FAILED
     assert "known are: svc/shop" in unknown.err

@@ -1,6 +1,7 @@
 """From a plan file to a plan: measures local artifacts, fills in what the file may leave out, names every fault."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.plans import Artifact, Plan, Rollback, faults
 
 CHUNK_BYTES = 1 << 20
+ARTIFACT_WORDS = ("path", "uri", "sha256", "sizeBytes")
+CONFIG_WORDS = ("configPath", "configUri", "configSha256", "")
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -105,7 +108,8 @@ def _load(path: Path) -> dict[str, Any]:
 def _complete(raw: dict[str, Any], given: Given) -> None:
     artifact = raw.get("artifact")
     version = artifact.get("version", "") if isinstance(artifact, dict) else ""
-    raw.setdefault("id", f"{raw.get('service', '')}-{version}-{given.now_ms // 1000:x}{secrets.token_hex(2)}"[-128:])
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{raw.get('service', '')}-{version}").lstrip("._-") or "plan"
+    raw.setdefault("id", f"{name[:100]}-{given.now_ms // 1000:x}{secrets.token_hex(2)}")
     raw.setdefault("fleet", given.fleet)
     raw.setdefault("issuedMs", given.now_ms)
     raw.setdefault("expiresMs", given.expires_ms)
@@ -129,9 +133,14 @@ def _artifacts(raw: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def _measure(artifact: dict[str, Any], at: str, folder: Path) -> list[Fault]:
     """Fill in digest and size of an artifact and of its configuration; ``path`` and ``configPath`` become addresses."""
-    found = _measure_one(artifact, at, folder, ("path", "uri", "sha256", "sizeBytes"))
-    if artifact.get("configPath") or artifact.get("configUri"):
-        found += _measure_one(artifact, at, folder, ("configPath", "configUri", "configSha256", ""))
+    found: list[Fault] = []
+    for words in (ARTIFACT_WORDS, CONFIG_WORDS):
+        if words is ARTIFACT_WORDS or artifact.get(words[0]) or artifact.get(words[1]):
+            faults_here = _measure_one(artifact, at, folder, words)
+            if faults_here:
+                # The fault is told; that the digest is missing follows from it.
+                artifact.setdefault(words[2], "0" * 64)
+            found += faults_here
     return found
 
 

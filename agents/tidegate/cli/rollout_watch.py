@@ -13,8 +13,8 @@ from rich.text import Text
 
 from tidegate.cli.connect import run
 from tidegate.cli.session import POLL_S, Session, session
-from tidegate.cli.tell import STYLES, age, clock, line, standing, why
-from tidegate.model import Model, last_rollout, summary
+from tidegate.cli.tell import STYLES, age, clock, line, standing, versions, why
+from tidegate.model import Model, Told, last_rollout, summary
 from tidegate.model.panes import Pane, Panes
 from tidegate.ports import LogReader
 from tidegate.runtime.home import Home
@@ -65,9 +65,10 @@ async def _print(here: Session, subject: str) -> None:
     for told in last_rollout(here.model, subject):
         click.echo(line(told))
 
-    def tell(news: Iterable[object]) -> bool:
-        for told in here.model.decisions(subject)[-len(list(news)) :] if news else ():
-            click.echo(line(told))
+    def tell(news: list[Told]) -> bool:
+        for told in news:
+            if told.decision.subject == subject:
+                click.echo(line(told))
         return False
 
     await here.follow(tell, None)
@@ -89,7 +90,7 @@ def picture(model: Model, subject: str, panes: Panes, now_ms: int) -> Renderable
     one = summary(model, subject, now_ms)
     head = Text.assemble(
         (f"{one.service}  ", "bold"),
-        f"{one.settled or 'nothing'} -> {one.version or '-'}  ",
+        f"{versions(one)}  ",
         (standing(one), "bold cyan"),
         "  ",
         (f"generation {one.generation}", "dim"),

@@ -47,6 +47,14 @@ def standing(one: Summary) -> str:
     return phase
 
 
+def versions(one: Summary) -> str:
+    """Return from which version to which, or what runs where nothing is under way."""
+    settled = one.settled or "nothing"
+    if one.version in ("", one.settled):
+        return settled
+    return f"{settled} (not {one.version})" if one.phase is Phase.DONE else f"{settled} -> {one.version}"
+
+
 def clock(at_ms: int) -> str:
     """Return a time of day with milliseconds, local.
 

@@ -6,7 +6,8 @@ A decoder stops at the first fault; a person who writes a file wants all of them
 import difflib
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Struct
@@ -59,7 +60,27 @@ def _value(value: object, kind: Any, at: str, *, strict: bool) -> Iterator[Fault
     except msgspec.ValidationError as error:
         found = malformed(error)
         inside = found.path if found.path.startswith("[") or not found.path else f".{found.path}"
-        yield at + inside, found.problem
+        yield at + inside, found.problem if inside else _in_words(value, kind) or found.problem
+
+
+def _in_words(value: object, kind: Any) -> str | None:
+    """Return what is wrong with a value by what its type says of itself: its members, or its description."""
+    for one in _members(kind):
+        if isinstance(one, type) and issubclass(one, Enum):
+            return f"{value!r} is none of {', '.join(str(member.value) for member in one)}"
+        if get_origin(one) is Literal and isinstance(value, str):
+            return f"{value!r} is none of {', '.join(map(str, get_args(one)))}"
+    description = next((meta.description for meta in _metas(kind) if meta.description), None)
+    return f"{value!r} is not {description}" if description else None
+
+
+def _metas(kind: Any) -> list[msgspec.Meta]:
+    if get_origin(kind) is Annotated:
+        inner, *metas = get_args(kind)
+        return [*(meta for meta in metas if isinstance(meta, msgspec.Meta)), *_metas(inner)]
+    if get_origin(kind) in (Union, types.UnionType):
+        return [meta for one in get_args(kind) for meta in _metas(one)]
+    return []
 
 
 def _fields(kind: type[Struct]) -> dict[str, msgspec.structs.FieldInfo]:

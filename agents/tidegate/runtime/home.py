@@ -63,11 +63,10 @@ class Home:
     @cached_property
     def trust(self) -> Trust:
         """Whose signatures count; enrolled nodes are read from the topic ``keys``."""
+        fleet = self.settings.fleet
         trust = read_trust(self.root)
-        if trust.fleet != self.settings.fleet:
-            raise Problem(
-                f"{self.root} is of fleet {trust.fleet}, {self.config} of {self.settings.fleet}", "use the keys of this fleet"
-            )
+        if trust.fleet != fleet:
+            raise Problem(f"{self.root} is of fleet {trust.fleet}, {self.config} of {fleet}", "use the keys of this fleet")
         return trust
 
     def signer(self, name: str) -> Signer:

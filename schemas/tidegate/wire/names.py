@@ -5,10 +5,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="letters, digits, . _ -")]
+Name = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="a name of letters, digits, . _ - (at most 128)")
+]
 Label = Annotated[str, Meta(max_length=256)]
 Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="a sha256 of 64 hexadecimal digits")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$", description="a number and ms, s, m, h or d, as in 90s")]
 Share = Annotated[str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$", description="a number of nodes, or a percentage of a stage")]
 

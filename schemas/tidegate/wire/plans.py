@@ -64,10 +64,16 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     both sides.
     """
 
-    metric: Annotated[str, Meta(pattern=r"^(errorRatio|p50|p95|p99|gauge\.[A-Za-z0-9._-]{1,64}|ratio\.[A-Za-z0-9._-]{1,64})$")]
+    metric: Annotated[
+        str,
+        Meta(
+            pattern=r"^(errorRatio|p50|p95|p99|gauge\.[A-Za-z0-9._-]{1,64}|ratio\.[A-Za-z0-9._-]{1,64})$",
+            description="errorRatio, p50, p95, p99, gauge.<name> or ratio.<name>",
+        ),
+    ]
     max: Annotated[float, Meta(ge=0)] | None = None
     max_ratio_to_control: Annotated[float, Meta(gt=1)] | None = None
-    of: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$")] = "2/3"
+    of: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="a share of panes, as in 2/3")] = "2/3"
     min_requests: Annotated[int, Meta(ge=1)] = 20
     action: Action = Action.ROLLBACK
 

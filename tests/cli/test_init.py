@@ -1,0 +1,100 @@
+"""``tidegate init``: everything once, nothing overwritten."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from tests.cli.kit import World
+
+from tidegate.node import load_config
+from tidegate.node.config import load_trust
+from tidegate.wire.documents import Enrolment, KeyRole
+from tidegate.wire.envelope import unseal
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_home_holds_what_every_role_needs(empty: World) -> None:
+    made = empty.type("init", "--fleet", "prod", "--nodes", "2", "--node", "edge=west")
+    assert (made.code, made.err) == (0, "")
+    home = empty.home
+    assert home.settings.fleet == "prod"
+    for role in (KeyRole.ROOT, KeyRole.OPERATOR, KeyRole.API, KeyRole.DECISION):
+        key = home.signer(role)
+        assert home.trust.keys[key.key_id] == key.public(role)
+    assert {path.stem for path in home.nodes.iterdir()} == {"node-1", "node-2", "edge"}
+    config = load_config(home.nodes / "edge.yaml")
+    assert (config.fleet, config.zone, load_trust(config)) == ("prod", "west", home.trust)
+    assert "tidegate up" in made.out
+
+
+def test_private_keys_are_their_owners_alone(empty: World) -> None:
+    empty.type("init", "--nodes", "1")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in empty.home.keys.glob("*.key")}
+    assert modes == {0o600}
+    assert stat.S_IMODE(empty.home.keys.stat().st_mode) == 0o700
+
+
+def test_an_enrolment_binds_a_key_to_its_node(empty: World) -> None:
+    empty.type("init", "--node", "n1")
+    record = (empty.home.keys / "n1.enrolment.json").read_bytes()
+    enrolment, by = unseal(record, Enrolment, empty.home.trust)
+    assert (enrolment.node, enrolment.key.node, enrolment.key.role, by.role) == ("n1", "n1", KeyRole.NODE, KeyRole.OPERATOR)
+    assert enrolment.key == empty.home.signer("node-n1").public(KeyRole.NODE, "n1")
+
+
+def test_doing_it_again_changes_nothing_and_adds_what_is_new(empty: World) -> None:
+    empty.type("init", "--nodes", "2")
+    before = contents(empty.home.folder)
+    again = empty.type("init", "--nodes", "2")
+    assert (again.code, contents(empty.home.folder)) == (0, before)
+    assert "as it was" in again.out
+    more = empty.type("init", "--nodes", "3")
+    assert "enrolled node-3;" in more.out
+    after = contents(empty.home.folder)
+    assert {name: after[name] for name in before} == before
+
+
+def test_an_enrolment_that_was_cut_short_is_finished_with_the_same_key(empty: World) -> None:
+    empty.type("init", "--node", "n1")
+    key = (empty.home.keys / "node-n1.key").read_bytes()
+    (empty.home.keys / "n1.enrolment.json").unlink()
+    assert empty.type("init", "--node", "n1").code == 0
+    assert (empty.home.keys / "node-n1.key").read_bytes() == key
+    assert (empty.home.keys / "n1.enrolment.json").exists()
+
+
+def test_another_fleet_goes_into_another_folder(empty: World) -> None:
+    empty.type("init", "--fleet", "staging")
+    other = empty.type("init", "--fleet", "prod")
+    assert (other.code, "is of fleet staging" in other.err, "--home" in other.err) == (2, True, True)
+
+
+def test_keys_without_settings_are_not_overwritten(empty: World) -> None:
+    empty.type("init")
+    empty.home.config.unlink()
+    before = contents(empty.home.folder)
+    refused = empty.type("init")
+    assert (refused.code, contents(empty.home.folder)) == (1, before)
+    assert "config.yaml is missing" in refused.err
+
+
+@pytest.mark.parametrize("arguments", [["--node", "a b"], ["--node", "-x"], ["--node", ""], ["--fleet", "a/b"]])
+def test_a_name_that_is_none_is_refused_before_anything_is_made(empty: World, arguments: list[str]) -> None:
+    refused = empty.type("init", *arguments)
+    assert refused.code == 2
+    assert not empty.home.folder.exists()
+
+
+def test_publishing_to_nobody_fails_and_says_so(empty: World) -> None:
+    refused = empty.type("init", "--bootstrap", "127.0.0.1:1", "--publish")
+    assert refused.code == 1
+    assert "no broker answers at 127.0.0.1:1" in refused.err
+    assert empty.type("init").code == 0

@@ -1,0 +1,78 @@
+"""Metrics and health of a process."""
+
+import asyncio
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter
+
+from tidegate.runtime import serve
+from tidegate.runtime.problem import Problem
+from tidegate.runtime.serve import ANNOUNCE, serving
+
+SEEN = Counter("tidegate_test_seen", "What this test has seen.")
+
+
+async def get(url: str) -> tuple[int, str]:
+    def ask() -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own address
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    return await asyncio.to_thread(ask)
+
+
+async def test_metrics_are_served_at_a_free_port() -> None:
+    SEEN.inc()
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        status, text = await get(f"{at.url}/metrics")
+    assert status == 200
+    assert "tidegate_test_seen_total 1.0" in text
+
+
+async def test_readiness_says_why_not() -> None:
+    why: list[str | None] = ["the log has not been read"]
+    async with serving("127.0.0.1", 0, lambda: why[0]) as at:
+        assert await get(f"{at.url}/readyz") == (503, "the log has not been read\n")
+        why[0] = None
+        assert await get(f"{at.url}/readyz?verbose=1") == (200, "ready\n")
+
+
+async def test_liveness_is_the_pulse_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        assert await get(f"{at.url}/healthz") == (200, "ok\n")
+        monkeypatch.setattr(serve, "STALLED_AFTER_S", -1.0)
+        status, text = await get(f"{at.url}/healthz")
+    assert status == 503
+    assert "event loop has not run" in text
+
+
+async def test_what_is_not_there_says_what_is() -> None:
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        assert await get(f"{at.url}/") == (404, "here are /metrics, /healthz and /readyz\n")
+
+
+async def test_a_taken_port_is_a_problem_with_a_remedy() -> None:
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        with pytest.raises(Problem) as caught:
+            async with serving("127.0.0.1", at.port, lambda: None):
+                pass
+    assert f"127.0.0.1:{at.port}: the port is in use" in caught.value.what
+    assert "0 for any free one" in caught.value.remedy
+
+
+async def test_the_port_is_free_again_afterwards() -> None:
+    async with serving("127.0.0.1", 0, lambda: None) as first:
+        pass
+    async with serving("127.0.0.1", first.port, lambda: None) as second:
+        assert second.port == first.port
+
+
+async def test_the_address_is_left_where_the_supervisor_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ANNOUNCE, str(tmp_path / "role.address"))
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        assert (tmp_path / "role.address").read_text() == at.url + "\n"
