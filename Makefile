@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast lock clean
+.PHONY: help demo test check lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -12,6 +12,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 CODE := schemas streams agents tests
 ARGS ?=
+
+# Run the tests of a mark; leave build/<name>.json, also when some fail.
+tests = code=0; $(BIN)/pytest -q -m $(2) --junit-xml=build/$(1).xml || code=$$?; \
+	$(BIN)/python tests/report.py build/$(1).xml build/$(1).json; exit $$code
 
 help:
 	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow --repeat N --json\")"
@@ -25,7 +29,7 @@ demo: $(READY)
 
 test: check
 	@mkdir -p build
-	$(BIN)/pytest -q -m "kafka or scenario" --junit-xml=build/test.xml tests
+	$(call tests,test,"kafka or scenario")
 
 check: $(READY)
 	@mkdir -p build
@@ -33,7 +37,7 @@ check: $(READY)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
-	$(BIN)/pytest -q -m "not kafka and not scenario" --junit-xml=build/check.xml
+	$(call tests,check,"not kafka and not scenario")
 
 lock:
 	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \

@@ -26,7 +26,8 @@ async def reachable(bootstrap: str, within_s: float = ANSWER_WITHIN_S) -> bool:
     async def answers(address: str) -> bool:
         host, _, port = address.strip().rpartition(":")
         with contextlib.suppress(OSError, ValueError, TimeoutError):
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), within_s)
+            async with asyncio.timeout(within_s):
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             writer.close()
             return True
         return False

@@ -91,7 +91,8 @@ def numbers(verdict: Verdict) -> list[str]:
         sides = f"canary {_number(verdict.canary)}, {other} {_number(verdict.control)}"
         found.append(f"  {verdict.metric}: {sides}, limit {_number(verdict.limit)}")
     found.append(f"  canary   {verdict.canary_requests} requests, {verdict.canary_errors} errors")
-    found.append(f"  {other:<8} {verdict.control_requests} requests, {verdict.control_errors} errors")
+    if verdict.compared_with:
+        found.append(f"  {other:<8} {verdict.control_requests} requests, {verdict.control_errors} errors")
     if verdict.last_pane_ms:
         found.append(
             f"  panes    {clock(verdict.first_pane_ms)} to {clock(verdict.last_pane_ms)}, coverage {verdict.coverage:.0%}"
