@@ -67,11 +67,11 @@ services: {{}}
 @click.option("--node", "named", multiple=True, metavar="NAME[=ZONE]", help="Enrol this local node; may be repeated.")
 @click.option("--nodes", "number", type=click.IntRange(0, 1000), default=0, help="Enrol nodes node-1 to node-N.")
 @click.option("--bootstrap", help="Your own cluster: host:port, comma separated. [default: `tidegate up` finds or starts one]")
-@click.option("--prefix", default="tidegate.", show_default=True, help="Prefix of every topic.")
+@click.option("--prefix", help="Prefix of every topic. [default: tidegate.]")
 @click.option("--publish", is_flag=True, help="Also create the topics and publish the keys now; fails where no broker answers.")
 @click.pass_obj
 def init(
-    home: Home, fleet: str | None, named: tuple[str, ...], number: int, bootstrap: str | None, prefix: str, publish: bool
+    home: Home, fleet: str | None, named: tuple[str, ...], number: int, bootstrap: str | None, prefix: str | None, publish: bool
 ) -> None:
     """Make keys, settings and node files; enrol local nodes.
 
@@ -80,9 +80,9 @@ def init(
     nodes = _nodes(named, number)
     fresh = not home.config.exists()
     if fresh:
-        _make(home, fleet or "local", bootstrap, prefix)
-    elif fleet is not None and home.settings.fleet != fleet:
-        raise Problem(f"{home.folder} is of fleet {home.settings.fleet}", f"choose another folder for {fleet}: --home", code=2)
+        _make(home, fleet or "local", bootstrap, prefix or "tidegate.")
+    else:
+        _same(home, {"fleet": fleet, "bootstrap": bootstrap, "prefix": prefix})
     enrolled = [name for name, zone in nodes.items() if _enrol(home, name, zone)]
     click.echo(f"home {home.folder}: fleet {home.settings.fleet}{' made' if fresh else ', as it was'}")
     if enrolled:
@@ -99,6 +99,19 @@ def _nodes(named: tuple[str, ...], number: int) -> dict[str, str]:
         if not NAME.match(name):
             raise Problem(f"--node {name!r} is no name of a node", "use letters, digits, . _ - (at most 100)", code=2)
     return nodes
+
+
+def _same(home: Home, asked: dict[str, str | None]) -> None:
+    """Refuse to make a home anew with other settings: its keys and topics belong to the ones it has."""
+    settings = home.settings
+    held = {"fleet": settings.fleet, "bootstrap": settings.kafka.bootstrap, "prefix": settings.kafka.prefix}
+    for name, value in asked.items():
+        if value is not None and value != held[name]:
+            raise Problem(
+                f"{home.folder} exists with {name} {held[name]}",
+                f"edit {home.config}, or choose another folder for {value}: tidegate --home FOLDER init",
+                code=2,
+            )
 
 
 def _make(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> None:

@@ -24,10 +24,12 @@ from tidegate.wire.partition import partition_of
 from tidegate.wire.topics import BY_NAME
 
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 40
+WIDTH = 24
 TIMELINE = 12
 FRAMES_PER_S = 4
 ORDER = {"canary": 0, "control": 1, "rest": 2}
+FLOORS = {"rate": 1.0, "error_ratio": 0.05, "p95_ms": 1.0}
+"""The least that a bar of full height means: a single error among a thousand requests is no mountain."""
 COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.HOLD: "yellow"}
 
 
@@ -121,10 +123,10 @@ def _cohorts(panes: Panes, nodes: dict[str, str]) -> Table:
     for column in ("cohort", "version", "nodes", "requests/s", "", "errors", "", "p95", ""):
         table.add_column(column, no_wrap=True)
     kept = sorted(panes.by_cohort.items(), key=lambda item: (ORDER.get(item[0], len(ORDER)), item[0]))
-    tops = [max((one for _, cohort in kept for one in _last(cohort, field)), default=0.0) for field in FIELDS]
+    tops = {field: max([floor, *(one for _, cohort in kept for one in _last(cohort, field))]) for field, floor in FLOORS.items()}
     for name, cohort in kept:
         last = cohort[-1]
-        rate, errors, p95 = (sparkline(_last(cohort, field), top) for field, top in zip(FIELDS, tops, strict=True))
+        rate, errors, p95 = (sparkline(_last(cohort, field), top).rjust(WIDTH) for field, top in tops.items())
         table.add_row(
             Text(name, style="bold cyan" if name == "canary" else ""),
             last.version,
@@ -141,11 +143,8 @@ def _cohorts(panes: Panes, nodes: dict[str, str]) -> Table:
     return table
 
 
-FIELDS = ("rate", "error_ratio", "p95_ms")
-
-
 def _last(cohort: Iterable[Pane], field: str) -> list[float]:
-    return [float(getattr(pane, field)) for pane in cohort][-WIDTH // 2 :]
+    return [float(getattr(pane, field)) for pane in cohort][-WIDTH:]
 
 
 def _verdict(verdict: Verdict, now_ms: int) -> Text:
