@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.node.kit import config_of, made, until
 
 from tidegate.node import Launch, ProcessExecutor, StartFailed
 from tidegate.node.config import Readiness, ServiceConfig
@@ -28,13 +29,12 @@ def free_port() -> int:
 class Bench:
     """One node with one service, and executors that come and go upon it."""
 
-    def __init__(self, kit, folder: Path, **changes) -> None:
-        self.kit = kit
+    def __init__(self, folder: Path, **changes) -> None:
         self.folder = folder
         self.port = free_port()
         command = ("{python}", SERVER, "{artifact}")
         shop = ServiceConfig(**({"command": command, "listen": f"127.0.0.1:{self.port}", "drain": "5s"} | changes))
-        self.config = kit.config_of(folder, shop=shop)
+        self.config = config_of(folder, shop=shop)
         self.exits: list[str] = []
         self.launches = 0
 
@@ -50,7 +50,7 @@ class Bench:
             await executor.close()
 
     async def launch(self, executor, version: str, **behaviour) -> None:
-        artifact = self.kit.made(self.folder, version, **behaviour)
+        artifact = made(self.folder, version, **behaviour)
         await executor.fetch(artifact, ())
         self.launches += 1
         await executor.swap(Launch(service="shop", artifact=artifact, boot=f"{os.getpid()}-{self.launches}"))
@@ -77,8 +77,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(kit, tmp_path):
-    return Bench(kit, tmp_path)
+def bench(tmp_path):
+    return Bench(tmp_path)
 
 
 async def test_swaps_under_load_lose_no_request(bench, capsys):
@@ -95,7 +95,7 @@ async def test_swaps_under_load_lose_no_request(bench, capsys):
         for version in ("2", "3", "4", "5"):
             await bench.launch(executor, version)
             seen = len(answers)
-            await bench.kit.until(lambda seen=seen: len(answers) > seen + 200)
+            await until(lambda seen=seen: len(answers) > seen + 200)
         done.set()
         await asyncio.gather(*clients)
     lost = [answer for answer in answers if answer not in set("12345")]
@@ -110,7 +110,7 @@ async def test_after_a_swap_exactly_one_process_is_left(bench):
     async with bench.executor() as executor:
         await bench.launch(executor, "1")
         await bench.launch(executor, "2")
-        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        await until(lambda: len(bench.processes()) == 1)
         assert await bench.request() == "2"
         assert await executor.measure("shop") == executor.running("shop").artifact.sha256
     assert bench.processes() == []
@@ -119,8 +119,8 @@ async def test_after_a_swap_exactly_one_process_is_left(bench):
 @pytest.mark.parametrize(
     ("behaviour", "said"), [({"crash": True}, "no such table"), ({"silent": True}, "not ready within 500ms")]
 )
-async def test_a_start_that_fails_leaves_the_old_one_serving_and_says_why(kit, tmp_path, behaviour, said):
-    bench = Bench(kit, tmp_path, ready_within="500ms" if "silent" in behaviour else "10s")
+async def test_a_start_that_fails_leaves_the_old_one_serving_and_says_why(tmp_path, behaviour, said):
+    bench = Bench(tmp_path, ready_within="500ms" if "silent" in behaviour else "10s")
     async with bench.executor() as executor:
         await bench.launch(executor, "1") if "silent" not in behaviour else await patient(bench, executor)
         with pytest.raises(StartFailed, match=said):
@@ -141,8 +141,8 @@ async def patient(bench: Bench, executor) -> None:
     raise AssertionError("the machine is too slow to start a server within 500 ms")
 
 
-async def test_a_command_that_is_none_is_named(kit, tmp_path):
-    bench = Bench(kit, tmp_path, command=("/no/such/program",))
+async def test_a_command_that_is_none_is_named(tmp_path):
+    bench = Bench(tmp_path, command=("/no/such/program",))
     async with bench.executor() as executor:
         with pytest.raises(StartFailed, match=r"127(.|\n)*/no/such/program"):
             await bench.launch(executor, "1")
@@ -157,12 +157,12 @@ async def test_a_port_in_use_is_named_with_the_remedy(bench):
                 await bench.launch(executor, "1")
 
 
-async def test_a_cancelled_swap_leaves_the_old_one_alone(kit, tmp_path):
-    bench = Bench(kit, tmp_path)
+async def test_a_cancelled_swap_leaves_the_old_one_alone(tmp_path):
+    bench = Bench(tmp_path)
     async with bench.executor() as executor:
         await bench.launch(executor, "1")
         swap = asyncio.ensure_future(bench.launch(executor, "2", silent=True))
-        await bench.kit.until(lambda: len(bench.processes()) == 2)
+        await until(lambda: len(bench.processes()) == 2)
         swap.cancel()
         with pytest.raises(asyncio.CancelledError):
             await swap
@@ -170,14 +170,14 @@ async def test_a_cancelled_swap_leaves_the_old_one_alone(kit, tmp_path):
         assert await bench.request() == "1"
 
 
-async def test_who_does_not_drain_in_time_is_killed(kit, tmp_path):
-    bench = Bench(kit, tmp_path, drain="300ms")
+async def test_who_does_not_drain_in_time_is_killed(tmp_path):
+    bench = Bench(tmp_path, drain="300ms")
     async with bench.executor() as executor:
         await bench.launch(executor, "1", delay_s=60)
         hanging = asyncio.ensure_future(bench.request())
         await asyncio.sleep(0.1)
         await bench.launch(executor, "2")
-        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        await until(lambda: len(bench.processes()) == 1)
         assert await bench.request() == "2"
         await asyncio.gather(hanging, return_exceptions=True)
 
@@ -185,7 +185,7 @@ async def test_who_does_not_drain_in_time_is_killed(kit, tmp_path):
 async def test_an_exit_nobody_ordered_is_told_with_its_code(bench):
     async with bench.executor() as executor:
         await bench.launch(executor, "1", die_after_s=0.05)
-        await bench.kit.until(lambda: bench.exits)
+        await until(lambda: bench.exits)
         assert "exit code 3" in bench.exits[0]
         assert executor.running("shop") is None
 
@@ -200,7 +200,7 @@ async def test_the_next_life_adopts_what_runs_with_its_socket(bench):
         answers = [asyncio.ensure_future(bench.request()) for _ in range(50)]
         await bench.launch(executor, "2")
         assert set(await asyncio.gather(*answers)) <= {"1", "2"}
-        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        await until(lambda: len(bench.processes()) == 1)
         assert await bench.request() == "2"
     assert bench.exits == []
 
@@ -211,7 +211,7 @@ async def test_where_the_kernel_gives_no_socket_back_the_port_is_shared(bench, m
     monkeypatch.setattr("tidegate.node.slot.take_back", lambda _pid, _address: None)
     async with bench.executor() as executor:
         await bench.launch(executor, "2")
-        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        await until(lambda: len(bench.processes()) == 1)
         assert await bench.request() == "2"
 
 
@@ -220,7 +220,7 @@ async def test_what_ended_while_no_agent_ran_is_told_once(bench):
         await bench.launch(executor, "1")
     os.kill(bench.processes()[0], signal.SIGKILL)
     async with bench.executor(stop=False) as executor:
-        await bench.kit.until(lambda: executor.running("shop") is None)
+        await until(lambda: executor.running("shop") is None)
     async with bench.executor():
         assert len(bench.exits) == 1
 
@@ -233,11 +233,11 @@ async def test_a_process_whose_start_was_never_finished_is_ended(bench):
         disk = SystemDisk(Path(bench.config.state))
         journal = disk.read("process-shop")
         await bench.launch(executor, "2")
-        await bench.kit.until(lambda: len(bench.processes()) == 1)
+        await until(lambda: len(bench.processes()) == 1)
         disk.write("process-shop", journal)
     assert bench.processes() != counts
     async with bench.executor():
-        await bench.kit.until(lambda: bench.processes() == [])
+        await until(lambda: bench.processes() == [])
 
 
 async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(bench):
@@ -250,12 +250,12 @@ async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(benc
         assert bench.processes() == pid
 
 
-async def test_a_tcp_and_an_http_probe_tell_readiness(kit, tmp_path):
+async def test_a_tcp_and_an_http_probe_tell_readiness(tmp_path):
     port = free_port()
     for how in (Readiness(tcp=f"127.0.0.1:{port}"), Readiness(http=f"http://127.0.0.1:{port}/")):
         folder = tmp_path / ("tcp" if how.tcp else "http")
         folder.mkdir()
-        bench = Bench(kit, folder, readiness=how, listen=f"127.0.0.1:{port}")
+        bench = Bench(folder, readiness=how, listen=f"127.0.0.1:{port}")
         async with bench.executor() as executor:
             await bench.launch(executor, "1", silent=True)
             assert executor.running("shop").ready_ms > 0

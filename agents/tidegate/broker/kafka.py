@@ -89,7 +89,8 @@ class KafkaProcess:
         sharing = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={made}"
         self._process = await self._java(sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
         try:
-            await asyncio.wait_for(self._answers(), READY_WITHIN_S)
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._answers()
         except TimeoutError as error:
             await self.kill()
             raise BrokerProblem(f"Kafka did not answer within {READY_WITHIN_S:.0f} s", f"see {self.log}") from error
@@ -104,7 +105,8 @@ class KafkaProcess:
         if self._process.returncode is None:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), STOP_WITHIN_S)
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self._process.wait()
         await self.kill()
         made = self._folder / "made.jsa"
         if made.exists() and not self._jars.archive.exists():

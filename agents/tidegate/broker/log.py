@@ -23,6 +23,8 @@ seen.
 """
 FETCH_PARTITION_BYTES = 20 << 20
 POLL_RECORDS_MAX = 5_000
+CLOSE_WITHIN_S = 5.0
+"""The client can lose its own cancellation when it is stopped soon after an assignment, and would wait for ever."""
 
 log = structlog.get_logger("tidegate.broker")
 
@@ -117,7 +119,8 @@ class KafkaLog:
         producer, self._producer = self._producer, None
         if producer is not None:
             with contextlib.suppress(KafkaError, TimeoutError, OSError):
-                await asyncio.wait_for(producer.stop(), self._send_timeout_s)
+                async with asyncio.timeout(self._send_timeout_s):
+                    await producer.stop()
 
 
 class KafkaReader:
@@ -194,7 +197,8 @@ class KafkaReader:
     async def close(self) -> None:
         """Let go of connections."""
         with contextlib.suppress(KafkaError, TimeoutError, OSError):
-            await self._consumer.stop()
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._consumer.stop()
 
     def _record(self, record: "ConsumerRecord[bytes, bytes]") -> Record:
         return Record(

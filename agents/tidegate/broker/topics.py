@@ -77,12 +77,10 @@ def _made(name: str, code: int, rest: list[Any]) -> bool:
 
 
 async def _visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    async def wait() -> None:
-        while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - another process's state has no event
-            await asyncio.sleep(0.05)
-
     try:
-        await asyncio.wait_for(wait(), VISIBLE_WITHIN_S)
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - another process's state has no event
+                await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise BrokerProblem(f"new topics are not visible after {VISIBLE_WITHIN_S:.0f} s", "see the broker's log") from error
 

@@ -94,11 +94,9 @@ class Fleet:
         """End servers and node agents, wait until intake has read all they sent, and return the counts."""
         assert self._supervisor is not None  # noqa: S101 - started before
         await asyncio.gather(*(self._supervisor.end(f"node-{node}") for node in self._nodes))
-        made = dropped = 0
-        for path in self._stats.iterdir():
-            stats = json.loads(path.read_text())
-            made += stats["made"]
-            dropped += stats["dropped"]
+        said = [json.loads(path.read_text()) for path in self._stats.iterdir()]
+        said += [self._last_words(f"node-{node}") for node in self._nodes]
+        made, dropped = sum(one["made"] for one in said), sum(one["dropped"] for one in said)
         accepted = deadlettered = 0
         deadline = asyncio.get_running_loop().time() + SETTLE_WITHIN_S
         while asyncio.get_running_loop().time() < deadline:
@@ -144,6 +142,14 @@ class Fleet:
             }
         }
         path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def _last_words(self, name: str) -> dict[str, int]:
+        """Return what a node agent logged of its own rows when it stopped."""
+        for line in reversed(Path(self.logs, f"{name}.log").read_text(errors="replace").splitlines()):
+            if '"agent stopped"' in line:
+                event = json.loads(line)
+                return {"made": event["rows_made"], "dropped": event["rows_dropped"]}
+        return {"made": 0, "dropped": 0}
 
     def _intake_counts(self) -> tuple[int, int]:
         address = self._supervisor.address_of("intake") if self._supervisor else None

@@ -73,7 +73,8 @@ class Load:
                     if reader is None or writer is None:
                         reader, writer = await asyncio.open_connection(host, port)
                     writer.write(request)
-                    status, version, closing = await asyncio.wait_for(_response(reader), RESPONSE_WITHIN_S)
+                    async with asyncio.timeout(RESPONSE_WITHIN_S):
+                        status, version, closing = await _response(reader)
                 except asyncio.CancelledError:
                     self.sent -= 1
                     raise

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tidegate.sdk import AsyncPublisher
+from tidegate.sdk import AsyncPublisher, Stats
 
 LATENCY_MEDIAN_S = 0.020
 LATENCY_SIGMA = 0.35
@@ -122,17 +122,18 @@ def notify(state: str) -> None:
 def serve(behaviour: Behaviour) -> None:
     """Run one version until it is told to stop; leave what became of its telemetry in the folder named by SHOP_STATS."""
 
-    async def run() -> None:
+    async def run() -> tuple[str, Stats]:
         listener = socket.socket(fileno=LISTEN_FD)
         listener.setblocking(False)
         telemetry = AsyncPublisher(version=behaviour.version)
         await telemetry.start()
         await Shop(behaviour, telemetry).serve(listener)
         stats = await telemetry.close()
-        if folder := os.environ.get("SHOP_STATS"):
-            said = {"made": stats.made, "sent": stats.sent, "dropped": stats.dropped}
-            Path(folder, f"{telemetry.identity.boot}.json").write_text(json.dumps(said))
+        return telemetry.identity.boot, stats
 
     if not os.environ.get("LISTEN_FDS"):
         sys.exit("this server is started by a node agent, which hands it the listening socket (LISTEN_FDS)")
-    asyncio.run(run())
+    boot, stats = asyncio.run(run())
+    if folder := os.environ.get("SHOP_STATS"):
+        said = {"made": stats.made, "sent": stats.sent, "dropped": stats.dropped}
+        Path(folder, f"{boot}.json").write_text(json.dumps(said))

@@ -57,6 +57,7 @@ class Story:
         self._watch = Watch(service_subject(SERVICE), SERVICE)
         self._news: list[Decision] = []
         self._began = time.monotonic()
+        self._following = True
 
     async def run(self) -> DemoReport:
         """Play the whole demo. DemoFailed where a step does not come to its end in time."""
@@ -76,8 +77,8 @@ class Story:
                     if results[-1].outcome == "promoted":
                         running = release
             finally:
-                follower.cancel()
-                await asyncio.gather(follower, return_exceptions=True)
+                self._following = False
+                await follower
                 await reader.close()
             await load.stop()
             telemetry = await self._fleet.settle()
@@ -100,7 +101,7 @@ class Story:
         ]
 
     async def _follow(self, reader: LogReader) -> None:
-        while True:
+        while self._following:
             for decision in self._watch.see(await reader.poll(0.2)):
                 self._news.append(decision)
                 self._say.decision(decision)

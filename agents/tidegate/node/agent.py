@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+import structlog
 from msgspec.structs import replace
 
 from tidegate.node.config import NodeConfig
@@ -19,6 +20,10 @@ from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import ServiceReport
 from tidegate.wire.envelope import Refused, Signer, Trust, trust_of, unseal_root
 from tidegate.wire.names import service_subject
+
+LAST_ROWS_WITHIN_S = 2.0
+
+log = structlog.get_logger("node")
 
 
 class NodeAgent:
@@ -60,6 +65,7 @@ class NodeAgent:
                 await executor.adopt(self._hands.exited)
             for service, executor in self._executors.items():
                 self._memory.settle(service, executor.running(service))
+            self._changed()
             await self._loop()
         finally:
             await self._hands.rest()
@@ -88,18 +94,28 @@ class NodeAgent:
         return self._reading.caught_up
 
     async def _loop(self) -> None:
-        loops = [self._reading.follow(), self._act(), self._report(), self._live(), self._liveness.send()]
+        loops = [self._reading.follow(), self._act(), self._report(), self._live()]
         tasks = [asyncio.ensure_future(one) for one in loops]
         stopping = asyncio.ensure_future(self._stopping.wait())
+        sending = asyncio.ensure_future(self._liveness.send())
         try:
-            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, sending, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._last_rows(sending)
         for task in tasks:
             if not task.cancelled():
                 task.result()
+
+    async def _last_rows(self, sending: asyncio.Future[None]) -> None:
+        """Let the rows that wait go out, for a moment; say what became of all of them."""
+        self._liveness.end()
+        await asyncio.wait([sending], timeout=LAST_ROWS_WITHIN_S)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        log.info("agent stopped", node=self._config.node, rows_made=self._liveness.made, rows_dropped=self._liveness.dropped)
 
     async def _act(self) -> None:
         while True:

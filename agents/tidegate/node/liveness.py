@@ -28,6 +28,8 @@ class Liveness:
         self._seq: dict[str, int] = {}
         self._waiting: deque[bytes] = deque(maxlen=ROWS_WAITING_MOST)
         self._filled = asyncio.Event()
+        self._ending = False
+        self.made = 0
         self.dropped = 0
 
     def offer(self, service: str, status: Status, held: Held, end_ms: int) -> None:
@@ -48,6 +50,7 @@ class Liveness:
             exits=held.exits,
             changed_ms=held.changed_ms,
         )
+        self.made += 1
         self.dropped += len(self._waiting) == ROWS_WAITING_MOST
         self._waiting.append(encode_msgpack(row))
         self._filled.set()
@@ -60,7 +63,7 @@ class Liveness:
         return (self._clock.now_ms() + 500) // 1_000 * 1_000
 
     async def send(self) -> None:
-        """Send for ever, one row at a time."""
+        """Send one row at a time, until ``end`` was called and nothing waits."""
         while True:
             await self._filled.wait()
             self._filled.clear()
@@ -69,3 +72,10 @@ class Liveness:
                     await self._log.append("telemetry", self._node, self._waiting.popleft())
                 except SendUnknown:
                     self.dropped += 1
+            if self._ending:
+                return
+
+    def end(self) -> None:
+        """Let ``send`` return as soon as nothing waits."""
+        self._ending = True
+        self._filled.set()

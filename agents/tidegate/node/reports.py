@@ -28,14 +28,18 @@ def agent_version() -> str:
 
 
 def service_report(service: str, executor: str, held: Held, seen: Seen, status: Status) -> ServiceReport:
-    """Return what is said of one service, all but the measured digest. Version and token are those of what runs."""
+    """Return what is said of one service, all but the measured digest.
+
+    The version is the one that the state speaks of: one that failed to start is named although another one runs. Token and
+    ``ready_ms`` are those of what runs.
+    """
     running, plan = seen.running, held.accepted.plan if held.accepted is not None else None
     rollback = plan.rollback.artifact if plan is not None and plan.rollback is not None else None
     return ServiceReport(
         service=service,
         executor=executor,
         state=status.state,
-        version=running.artifact.version if running is not None else "",
+        version=status.version,
         order=held.accepted.document.order if held.accepted is not None else Order(),
         token=running.token if running is not None else "",
         ready_ms=running.ready_ms if running is not None else 0,
@@ -61,6 +65,7 @@ class Reporter:
         self._last: tuple[tuple[ServiceReport, ...], str] | None = None
         self._sent_s = 0.0
         self.changed = asyncio.Event()
+        self.changed.set()  # a new life has something to say at once
 
     async def due(self) -> None:
         """Return when something changed, or when the last report is 30 s old."""

@@ -149,7 +149,8 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), STOP_WITHIN_S)
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await child.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()

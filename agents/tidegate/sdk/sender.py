@@ -70,7 +70,8 @@ class Sender:
     async def stop(self, within_s: float) -> None:
         """Send what waits, for at most ``within_s``; what is left then counts as dropped."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -95,7 +96,8 @@ class Sender:
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(producer.stop(), SEND_TIMEOUT_S)
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await producer.stop()
 
     async def _send_next(self, producer: AIOKafkaProducer) -> None:
         await self._news.wait()
@@ -105,7 +107,8 @@ class Sender:
             return
         row = self._rows[0]
         # A timeout leaves the outcome unknown; the row is sent again, and its (boot, seq) makes the repeat harmless.
-        await asyncio.wait_for(producer.send_and_wait(self._topic, encode_msgpack(row), key=row.node.encode()), SEND_TIMEOUT_S)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await producer.send_and_wait(self._topic, encode_msgpack(row), key=row.node.encode())
         self._sent += 1
         if self._rows and self._rows[0] is row:
             self._rows.popleft()

@@ -17,9 +17,10 @@ from tidegate.broker import Connection
 from tidegate.broker.connection import patiently
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.intake import Intake
-from tidegate.worker.metrics import IntakeMetrics
+from tidegate.worker.judge import Judge
+from tidegate.worker.metrics import IntakeMetrics, JudgeMetrics
 from tidegate.worker.outbox import Outbox, SendFailed
-from tidegate.worker.transport import ChunkConsumer, ChunkSchema, NoTables, broker_url
+from tidegate.worker.transport import ChunkSchema, NoTables, broker_url
 
 SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 0.5
@@ -82,7 +83,8 @@ class Worker:
             gc.freeze()
             while not stop.is_set() and not app.should_stop:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+                    async with asyncio.timeout(LOOK_EVERY_S):
+                        await stop.wait()
         finally:
             if self._leaving and app.consumer is not None:
                 app.consumer.leave_at_stop()
@@ -123,9 +125,9 @@ class Worker:
         outbox = Outbox(producer, self.connection.prefix, failed)
         match self.role:
             case Role.INTAKE:
-                role = Intake(outbox, IntakeMetrics(self._registry))
+                role: Intake | Judge = Intake(outbox, IntakeMetrics(self._registry))
             case Role.JUDGE:
-                raise NotImplementedError
+                role = Judge(self.connection, outbox, JudgeMetrics(self._registry))
             case _:
                 assert_never(self.role)
         app.host = role

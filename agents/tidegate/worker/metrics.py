@@ -1,8 +1,14 @@
 """Counters of the workers, updated once per chunk: Faust's own sensors cost 30 us an event."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tidegate.judge import Outcome
 from tidegate.wire.telemetry import Telemetry
+
+ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "skewed", "transition")
+"""Fields of the judge's tally; the last two are among the accepted."""
 
 
 class WorkerMetrics:
@@ -40,6 +46,50 @@ class IntakeMetrics(WorkerMetrics):
         self.read = Counter("tidegate_intake_messages_read", "Telemetry messages read.", registry=registry)
         self.accepted = Counter("tidegate_intake_rows_accepted", "Node-seconds passed on.", registry=registry)
         self.flushes = Counter("tidegate_intake_flushes", "Flushes, each one message per target partition.", registry=registry)
+
+
+class JudgeMetrics(WorkerMetrics):
+    """What became of rows, and what came out."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self._rows = Counter("tidegate_judge_rows", "Rows folded, by what became of them.", ("outcome",), registry=registry)
+        self._panes = Counter("tidegate_judge_panes_closed", "Seconds of one service closed.", registry=registry)
+        self._kpis = Counter("tidegate_judge_kpis", "KPI records written.", registry=registry)
+        self._scores = Counter("tidegate_judge_scores", "Scores written.", registry=registry)
+        self._verdicts = Counter(
+            "tidegate_judge_verdicts", "Verdicts, by what they say and why.", ("outcome", "reason"), registry=registry
+        )
+        self._alarms = Counter("tidegate_judge_alarms", "Edges of alarms.", ("name", "state"), registry=registry)
+        self._clock = Gauge("tidegate_judge_clock_seconds", "The judge's clock (A3).", ("partition",), registry=registry)
+        self._checkpoints = Counter("tidegate_judge_checkpoints", "Checkpoints written.", registry=registry)
+        self._checkpoint_bytes = Gauge("tidegate_judge_checkpoint_bytes", "Size of the last checkpoint.", registry=registry)
+        self.unwritable = Counter("tidegate_judge_unwritable", "Outputs that were no number.", ("topic",), registry=registry)
+
+    def folded(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        """Count what one chunk did to a partition's tally."""
+        for outcome in ROW_OUTCOMES:
+            self._rows.labels(outcome).inc(after[outcome] - before[outcome])
+        self._panes.inc(after["panes"] - before["panes"])
+
+    def emitted(self, outcome: Outcome) -> None:
+        """Count what one step gave."""
+        self._kpis.inc(len(outcome.kpis))
+        self._scores.inc(len(outcome.scores))
+        for verdict in outcome.verdicts:
+            self._verdicts.labels(verdict.outcome, verdict.reason).inc()
+        for alarm in outcome.alarms:
+            self._alarms.labels(alarm.name, alarm.state).inc()
+
+    def clock_at(self, partition: int, now_ms: int | None) -> None:
+        """Note a partition's clock."""
+        if now_ms is not None:
+            self._clock.labels(partition).set(now_ms / 1000)
+
+    def saved(self, size_bytes: int) -> None:
+        """Count one checkpoint."""
+        self._checkpoints.inc()
+        self._checkpoint_bytes.set(size_bytes)
 
 
 def field_of(path: str) -> str:

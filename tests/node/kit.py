@@ -5,7 +5,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
@@ -103,10 +102,13 @@ class Author:
         return await self.say(self.desired(phase=Phase.ROLLING_BACK, move=Move.RETREAT))
 
 
+def node_signer(node: str = "n1") -> Signer:
+    return signer(f"node-{node}")
+
+
 def report_of(value: bytes, node: str = "n1") -> Report:
-    keys = {"node-n": signer(f"node-{node}").public(KeyRole.NODE, node)}
-    trust = Trust(FLEET, 1, {key.id: key for key in keys.values()})
-    return unseal(value, Report, trust)[0]
+    key = node_signer(node).public(KeyRole.NODE, node)
+    return unseal(value, Report, Trust(FLEET, 1, {key.id: key}))[0]
 
 
 def made(folder: Path, version: str, **behaviour) -> Artifact:
@@ -139,20 +141,3 @@ async def until(condition, within_s: float = 10.0, what: str = "") -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"not within {within_s} s: {what or condition}"
         await asyncio.sleep(0.01)
-
-
-class Kit:
-    """What tests of the node share, as one fixture."""
-
-    Author = Author
-    signer = staticmethod(signer)
-    made = staticmethod(made)
-    bare = staticmethod(bare)
-    config_of = staticmethod(config_of)
-    until = staticmethod(until)
-    report_of = staticmethod(report_of)
-
-
-@pytest.fixture
-def kit() -> type[Kit]:
-    return Kit

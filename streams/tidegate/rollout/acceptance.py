@@ -1,0 +1,109 @@
+"""What becomes of a plan that arrives: accepted, queued, or refused with every fault named (D3, D7)."""
+
+from msgspec.structs import replace
+
+from tidegate.rollout.advance import complete_rollout
+from tidegate.rollout.change import Change
+from tidegate.rollout.events import PlanArrived
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.roster import RUNNING
+from tidegate.rollout.scene import scene_of
+from tidegate.rollout.start import Obstacle, identity, obstacle, resting
+from tidegate.rollout.view import View
+from tidegate.wire.decisions import DecisionKind, SubjectState
+from tidegate.wire.documents import Phase, digest
+from tidegate.wire.names import service_subject
+from tidegate.wire.plans import Artifact, Plan, WhenBusy, faults
+from tidegate.wire.reasons import Reason
+
+QUEUE_MAX = 16
+
+
+def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> list[Change]:
+    """Return the records that answer a plan: one that accepts or refuses it, after one that ends a watch it supersedes.
+
+    A plan whose very bytes were answered before gets no second record: the log may be read again after a restart.
+    """
+    name = digest(event.envelope)
+    if name in ledger.answered:
+        return []
+    if event.plan is None:
+        reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the plan cannot be read"
+        return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=event.subject, message=problem, answers=name)]
+    plan, subject = event.plan, service_subject(event.plan.service)
+    fault = (event.fault, event.problem) if event.fault else _unsound(ledger, view, plan, now_ms)
+    ended = None if fault else _superseded(ledger, view, subject, now_ms)
+    state = ended.state if ended is not None and ended.state is not None else ledger.subject(subject)
+    found = fault or _refusal(ledger, view, plan, state, now_ms)
+    if found is not None:
+        reason, problem = found
+        return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, actor=plan.actor, answers=name)]
+    waits = _waits(ledger, view, plan, state, now_ms)
+    accepted = Change(
+        kind=DecisionKind.ACCEPT,
+        reason=Reason.PLAN_QUEUED if waits else Reason.PLAN_ACCEPTED,
+        subject=subject,
+        message=f"Plan {plan.id} waits: {waits}" if waits else f"Plan {plan.id} rolls out {plan.artifact.version}.",
+        actor=plan.actor,
+        answers=name,
+        plan=event.envelope.decode(),
+        state=replace(state, queue=(*state.queue, name)),
+    )
+    return [ended, accepted] if ended is not None else [accepted]
+
+
+def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | None:
+    """Return what is wrong with a plan whatever its subject does now."""
+    subject = service_subject(plan.service)
+    if view.fleet and plan.fleet != view.fleet:
+        return Reason.WRONG_FLEET, f"fleet: this plan is for {plan.fleet}, here is {view.fleet}"
+    wrong = faults(plan)
+    if wrong:
+        return Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong)
+    if f"{subject}/{plan.id}" in ledger.plan_ids:
+        return Reason.DUPLICATE, f"id: {plan.id} was used before; a plan's id is used once, give this one another"
+    if now_ms >= plan.expires_ms:
+        return Reason.EXPIRED, "expiresMs: the plan has expired; sign it again with a later time"
+    return None
+
+
+def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    """Return the end of a watch, where one is going on and nothing waits: a new plan may start from watching (D6).
+
+    Queued plans wait for the watch to end, since nobody is looking on when they start.
+    """
+    scene = scene_of(ledger, view, subject, now_ms)
+    if scene is None or scene.state.phase is not Phase.WATCHING or scene.state.queue:
+        return None
+    return complete_rollout(scene, Reason.SUPERSEDED, f"A new plan supersedes the watch of {scene.plan.artifact.version}.")
+
+
+def _refusal(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+    if resting(state) and not state.queue:
+        found = obstacle(ledger, view, plan, state, now_ms)
+        held = found is not None and found[0] is Reason.ALREADY_RUNNING
+        return None if held and plan.when_busy is WhenBusy.QUEUE else found
+    if plan.when_busy is WhenBusy.REFUSE:
+        return Reason.ALREADY_RUNNING, f"whenBusy: {state.subject} is busy with {state.rollout}, and the plan says refuse"
+    if len(state.queue) >= QUEUE_MAX:
+        return Reason.ALREADY_RUNNING, f"{len(state.queue)} plans of {state.subject} wait already; abort one or send it later"
+    wanted = identity(plan.rollback.artifact) if plan.rollback is not None else None
+    possible = _may_be_settled(ledger, state)
+    if wanted not in {identity(artifact) if artifact is not None else None for artifact in possible}:
+        versions = ", ".join(sorted(artifact.version for artifact in possible if artifact is not None))
+        return Reason.WRONG_ROLLBACK_TARGET, f"rollback.artifact: when this plan's turn comes, one of {versions} will be settled"
+    return None
+
+
+def _may_be_settled(ledger: Ledger, state: SubjectState) -> list[Artifact | None]:
+    ahead = [state.plan_digest, *state.queue] if state.phase in RUNNING or state.phase is Phase.WATCHING else state.queue
+    return [state.settled, *(ledger.plans[one].plan.artifact for one in ahead if one in ledger.plans)]
+
+
+def _waits(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> str:
+    if not resting(state):
+        return f"{state.rollout} is {state.phase}."
+    if state.queue:
+        return f"{len(state.queue)} plans come before it."
+    found = obstacle(ledger, view, plan, state, now_ms)
+    return found[1] if found is not None else ""

@@ -1,0 +1,238 @@
+"""Forward: batches, bake, gate, the next stage, watching, the end. Each needs every condition of D4 at once."""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, standing, waits_for
+from tidegate.rollout.change import Change, Fact
+from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.roster import eligible, in_order
+from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.stages import placement
+from tidegate.rollout.view import View
+from tidegate.wire.decisions import DecisionKind, Result
+from tidegate.wire.documents import Phase, digest_of
+from tidegate.wire.judgement import Outcome, Severity
+from tidegate.wire.names import duration_ms
+from tidegate.wire.plans import GateDefault
+from tidegate.wire.reasons import Reason
+
+FRESH_MS = 5_000
+"""D4: a pass is used at most so long after the end of the last pane that it judged."""
+WRITER = "decide"
+"""Alarms of this writer are about rollouts themselves and stop none."""
+
+Blocker = tuple[Reason, str]
+
+
+def blockers(ledger: Ledger, view: View, subject: str, now_ms: int) -> list[Blocker]:
+    """Return every condition that a subject's rollout still lacks to advance (D4), each with a sentence for a person.
+
+    Empty where nothing is running, or where the next step advances.
+    """
+    scene = scene_of(ledger, view, subject, now_ms)
+    if scene is None or scene.state.phase not in (Phase.RUNNING, Phase.PAUSED):
+        return []
+    return list(_missing(scene))
+
+
+def forward(ledger: Ledger, scene: Scene) -> Change | None:
+    """Return the next forward change of a running rollout, or None while something is missing."""
+    state = scene.state
+    if scene.expired:
+        return Change(
+            kind=DecisionKind.PAUSE,
+            reason=Reason.EXPIRED,
+            subject=state.subject,
+            message="The plan has expired: nodes apply no advance of it any more. Abort it, or start a plan that lasts longer.",
+            state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
+        )
+    change = next_batch(scene) or reaffirm(scene)
+    if change is not None or not complete(scene) or not standing(scene).clear:
+        return change
+    if not state.baking_since_ms:
+        return _bake(scene)
+    gate = timed_out(scene)
+    if gate is not None and gate.default is GateDefault.PROMOTE:
+        return pass_gate(
+            scene, Reason.GATE_TIMED_OUT, f"Nobody answered the gate within {gate.duration}; its default is promote."
+        )
+    missing = [reason for reason, _ in _missing(scene)]
+    if missing == [Reason.GATE] and not state.gate_since_ms:
+        return open_gate(scene)
+    if missing:
+        return None
+    return _watch(scene) if scene.last_stage else _promote(ledger, scene)
+
+
+def watched(scene: Scene) -> Change | None:
+    """Return the end of a rollout that was watched for long enough, or None."""
+    if scene.now_ms < scene.state.watch_ms + duration_ms(scene.plan.watch):
+        return None
+    return complete_rollout(scene, Reason.WATCH_OVER, f"{scene.plan.artifact.version} was watched for {scene.plan.watch}.")
+
+
+def complete_rollout(scene: Scene, reason: Reason, message: str) -> Change:
+    """Return the end of a rollout in which everything was promoted: its version is what is settled from now on."""
+    missing = tuple(node for node in scene.roster.nodes if not scene.canary_ready(node))
+    result = Result.SUPERSEDED if reason is Reason.SUPERSEDED else Result.PROMOTED
+    return Change(
+        kind=DecisionKind.COMPLETE,
+        reason=reason,
+        subject=scene.state.subject,
+        message=message + (f" Not on it: {sentence(missing)}." if missing else ""),
+        state=replace(
+            scene.state,
+            phase=Phase.DONE,
+            result=result,
+            settled=scene.plan.artifact,
+            placement="",
+            released=0,
+            controls=0,
+            missing=missing,
+        ),
+    )
+
+
+def _missing(scene: Scene) -> Iterator[Blocker]:
+    state, now = scene.state, standing(scene)
+    if state.phase is Phase.PAUSED:
+        yield state.paused_reason or Reason.ASKED, f"The rollout is paused ({state.paused_reason}); rollout resume goes on."
+    if scene.expired:
+        yield Reason.EXPIRED, "The plan has expired."
+    if now.fetching:
+        yield Reason.PREFETCHING, f"{sentence(now.fetching)} still fetch {scene.plan.artifact.version}."
+    if now.unready:
+        yield Reason.NOT_READY, f"{sentence(now.unready)} do not report ready yet."
+    if len(now.unreachable) > now.tolerated:
+        yield Reason.UNREACHABLE, f"{waits_for(now)} for 90 s."
+    if not complete(scene):
+        yield Reason.NOT_READY, f"{state.released} of {scene.sizes.canary} nodes of this stage have been released."
+    yield from _bake_blocker(scene)
+    yield from _verdict_blockers(scene)
+    for alarm in _stopping_alarms(scene):
+        yield Reason.ALARM_OPEN, f"A critical alarm is open: {alarm}."
+    gate = gate_blocker(scene)
+    if gate is not None:
+        yield gate
+
+
+def _bake_blocker(scene: Scene) -> Iterator[Blocker]:
+    state = scene.state
+    if state.gate_passed or not state.baking_since_ms:
+        return
+    left_ms = state.baking_since_ms + duration_ms(scene.stage.bake) - scene.now_ms
+    if left_ms > 0:
+        yield Reason.BAKING, f"The stage bakes for {left_ms / 1_000:.0f} s more."
+
+
+def _verdict_blockers(scene: Scene) -> Iterator[Blocker]:
+    """Yield what is lacking of a fresh pass of this placement over enough requests (D4); a first install needs none (B7)."""
+    state = scene.state
+    if scene.first_install:
+        return
+    verdict = scene.view.verdicts.get(state.subject)
+    if verdict is None or verdict.placement != state.placement:
+        yield Reason.NO_VERDICT, "There is no verdict on this stage yet."
+        return
+    if verdict.outcome is not Outcome.PASS:
+        yield verdict.reason, verdict.sentence or f"The verdict is {verdict.outcome}."
+    elif scene.now_ms - verdict.last_pane_ms > FRESH_MS:
+        yield Reason.STALE_VERDICT, f"The last pass is {(scene.now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
+    elif verdict.last_pane_ms <= state.baking_since_ms:
+        yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
+    if verdict.canary_requests < scene.stage.min_requests:
+        yield (
+            Reason.TOO_FEW_REQUESTS,
+            f"The canary has served {verdict.canary_requests} of the {scene.stage.min_requests} requests that this stage needs.",
+        )
+
+
+def _stopping_alarms(scene: Scene) -> list[str]:
+    return [
+        key
+        for key, alarm in sorted(scene.view.alarms.items())
+        if alarm.severity is Severity.CRITICAL
+        and alarm.writer != WRITER
+        and (alarm.subject == scene.state.subject or alarm.service == scene.plan.service)
+    ]
+
+
+def _bake(scene: Scene) -> Change:
+    left_out = standing(scene).unreachable
+    return Change(
+        kind=DecisionKind.BAKE,
+        reason=Reason.BATCH_READY,
+        subject=scene.state.subject,
+        message=f"All {scene.sizes.canary - len(left_out)} reachable nodes of stage {scene.state.stage + 1} run "
+        f"{scene.plan.artifact.version}; it bakes for {scene.stage.bake}."
+        + (f" Left out, unreachable: {sentence(left_out)}." if left_out else ""),
+        facts={"ready": named(tuple(node for node in scene.canaries if scene.reachable(node))), "unreachable": named(left_out)},
+        state=replace(scene.state, baking_since_ms=scene.now_ms),
+    )
+
+
+def _promote(ledger: Ledger, scene: Scene) -> Change:
+    """Return the beginning of the next stage; before the last one, late joiners are appended to the roster (B6)."""
+    state, stage = scene.state, scene.state.stage + 1
+    roster = scene.roster
+    late: tuple[str, ...] = ()
+    if stage == len(scene.plan.stages) - 1:
+        free = eligible(ledger, scene.view, state.subject, state.settled, scene.now_ms).free
+        late = in_order(state.rollout, tuple(node for node in free if node not in set(roster.nodes)), scene.view)
+        roster = replace(roster, nodes=roster.nodes + late) if late else roster
+    facts = _evidence(scene)
+    if late:
+        facts["late_joiners"] = named(late)
+    return Change(
+        kind=DecisionKind.PROMOTE,
+        reason=Reason.STAGE_PASSED,
+        subject=state.subject,
+        message=f"Stage {state.stage + 1} of {len(scene.plan.stages)} passed.",
+        facts=facts,
+        roster=roster if late else None,
+        state=replace(
+            state,
+            stage=stage,
+            stage_ms=scene.now_ms,
+            controls=0,
+            prefetch_done=False,
+            batch_ms=0,
+            baking_since_ms=0,
+            gate_since_ms=0,
+            gate_passed=False,
+            roster_digest=digest_of(roster),
+            placement=placement(scene.plan, state.rollout, state.attempt, stage, len(roster.nodes)),
+        ),
+    )
+
+
+def _watch(scene: Scene) -> Change:
+    return Change(
+        kind=DecisionKind.WATCH,
+        reason=Reason.STAGE_PASSED,
+        subject=scene.state.subject,
+        message=f"Every stage passed: {scene.plan.artifact.version} is everywhere and watched for {scene.plan.watch}.",
+        facts=_evidence(scene),
+        state=replace(scene.state, phase=Phase.WATCHING, watch_ms=scene.now_ms),
+    )
+
+
+def _evidence(scene: Scene) -> dict[str, Fact]:
+    """Return the facts that licensed an advance (D1, C5)."""
+    facts: dict[str, Fact] = {
+        "ready": named(tuple(node for node in scene.canaries if scene.reachable(node))),
+        "unreachable": named(standing(scene).unreachable),
+    }
+    verdict = scene.view.verdicts.get(scene.state.subject)
+    if scene.first_install or verdict is None:
+        return facts | {"gate": "readiness"}
+    return facts | {
+        "gate": "noEvidence",
+        "verdict": verdict.id,
+        "verdict_reason": str(verdict.reason),
+        "canary_requests": verdict.canary_requests,
+        "last_pane_ms": verdict.last_pane_ms,
+    }

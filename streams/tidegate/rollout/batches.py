@@ -1,0 +1,178 @@
+"""How a stage is reached: artifacts first, then batches, each after the one before is ready (B3, B4, B5)."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.rollout.change import Change
+from tidegate.rollout.scene import Scene
+from tidegate.rollout.view import UNREACHABLE_MS, runs
+from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.names import duration_ms, share_of
+from tidegate.wire.plans import ControlMode
+from tidegate.wire.reasons import Reason
+
+NAMED_MAX = 5
+"""So many nodes are named in a sentence."""
+
+
+class Standing(Struct, frozen=True):
+    """What a stage waits for on its nodes."""
+
+    fetching: tuple[str, ...]
+    """Reachable nodes of the stage that do not hold the artifact yet."""
+    unready: tuple[str, ...]
+    """Reachable released nodes that do not report what they should run."""
+    unreachable: tuple[str, ...]
+    tolerated: int
+    """So many unreachable ones are left out (B5)."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the stage waits for none of its nodes."""
+        return not self.fetching and not self.unready and len(self.unreachable) <= self.tolerated
+
+
+def standing(scene: Scene) -> Standing:
+    """Return how the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5)."""
+    state, target = scene.state, scene.sizes.canary
+    members = scene.roster.nodes[:target]
+    unready = [node for node in scene.canaries if scene.reachable(node) and not scene.canary_ready(node)]
+    unready += [node for node in scene.controls if scene.reachable(node) and not scene.control_ready(node)]
+    coming = () if state.prefetch_done else members[state.released :]
+    return Standing(
+        fetching=tuple(node for node in coming if scene.reachable(node) and not _holds_artifact(scene, node)),
+        unready=tuple(unready),
+        unreachable=tuple(node for node in members if not scene.reachable(node)),
+        tolerated=target // 10,
+    )
+
+
+def complete(scene: Scene) -> bool:
+    """Return whether every node and control of the stage has been released."""
+    return scene.state.released >= scene.sizes.canary and scene.state.controls >= scene.sizes.control
+
+
+def next_batch(scene: Scene) -> Change | None:
+    """Return the release of the stage's next batch, if the one before is ready (B4); None while it is not, or none is left."""
+    if complete(scene) or not standing(scene).clear:
+        return None
+    state, (canaries, controls) = scene.state, _batch(scene)
+    new = replace(
+        state,
+        released=state.released + canaries,
+        controls=state.controls + controls,
+        prefetch_done=True,
+        batch_ms=scene.now_ms,
+    )
+    first = state.batch_ms == 0
+    restarted = f" and restarts {controls} controls" if controls and scene.plan.control is ControlMode.RESTART else ""
+    return Change(
+        kind=DecisionKind.RELEASE,
+        reason=Reason.STARTED if first else Reason.BATCH_READY,
+        subject=state.subject,
+        message=f"Stage {state.stage + 1} gives {canaries} nodes {scene.plan.artifact.version}{restarted}: "
+        f"{new.released} of {scene.sizes.canary} nodes have it.",
+        facts={
+            "batch": named(scene.roster.nodes[state.released : new.released]),
+            "controls": named(replaced(scene, new.controls)),
+        },
+        state=new,
+    )
+
+
+def reaffirm(scene: Scene) -> Change | None:
+    """Return a renewed release where released nodes came back after the last one had expired: they could not apply it."""
+    waiting = standing(scene).unready
+    if not waiting or scene.now_ms < scene.state.decided_ms + scene.deadline_ms:
+        return None
+    return Change(
+        kind=DecisionKind.RELEASE,
+        reason=Reason.NOT_READY,
+        subject=scene.state.subject,
+        message=f"The release is renewed for {sentence(waiting)}, who came back after it had expired.",
+        facts={"batch": named(waiting)},
+        state=scene.state,
+    )
+
+
+def overdue(scene: Scene) -> str:
+    """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
+
+    While a stage bakes, the time counts from when its nodes went away; before, from its last batch. An open gate waits for
+    people, not for nodes.
+    """
+    state, now = scene.state, standing(scene)
+    if now.clear or state.gate_since_ms:
+        return ""
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms)
+    if state.baking_since_ms:
+        since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
+    if scene.now_ms - since < scene.deadline_ms:
+        return ""
+    return f"{waits_for(now)} within {scene.plan.progress_deadline}."
+
+
+def waits_for(now: Standing) -> str:
+    """Return what a stage waits for on its nodes, as the beginning of a sentence."""
+    if now.unready:
+        return f"{sentence(now.unready)} did not become ready"
+    if now.fetching:
+        return f"{sentence(now.fetching)} did not fetch the artifact"
+    return f"{sentence(now.unreachable)} cannot be reached, {now.tolerated} such nodes are tolerated; no report came"
+
+
+def sentence(nodes: tuple[str, ...]) -> str:
+    """Return a few nodes by name and how many more there are.
+
+    >>> sentence(("n1", "n2"))
+    'n1, n2'
+    """
+    more = len(nodes) - NAMED_MAX
+    return ", ".join(nodes[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def named(nodes: tuple[str, ...]) -> list[str]:
+    """Return nodes as a fact."""
+    return list(nodes)
+
+
+def replaced(scene: Scene, controls: int) -> tuple[str, ...]:
+    """Return the controls that a release adds."""
+    first = scene.sizes.canary
+    return scene.roster.nodes[first + scene.state.controls : first + controls]
+
+
+def _batch(scene: Scene) -> tuple[int, int]:
+    """Return how many canaries and controls go next: together at most maxUnavailable, controls beside their canaries (B3)."""
+    canaries = scene.sizes.canary - scene.state.released
+    controls = scene.sizes.control - scene.state.controls
+    most = share_of(scene.stage.max_unavailable or scene.plan.max_unavailable, len(scene.roster.nodes))
+    if scene.plan.control is not ControlMode.RESTART:
+        return min(canaries, most), controls
+    now = min(canaries, max(1, most - min(controls, most // 2)))
+    return now, min(controls, most - now)
+
+
+def _holds_artifact(scene: Scene, node: str) -> bool:
+    report = scene.view.service(node, scene.plan.service)
+    return report is not None and (scene.plan.artifact.version in report.prefetched or runs(report, scene.plan.artifact))
+
+
+def _away_since(scene: Scene, nodes: tuple[str, ...]) -> list[int]:
+    found = []
+    for node in nodes:
+        seen = scene.view.reports.get(node)
+        if seen is not None:
+            found.append(seen.steady_ms.get(scene.plan.service, 0) if scene.reachable(node) else seen.seen_ms + UNREACHABLE_MS)
+    return found
+
+
+def wakes(scene: Scene) -> list[int]:
+    """Return when nodes or the deadline may change what a stage does, in ms; times already past among them."""
+    state = scene.state
+    times = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in scene.roster.nodes if node in scene.view.reports]
+    times.append(max(state.stage_ms, state.batch_ms, state.phase_ms, state.baking_since_ms) + scene.deadline_ms)
+    times.append(state.decided_ms + scene.deadline_ms)
+    if state.baking_since_ms:
+        times.append(state.baking_since_ms + duration_ms(scene.stage.bake))
+    return times

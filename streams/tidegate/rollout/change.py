@@ -1,0 +1,64 @@
+"""A change as a rule proposes it, and its record: number, hash chain, generation and times are filled in at one place."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.rollout.ledger import Ledger
+from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
+from tidegate.wire.documents import Roster
+from tidegate.wire.reasons import Reason
+
+Fact = str | int | float | list[str] | None
+
+_STILL = frozenset({DecisionKind.ACCEPT, DecisionKind.SETTING, DecisionKind.REFUSE})
+"""Records that move no rollout, so that they do not prolong an advance either."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What becomes of one subject. ``state`` is None where nothing about it changes (a refusal, a cordon)."""
+
+    kind: DecisionKind
+    reason: Reason
+    subject: str
+    message: str = ""
+    actor: str = ""
+    facts: dict[str, Fact] = {}
+    answers: str = ""
+    state: SubjectState | None = None
+    plan: str = ""
+    roster: Roster | None = None
+    cordoned: tuple[str, ...] | None = None
+
+
+def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) -> Decision:
+    """Return the record of a change: the next in the chain, its generation one more where the state changes (E1)."""
+    now_ms = max(now_ms, ledger.now_ms)
+    before, state = ledger.subject(change.subject), change.state
+    if state is not None:
+        moved = change.kind not in _STILL
+        state = replace(
+            state,
+            generation=before.generation + 1,
+            phase_ms=now_ms if state.phase is not before.phase else before.phase_ms,
+            decided_ms=now_ms if moved else before.decided_ms,
+            decided_reason=change.reason if moved else before.decided_reason,
+        )
+    return Decision(
+        seq=ledger.seq,
+        prev=ledger.head,
+        epoch=ledger.epoch,
+        kind=change.kind,
+        subject=change.subject,
+        generation=state.generation if state is not None else before.generation,
+        now_ms=now_ms,
+        reason=change.reason,
+        actor=change.actor,
+        message=change.message,
+        facts=change.facts,
+        inputs=inputs,
+        answers=change.answers,
+        state=state,
+        plan=change.plan,
+        roster=change.roster,
+        cordoned=change.cordoned,
+    )

@@ -1,0 +1,165 @@
+"""What becomes of an intent: each yields exactly one record, if only a refusal (D3, D5)."""
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from tidegate.rollout.change import Change
+from tidegate.rollout.events import IntentArrived
+from tidegate.rollout.gates import pass_gate
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.retreat import rollback
+from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.start import begin, obstacle
+from tidegate.rollout.view import View
+from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.documents import Intent, Phase, Verb, digest
+from tidegate.wire.reasons import Reason
+
+ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT})
+"""D3: these hold whatever the person saw."""
+
+
+def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int) -> list[Change]:
+    """Return the one record that answers an intent; none where it was answered before."""
+    intent = event.intent
+    name = intent.id if intent is not None else digest(event.envelope)
+    if name in ledger.answered:
+        return []
+    if intent is None or event.fault is not None:
+        reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the intent cannot be read"
+        subject = intent.subject if intent is not None else event.subject
+        return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, answers=name)]
+    change = _answer(ledger, view, intent, now_ms)
+    return [replace(change, actor=intent.actor, answers=name)]
+
+
+def _answer(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Change:
+    state = ledger.subject(intent.subject)
+    if intent.generation != state.generation and intent.verb not in ANY_GENERATION:
+        return _refuse(
+            intent,
+            Reason.STALE_GENERATION,
+            f"{intent.subject} is at generation {state.generation}, you saw {intent.generation}; look again, then ask again",
+        )
+    if intent.verb in (Verb.CORDON, Verb.UNCORDON):
+        return _cordon(ledger, view, intent)
+    if intent.verb is Verb.RELEASE:
+        return _release(state, intent)
+    scene = scene_of(ledger, view, intent.subject, now_ms)
+    if scene is None:
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"no rollout of {intent.subject} was ever started")
+    match intent.verb:
+        case Verb.PAUSE:
+            return _pause(scene, intent)
+        case Verb.RESUME:
+            return _resume(scene, intent)
+        case Verb.PROMOTE:
+            return _promote(scene, intent)
+        case Verb.ABORT:
+            return _abort(scene, intent)
+        case Verb.UNDO:
+            return _undo(scene, intent)
+        case Verb.RETRY:
+            return _retry(ledger, scene, intent)
+        case _:
+            assert_never(intent.verb)
+
+
+def _pause(scene: Scene, intent: Intent) -> Change:
+    if scene.state.phase is not Phase.RUNNING:
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused")
+    state = replace(scene.state, phase=Phase.PAUSED, paused_reason=Reason.ASKED)
+    return _asked(intent, DecisionKind.PAUSE, "Advances and batches stop; judgement and rollback go on.", state)
+
+
+def _resume(scene: Scene, intent: Intent) -> Change:
+    state = scene.state
+    if state.phase is not Phase.PAUSED:
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a paused rollout is resumed")
+    if scene.expired:
+        return _refuse(
+            intent, Reason.EXPIRED, "the plan has expired: no node applies an advance of it; abort it and sign another"
+        )
+    phase = Phase.WATCHING if state.watch_ms else Phase.RUNNING
+    new = replace(state, phase=phase, paused_reason=None, resumed_generation=state.generation + 1)
+    return _asked(intent, DecisionKind.RESUME, f"The rollout goes on; it was paused for {state.paused_reason}.", new)
+
+
+def _promote(scene: Scene, intent: Intent) -> Change:
+    """End the bake or the gate of the stage; a fail, readiness, requests and the pass are not a person's to give (D5)."""
+    if scene.state.phase is not Phase.RUNNING or scene.state.gate_passed:
+        why = "its bake and gate are passed already" if scene.state.gate_passed else "only a running rollout is promoted"
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; {why}")
+    message = intent.reason or f"Bake and gate of stage {scene.state.stage + 1} end here; the other conditions hold."
+    return pass_gate(scene, Reason.ASKED, message)
+
+
+def _abort(scene: Scene, intent: Intent) -> Change:
+    if scene.state.phase not in (Phase.RUNNING, Phase.PAUSED, Phase.WATCHING):
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; there is nothing to abort")
+    return rollback(scene, Reason.ASKED, intent.reason or f"{intent.actor} aborted it.", Result.ABORTED)
+
+
+def _undo(scene: Scene, intent: Intent) -> Change:
+    """Go to the plan's rollback target without stages (H2)."""
+    state, plan = scene.state, scene.plan
+    done = state.phase is Phase.DONE and state.result in (Result.PROMOTED, Result.SUPERSEDED)
+    if state.phase is not Phase.WATCHING and not done:
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; what is promoted is undone, what is under way aborted")
+    if plan.rollback is None:
+        return _refuse(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
+    ended = replace(
+        state, settled=plan.rollback.artifact, released=len(scene.roster.nodes), reached=len(scene.roster.nodes), missing=()
+    )
+    undone = replace(scene, state=ended)
+    return rollback(undone, Reason.ASKED, intent.reason or f"{intent.actor} undid it.", Result.ROLLED_BACK)
+
+
+def _retry(ledger: Ledger, scene: Scene, intent: Intent) -> Change:
+    """Start the last plan again, as its next attempt (B8). Asking for it takes its version out of quarantine."""
+    state = scene.state
+    if state.phase is not Phase.DONE or state.result in (Result.PROMOTED, Result.SUPERSEDED):
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only what was rolled back, aborted or failed is retried")
+    if state.queue:
+        return _refuse(intent, Reason.ALREADY_RUNNING, f"{len(state.queue)} plans wait for their turn")
+    version = scene.plan.artifact.version
+    freed = replace(state, quarantined=tuple(one for one in state.quarantined if one != version))
+    found = obstacle(ledger, scene.view, scene.plan, freed, scene.now_ms)
+    if found is not None:
+        return _refuse(intent, *found)
+    return begin(ledger, scene.view, freed, state.plan_digest, scene.now_ms)
+
+
+def _release(state: SubjectState, intent: Intent) -> Change:
+    if intent.target not in state.quarantined:
+        listed = ", ".join(state.quarantined) or "none"
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{intent.target or 'no version'} is not in quarantine; there: {listed}")
+    new = replace(state, quarantined=tuple(one for one in state.quarantined if one != intent.target))
+    return _asked(intent, DecisionKind.SETTING, f"{intent.target} may be rolled out again.", new)
+
+
+def _cordon(ledger: Ledger, view: View, intent: Intent) -> Change:
+    node, cordoned = intent.target, set(ledger.cordoned)
+    known = node in view.enrolled or node in cordoned
+    if not known:
+        return _refuse(intent, Reason.UNKNOWN, f"no node {node!r} is enrolled")
+    if (node in cordoned) is (intent.verb is Verb.CORDON):
+        return _refuse(intent, Reason.NOTHING_TO_DO, f"{node} is {'cordoned already' if node in cordoned else 'not cordoned'}")
+    cordoned ^= {node}
+    what = "is no longer chosen for rollouts" if node in cordoned else "may be chosen for rollouts again"
+    change = Change(kind=DecisionKind.SETTING, reason=Reason.ASKED, subject=intent.subject, message=f"{node} {what}.")
+    return replace(change, cordoned=tuple(sorted(cordoned)), facts={"node": node, "why": intent.reason})
+
+
+def _asked(intent: Intent, kind: DecisionKind, message: str, state: SubjectState) -> Change:
+    return Change(kind=kind, reason=Reason.ASKED, subject=state.subject, message=intent.reason or message, state=state)
+
+
+def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
+    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)
+
+
+def _what(scene: Scene) -> str:
+    state = scene.state
+    return f"{state.rollout} is {state.phase}" + (f" ({state.result})" if state.result else "")

@@ -1,0 +1,124 @@
+"""The ledger: what was decided, rebuilt from ``decisions`` alone (D1, D2). Records are facts; nothing here decides anew."""
+
+import base64
+from collections.abc import Iterable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.wire.codec import decode, decode_strict
+from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
+from tidegate.wire.documents import Roster, digest
+from tidegate.wire.envelope import Envelope
+from tidegate.wire.plans import Plan
+
+ANSWERED_KEPT = 4_096
+"""So many plan digests and intent ids are remembered as answered; the offsets in ``inputs`` cover what is older."""
+PLAN_IDS_KEPT = 4_096
+
+
+class BrokenChain(ValueError):
+    """A record does not follow the one before it: one is missing, doubled or altered."""
+
+
+class AcceptedPlan(Struct, frozen=True):
+    """A plan and the operator's envelope, verbatim."""
+
+    plan: Plan
+    envelope: str
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """Everything decided so far. Bounded by subjects, their queues and the two lists of names."""
+
+    epoch: int = 0
+    seq: int = 0
+    """Number that the next record gets."""
+    head: str = ""
+    """sha256 of the last record's bytes."""
+    now_ms: int = 0
+    """Time of the last record: no later one is before it (D1)."""
+    inputs: dict[str, int] = {}
+    """Topic/partition to the next offset that no record covers yet."""
+    subjects: dict[str, SubjectState] = {}
+    plans: dict[str, AcceptedPlan] = {}
+    """By digest of the envelope: the current and the queued ones of every subject."""
+    rosters: dict[str, Roster] = {}
+    cordoned: tuple[str, ...] = ()
+    answered: dict[str, int] = {}
+    """Plan digest or intent id to the record that answered it (D3)."""
+    plan_ids: dict[str, int] = {}
+    """``<subject>/<plan id>`` of accepted plans: an id is used once, since run tokens are made of it."""
+
+    def subject(self, subject: str) -> SubjectState:
+        """Return what was decided about a subject; nothing yet is generation 0."""
+        return self.subjects.get(subject, SubjectState(subject=subject))
+
+
+def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
+    """Return the ledger after a record, given its bytes as they stand in the log.
+
+    A record of an older epoch is void and changes nothing (E2). Raises BrokenChain where it does not follow.
+    """
+    if decision.epoch < ledger.epoch:
+        return ledger
+    if (decision.seq, decision.prev) != (ledger.seq, ledger.head):
+        raise BrokenChain(
+            f"record {decision.seq} of {decision.subject or 'the fleet'} follows {decision.prev[:12] or 'nothing'}; "
+            f"expected is record {ledger.seq} that follows {ledger.head[:12] or 'nothing'}: read decisions from its beginning"
+        )
+    ledger = _apply_state(ledger, decision)
+    if decision.roster is not None:
+        ledger = replace(ledger, rosters=ledger.rosters | {decision.subject: decision.roster})
+    if decision.cordoned is not None:
+        ledger = replace(ledger, cordoned=decision.cordoned)
+    if decision.answers:
+        ledger = replace(ledger, answered=_newest(ledger.answered, decision.answers, decision.seq, ANSWERED_KEPT))
+    return replace(
+        ledger,
+        epoch=decision.epoch,
+        seq=decision.seq + 1,
+        head=digest(raw),
+        now_ms=decision.now_ms,
+        inputs=ledger.inputs | decision.inputs,
+    )
+
+
+def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
+    """Return the ledger of a whole log, given as (offset, bytes): what a takeover's cut makes void is left out (E3).
+
+    Raises BrokenChain, or Malformed where a record that counts cannot be read.
+    """
+    read = [(offset, decode(raw, Decision), raw) for offset, raw in records]
+    cuts = [(decision.epoch, decision.cut) for _, decision, _ in read if decision.kind is DecisionKind.TAKEOVER]
+    ledger = Ledger()
+    for offset, decision, raw in read:
+        if not any(decision.epoch < epoch and offset >= cut for epoch, cut in cuts):
+            ledger = apply(ledger, decision, raw)
+    return ledger
+
+
+def plan_in(envelope: bytes) -> Plan:
+    """Return the plan inside an envelope that was verified before it was accepted. Malformed on anything else."""
+    return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), Plan)
+
+
+def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
+    plans = dict(ledger.plans)
+    if decision.plan:
+        accepted = AcceptedPlan(plan_in(decision.plan.encode()), decision.plan)
+        plans[digest(decision.plan.encode())] = accepted
+        name = f"{decision.subject}/{accepted.plan.id}"
+        ledger = replace(ledger, plan_ids=_newest(ledger.plan_ids, name, decision.seq, PLAN_IDS_KEPT))
+    if decision.state is None:
+        return ledger
+    before, after = ledger.subject(decision.subject), decision.state
+    for old in {before.plan_digest, *before.queue} - {after.plan_digest, *after.queue}:
+        plans.pop(old, None)
+    return replace(ledger, plans=plans, subjects=ledger.subjects | {decision.subject: after})
+
+
+def _newest(names: dict[str, int], name: str, seq: int, kept: int) -> dict[str, int]:
+    """Add a name, forgetting the oldest beyond the bound."""
+    more = names | {name: seq}
+    return dict(list(more.items())[-kept:]) if len(more) > kept else more

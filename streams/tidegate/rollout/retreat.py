@@ -1,0 +1,173 @@
+"""Stop and back: fails, the deadline, rollback, and when the fleet is back (D5, D6). None of D4 is needed for these."""
+
+from msgspec.structs import replace
+
+from tidegate.rollout.batches import named, overdue, sentence
+from tidegate.rollout.change import Change, Fact
+from tidegate.rollout.gates import timed_out
+from tidegate.rollout.scene import Scene
+from tidegate.rollout.view import runs
+from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.documents import Phase
+from tidegate.wire.judgement import Verdict
+from tidegate.wire.names import share_of
+from tidegate.wire.plans import Action, GateDefault
+from tidegate.wire.reasons import Reason
+
+QUARANTINED_MAX = 64
+"""So many versions of a subject are kept in quarantine; the oldest leaves first."""
+
+
+def failing(scene: Scene) -> Change | None:
+    """Return what a fail asks for, while running, paused or watching: back, or a pause; None where nothing failed."""
+    fails = _fails(scene)
+    if Action.ROLLBACK in fails:
+        verdict = fails[Action.ROLLBACK]
+        return _fail(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
+    broken = tuple(node for node in scene.canaries if scene.failed(node))
+    if broken:
+        report = scene.view.service(broken[0], scene.plan.service)
+        error = f": {report.error}" if report is not None and report.error else ""
+        what = f"{scene.plan.artifact.version} does not start or stay up on {sentence(broken)}{error}"
+        return _fail(scene, Reason.START_FAILED, what, {"nodes": named(broken)})
+    if scene.state.phase is Phase.RUNNING:
+        late = overdue(scene)
+        if late:
+            return _fail(scene, Reason.DEADLINE, late, {})
+        gate = timed_out(scene)
+        if gate is not None and gate.default is GateDefault.ROLLBACK:
+            what = f"Nobody answered the gate within {gate.duration}; its default is rollback."
+            return rollback(scene, Reason.GATE_TIMED_OUT, what, Result.ROLLED_BACK)
+    if Action.PAUSE in fails:
+        verdict = fails[Action.PAUSE]
+        return _pause(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
+    return None
+
+
+def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Change:
+    """Return the way back: to the settled version, at once unless ``rollback.maxUnavailable`` says otherwise (D6).
+
+    The version is quarantined. A first install has nothing to go back to (B7): it ends as failed, its nodes keep what they
+    run and start nothing, and the next plan is again a first one.
+    """
+    state = scene.state
+    version = scene.plan.artifact.version
+    ended = replace(
+        state,
+        result=result,
+        paused_reason=None,
+        controls=0,
+        reached=max(state.reached, state.released),
+        quarantined=(*(one for one in state.quarantined if one != version), version)[-QUARANTINED_MAX:],
+        since_generation=state.generation + 1,
+    )
+    if scene.first_install:
+        failed = Result.FAILED if result is Result.ROLLED_BACK else result
+        what = f"{message} There is nothing to go back to: nodes keep what they run."
+        new = replace(ended, phase=Phase.DONE, result=failed, placement="", released=0)
+        return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=what, state=new)
+    new = replace(ended, phase=Phase.ROLLING_BACK, released=_released_after_batch(scene, ended), batch_ms=scene.now_ms)
+    return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=message, state=new)
+
+
+def returning(scene: Scene) -> Change | None:
+    """Return the next batch of a retreat, or its end when every reachable node is back; None while some are not (D6).
+
+    Cordoned nodes are not waited for: this is how a person lets go of a node on which the old version does not start.
+    """
+    state = scene.state
+    behind = _behind(scene)
+    awaited = [node for node in behind if scene.reachable(node) and node not in scene.cordoned]
+    if state.released:
+        held = set(scene.canaries)
+        if any(node not in held for node in awaited):
+            return None
+        released = _released_after_batch(scene, state)
+        return Change(
+            kind=DecisionKind.RELEASE,
+            reason=Reason.BATCH_READY,
+            subject=state.subject,
+            message=f"{state.released - released} more nodes go back; {released} still run {scene.plan.artifact.version}.",
+            facts={"batch": named(scene.roster.nodes[released : state.released])},
+            state=replace(state, released=released, batch_ms=scene.now_ms),
+        )
+    if awaited or state.settled is None:
+        return None
+    return Change(
+        kind=DecisionKind.RETURNED,
+        reason=Reason.FLEET_PARTLY_BACK if behind else Reason.FLEET_BACK,
+        subject=state.subject,
+        message=f"Every reachable node runs {state.settled.version}."
+        + (f" Not reached: {sentence(behind)}; they return to it when they come back." if behind else ""),
+        facts={"missing": named(behind)},
+        state=replace(state, phase=Phase.DONE, placement="", missing=behind),
+    )
+
+
+def back(scene: Scene, node: str) -> bool:
+    """Return whether a node runs what is settled, by a document of the retreat."""
+    return scene.state.settled is not None and scene.back_on(node, scene.state.settled)
+
+
+def _behind(scene: Scene) -> tuple[str, ...]:
+    """Return who must come back and is not: nodes that had been given the new version, and any that says it runs it."""
+    given = scene.roster.nodes[: scene.state.reached]
+    elsewhere = [
+        node
+        for node in sorted(scene.view.reports.keys() - set(given))
+        if runs(scene.view.service(node, scene.plan.service), scene.plan.artifact)
+    ]
+    return tuple(node for node in (*given, *elsewhere) if not back(scene, node))
+
+
+def _released_after_batch(scene: Scene, state: SubjectState) -> int:
+    most = scene.plan.rollback.max_unavailable if scene.plan.rollback is not None else None
+    if most is None:
+        return 0
+    return max(0, state.released - share_of(most, len(scene.roster.nodes)))
+
+
+def _fails(scene: Scene) -> dict[Action, Verdict]:
+    """Return the fails of the current placement (D5). What a person has resumed over asks for no further pause."""
+    state = scene.state
+    found = {}
+    for action, verdict in scene.view.fails.get(state.subject, {}).items():
+        if not state.placement or verdict.placement != state.placement:
+            continue
+        pauses = action is Action.PAUSE or scene.plan.on_fail is Action.PAUSE
+        if not pauses or verdict.generation >= state.resumed_generation:
+            found[action] = verdict
+    return found
+
+
+def _fail(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -> Change | None:
+    if scene.plan.on_fail is Action.PAUSE:
+        return _pause(scene, reason, f"{message} The plan says onFail: pause.", facts)
+    return replace(rollback(scene, reason, message, Result.ROLLED_BACK), facts=facts)
+
+
+def _pause(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -> Change | None:
+    if scene.state.phase is Phase.PAUSED:
+        return None
+    return Change(
+        kind=DecisionKind.PAUSE,
+        reason=reason,
+        subject=scene.state.subject,
+        message=message,
+        facts=facts,
+        state=replace(scene.state, phase=Phase.PAUSED, paused_reason=reason),
+    )
+
+
+def _facts(verdict: Verdict) -> dict[str, Fact]:
+    return {
+        "verdict": verdict.id,
+        "metric": verdict.metric,
+        "canary": verdict.canary,
+        "control": verdict.control,
+        "limit": verdict.limit,
+        "compared_with": verdict.compared_with,
+        "canary_requests": verdict.canary_requests,
+        "canary_errors": verdict.canary_errors,
+        "last_pane_ms": verdict.last_pane_ms,
+    }

@@ -1,0 +1,72 @@
+"""Who is eligible for a rollout, and in which order nodes are reached (B1)."""
+
+import hashlib
+from collections import defaultdict
+
+from msgspec import Struct
+
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.scene import scene_of
+from tidegate.rollout.view import View, runs
+from tidegate.wire.documents import Phase
+from tidegate.wire.plans import Artifact
+
+RUNNING = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK})
+"""Phases in which a rollout holds its nodes and its subject (D7)."""
+
+
+class Eligible(Struct, frozen=True):
+    """Nodes that a rollout may have, and those it could have if no other rollout held them."""
+
+    free: tuple[str, ...]
+    held: tuple[str, ...]
+
+
+def eligible(ledger: Ledger, view: View, subject: str, settled: Artifact | None, now_ms: int) -> Eligible:
+    """Return the eligible nodes (B1): enrolled, reported lately, on the settled version, not cordoned, and not frozen.
+
+    Without a settled version every node that names the service is (B7).
+    """
+    service = subject.partition("/")[2]
+    held = _held_elsewhere(ledger, view, subject, now_ms)
+    free: list[str] = []
+    taken: list[str] = []
+    for node in sorted(view.enrolled):
+        report = view.service(node, service)
+        if report is None or node in ledger.cordoned or not view.reachable(node, now_ms) or view.reports[node].report.frozen:
+            continue
+        if settled is None or runs(report, settled):
+            (taken if node in held else free).append(node)
+    return Eligible(tuple(free), tuple(taken))
+
+
+def in_order(rollout: str, nodes: tuple[str, ...], view: View) -> tuple[str, ...]:
+    """Return nodes in the order in which a rollout reaches them: by hash, the zones taking turns (B1).
+
+    The same for every order of ``nodes``; stages are beginnings of it, so they are nested.
+    """
+    zones: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        seen = view.reports.get(node)
+        zones[seen.report.zone if seen is not None else ""].append(node)
+    turns = [
+        (turn, _hash(rollout, f"zone {zone}"), node)
+        for zone, members in zones.items()
+        for turn, node in enumerate(sorted(members, key=lambda node: _hash(rollout, node)))
+    ]
+    return tuple(node for _, _, node in sorted(turns))
+
+
+def _held_elsewhere(ledger: Ledger, view: View, subject: str, now_ms: int) -> frozenset[str]:
+    held: set[str] = set()
+    for other, state in ledger.subjects.items():
+        scene = scene_of(ledger, view, other, now_ms) if other != subject and state.phase in RUNNING else None
+        if scene is not None:
+            size = scene.sizes
+            # The stage's nodes and controls, released or not; a retreat still holds those that must come back.
+            held.update(scene.roster.nodes[: max(size.canary + size.control, state.reached)])
+    return frozenset(held)
+
+
+def _hash(rollout: str, name: str) -> bytes:
+    return hashlib.sha256(f"{rollout}\n{name}".encode()).digest()

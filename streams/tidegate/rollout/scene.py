@@ -1,0 +1,108 @@
+"""One subject's rollout as the rules look at it: the ledger's state, its plan and roster, the view, and the time."""
+
+from msgspec import Struct
+
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.stages import Sizes, control_token, sizes
+from tidegate.rollout.view import View, runs
+from tidegate.wire.decisions import SubjectState
+from tidegate.wire.documents import Roster
+from tidegate.wire.names import duration_ms
+from tidegate.wire.plans import Artifact, ControlMode, Plan, Stage
+from tidegate.wire.telemetry import ServiceState
+
+
+class Scene(Struct, frozen=True):
+    """All that a rule may look at."""
+
+    state: SubjectState
+    plan: Plan
+    roster: Roster
+    view: View
+    cordoned: tuple[str, ...]
+    now_ms: int
+
+    @property
+    def stage(self) -> Stage:
+        """The plan's stage under way."""
+        return self.plan.stages[self.state.stage]
+
+    @property
+    def last_stage(self) -> bool:
+        """Whether no stage follows."""
+        return self.state.stage == len(self.plan.stages) - 1
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes of the stage when it is complete."""
+        return sizes(self.plan, self.state.stage, len(self.roster.nodes))
+
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """Nodes that have been given the new version."""
+        return self.roster.nodes[: self.state.released]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Controls of this stage that have been released."""
+        first = self.sizes.canary
+        return self.roster.nodes[first : first + self.state.controls]
+
+    @property
+    def first_install(self) -> bool:
+        """Whether there is nothing to go back to (B7)."""
+        return self.state.settled is None
+
+    @property
+    def expired(self) -> bool:
+        """Whether no advance of the plan is applied any more."""
+        return self.now_ms >= self.plan.expires_ms
+
+    @property
+    def deadline_ms(self) -> int:
+        """The plan's progress deadline (B5)."""
+        return duration_ms(self.plan.progress_deadline)
+
+    def reachable(self, node: str) -> bool:
+        """Return whether a node has reported within 90 s (B5)."""
+        return self.view.reachable(node, self.now_ms)
+
+    def canary_ready(self, node: str) -> bool:
+        """Return whether a node reports the new version, measured and ready, under a document of this attempt (B4)."""
+        return self.back_on(node, self.plan.artifact)
+
+    def control_ready(self, node: str) -> bool:
+        """Return whether a control was restarted for this stage and is ready (B3); where none restart, it is."""
+        report = self.view.service(node, self.plan.service)
+        if self.plan.control is not ControlMode.RESTART or self.state.settled is None:
+            return True
+        return (
+            report is not None
+            and runs(report, self.state.settled)
+            and report.token == control_token(self.state.rollout, self.state.stage)
+        )
+
+    def back_on(self, node: str, artifact: Artifact) -> bool:
+        """Return whether a node runs an artifact and has accepted a document of this attempt, or of its retreat."""
+        report = self.view.service(node, self.plan.service)
+        return report is not None and runs(report, artifact) and report.order.generation >= self.state.since_generation
+
+    def failed(self, node: str) -> bool:
+        """Return whether a node says that the new version does not start or stay up on it, in this attempt."""
+        report = self.view.service(node, self.plan.service)
+        return (
+            report is not None
+            and report.state is ServiceState.FAILED
+            and report.version == self.plan.artifact.version
+            and report.order.generation >= self.state.since_generation
+        )
+
+
+def scene_of(ledger: Ledger, view: View, subject: str, now_ms: int) -> Scene | None:
+    """Return the scene of a subject, or None where no plan of it ever started."""
+    state = ledger.subjects.get(subject)
+    accepted = ledger.plans.get(state.plan_digest) if state is not None else None
+    roster = ledger.rosters.get(subject)
+    if state is None or accepted is None or roster is None:
+        return None
+    return Scene(state, accepted.plan, roster, view, ledger.cordoned, now_ms)

@@ -1,0 +1,130 @@
+"""The start of a rollout: what may still stand in its way, its roster, its first state (B1, B7, D6, D7)."""
+
+from msgspec.structs import replace
+
+from tidegate.rollout.change import Change
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.roster import Eligible, eligible, in_order
+from tidegate.rollout.stages import placement, shrinking, size_of
+from tidegate.rollout.view import View
+from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.documents import Phase, Roster, digest_of
+from tidegate.wire.plans import Artifact, Plan
+from tidegate.wire.reasons import Reason
+
+Obstacle = tuple[Reason, str]
+
+
+def identity(artifact: Artifact) -> tuple[str, str, str]:
+    """Return what makes an artifact what it is: version, digest, config digest."""
+    return artifact.version, artifact.sha256, artifact.config_sha256 or ""
+
+
+def resting(state: SubjectState) -> bool:
+    """Return whether nothing of a subject is under way."""
+    return state.phase in (Phase.IDLE, Phase.DONE)
+
+
+def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+    """Return why a plan cannot start on a resting subject, or None.
+
+    ALREADY_RUNNING means that other rollouts hold too many of its nodes: it may wait (B1). Everything else is for good.
+    """
+    if now_ms >= plan.expires_ms:
+        return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
+    return _unfit(plan, state) or _too_few(plan, eligible(ledger, view, state.subject, state.settled, now_ms))
+
+
+def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    """Return the start of the first waiting plan of a resting subject, or its refusal; None where none waits or may start."""
+    state = ledger.subject(subject)
+    if not resting(state) or not state.queue:
+        return None
+    name = state.queue[0]
+    plan, waiting = ledger.plans[name].plan, replace(state, queue=state.queue[1:])
+    found = obstacle(ledger, view, plan, state, now_ms)
+    if found is None:
+        return begin(ledger, view, waiting, name, now_ms)
+    reason, problem = found
+    if reason is Reason.ALREADY_RUNNING:
+        return None
+    return Change(
+        kind=DecisionKind.REFUSE,
+        reason=reason,
+        subject=subject,
+        message=f"Plan {plan.id} waited and cannot start: {problem}",
+        state=waiting,
+    )
+
+
+def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now_ms: int) -> Change:
+    """Return the start of a plan; of one that was the subject's last, the next attempt (B8)."""
+    plan = ledger.plans[plan_digest].plan
+    attempt = state.attempt + 1 if state.plan_digest == plan_digest else 1
+    rollout = f"{plan.id}.{attempt}"
+    free = eligible(ledger, view, state.subject, state.settled, now_ms).free
+    roster = Roster(fleet=plan.fleet, subject=state.subject, rollout=rollout, nodes=in_order(rollout, free, view))
+    new = SubjectState(
+        subject=state.subject,
+        generation=state.generation,
+        phase=Phase.RUNNING,
+        result=Result.NONE,
+        plan_digest=plan_digest,
+        rollout=rollout,
+        attempt=attempt,
+        roster_digest=digest_of(roster),
+        placement=placement(plan, rollout, attempt, 0, len(roster.nodes)),
+        started_ms=now_ms,
+        stage_ms=now_ms,
+        settled=state.settled,
+        quarantined=state.quarantined,
+        queue=state.queue,
+        since_generation=state.generation + 1,
+    )
+    return Change(
+        kind=DecisionKind.START,
+        reason=Reason.STARTED,
+        subject=state.subject,
+        message=f"{rollout} brings {plan.artifact.version} to {len(roster.nodes)} nodes in {len(plan.stages)} stages; "
+        "the artifact is fetched first.",
+        actor=plan.actor,
+        facts={"nodes": list(roster.nodes)},
+        roster=roster,
+        state=new,
+    )
+
+
+def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
+    """Return what in the plan does not fit what is settled."""
+    target = plan.rollback.artifact if plan.rollback is not None else None
+    if state.settled is not None and plan.artifact.version == state.settled.version:
+        return Reason.SAME_VERSION, f"artifact.version: {plan.artifact.version} is settled already"
+    if state.settled is None and target is not None:
+        return Reason.WRONG_ROLLBACK_TARGET, f"rollback: this is the first plan of {state.subject}, it has none; leave it out"
+    if state.settled is not None and (target is None or identity(target) != identity(state.settled)):
+        return (
+            Reason.WRONG_ROLLBACK_TARGET,
+            f"rollback.artifact: must be what is settled: version {state.settled.version}, sha256 {state.settled.sha256}",
+        )
+    if plan.artifact.version in state.quarantined:
+        return (
+            Reason.QUARANTINED,
+            f"artifact.version: {plan.artifact.version} was rolled back; a person may release it from quarantine",
+        )
+    return None
+
+
+def _too_few(plan: Plan, nodes: Eligible) -> Obstacle | None:
+    """Return NO_ELIGIBLE_NODES where there is none at all, ALREADY_RUNNING where others hold so many that a first stage and
+    as many controls do not fit.
+    """
+    every = len(nodes.free) + len(nodes.held)
+    if not every:
+        return (
+            Reason.NO_ELIGIBLE_NODES,
+            "no node is enrolled, reported within 90 s, on the settled version and not cordoned; see tidegate fleet",
+        )
+    if nodes.held and len(nodes.free) < min(every, 2 * size_of(plan.stages[0], every)):
+        return Reason.ALREADY_RUNNING, f"{len(nodes.held)} of {every} eligible nodes take part in another rollout"
+    shrinks = shrinking(plan, len(nodes.free))
+    return (Reason.BAD_DOCUMENT, shrinks) if shrinks else None

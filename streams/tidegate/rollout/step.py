@@ -1,0 +1,134 @@
+"""The one fold that decides: ledger, view and an event in, the next records out (D1, D3)."""
+
+from typing import assert_never
+
+from tidegate.rollout.acceptance import answer_plan
+from tidegate.rollout.advance import forward, watched
+from tidegate.rollout.batches import wakes
+from tidegate.rollout.change import Change, record
+from tidegate.rollout.events import (
+    AlarmArrived,
+    Event,
+    IntentArrived,
+    NodesEnrolled,
+    PlanArrived,
+    ReportArrived,
+    Tick,
+    VerdictArrived,
+)
+from tidegate.rollout.gates import gate_ends_ms
+from tidegate.rollout.intents import answer_intent
+from tidegate.rollout.ledger import Ledger, apply
+from tidegate.rollout.retreat import failing, returning
+from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.start import next_start
+from tidegate.rollout.view import UNREACHABLE_MS, View
+from tidegate.wire.codec import encode
+from tidegate.wire.decisions import Decision
+from tidegate.wire.documents import Phase
+from tidegate.wire.names import duration_ms, service_subject
+
+CHANGES_MAX = 32
+"""So many records at most come of one event for one subject; what is left comes with the next one."""
+
+
+def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str, int]) -> tuple[Decision, ...]:
+    """Return the records that an event causes, chained and complete; append their ``encode`` bytes as they are.
+
+    Total. ``view`` has seen the event already. ``now_ms``: at least the last record's time; an earlier one is lifted to it.
+    ``inputs``: next offset of every input read so far. Nothing is returned where nothing changes (D1). Reports, verdicts and
+    alarms only hasten what a Tick would do: many may be seen before one Tick.
+    """
+    now_ms = max(now_ms, ledger.now_ms)
+    work = _Work(ledger, view, now_ms, inputs)
+    match event:
+        case PlanArrived():
+            work.add(answer_plan(ledger, view, event, now_ms))
+            subjects = [event.subject if event.plan is None else service_subject(event.plan.service)]
+        case IntentArrived():
+            work.add(answer_intent(ledger, view, event, now_ms))
+            subjects = [event.intent.subject] if event.intent is not None else []
+        case ReportArrived():
+            subjects = [service_subject(service.service) for service in event.report.services]
+        case VerdictArrived():
+            subjects = [event.verdict.subject]
+        case AlarmArrived() | NodesEnrolled() | Tick():
+            subjects = sorted(ledger.subjects)
+        case _:
+            assert_never(event)
+    for subject in subjects:
+        work.settle(subject)
+    return tuple(work.decisions)
+
+
+def wake_at(ledger: Ledger, view: View, now_ms: int) -> int | None:
+    """Return the next time after ``now_ms`` at which a Tick may change something without other news; None for never."""
+    times: list[int] = []
+    for subject in ledger.subjects:
+        scene = scene_of(ledger, view, subject, now_ms)
+        if scene is not None:
+            times += _wakes(scene)
+        times += [ledger.plans[name].plan.expires_ms for name in ledger.subject(subject).queue]
+    return min((at for at in times if at > now_ms), default=None)
+
+
+class _Work:
+    """The records made so far in one step, each applied before the next is thought of."""
+
+    def __init__(self, ledger: Ledger, view: View, now_ms: int, inputs: dict[str, int]) -> None:
+        self._ledger = ledger
+        self._view = view
+        self._now_ms = now_ms
+        self._inputs = inputs
+        self.decisions: list[Decision] = []
+
+    def add(self, changes: list[Change]) -> None:
+        """Record changes."""
+        for change in changes:
+            decision = record(self._ledger, change, self._now_ms, self._inputs)
+            self._ledger = apply(self._ledger, decision, encode(decision))
+            self.decisions.append(decision)
+
+    def settle(self, subject: str) -> None:
+        """Record what follows for a subject, until nothing does."""
+        for _ in range(CHANGES_MAX):
+            change = _next(self._ledger, self._view, subject, self._now_ms)
+            if change is None:
+                return
+            self.add([change])
+
+
+def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    scene = scene_of(ledger, view, subject, now_ms)
+    if scene is None:
+        return next_start(ledger, view, subject, now_ms)
+    phase = scene.state.phase
+    match phase:
+        case Phase.IDLE | Phase.DONE:
+            return next_start(ledger, view, subject, now_ms)
+        case Phase.RUNNING:
+            return failing(scene) or forward(ledger, scene)
+        case Phase.PAUSED:
+            return failing(scene)
+        case Phase.WATCHING:
+            return failing(scene) or watched(scene)
+        case Phase.ROLLING_BACK:
+            return returning(scene)
+        case _:
+            assert_never(phase)
+
+
+def _wakes(scene: Scene) -> list[int]:
+    phase = scene.state.phase
+    match phase:
+        case Phase.RUNNING:
+            gate = gate_ends_ms(scene)
+            return [*wakes(scene), scene.plan.expires_ms, *([gate] if gate is not None else [])]
+        case Phase.WATCHING:
+            return [scene.state.watch_ms + duration_ms(scene.plan.watch)]
+        case Phase.ROLLING_BACK:
+            return [seen.seen_ms + UNREACHABLE_MS for seen in scene.view.reports.values()]
+        case Phase.IDLE | Phase.DONE | Phase.PAUSED:
+            return []
+        case _:
+            assert_never(phase)

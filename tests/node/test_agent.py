@@ -1,0 +1,398 @@
+"""The whole agent against a log, with executor ``none``: what it follows, refuses, remembers and says."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from itertools import count, pairwise
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.node.filelog import FileLog
+from tests.node.kit import Author, bare, config_of, node_signer, report_of, signer, until
+
+from tidegate.node import NodeAgent, NoneExecutor
+from tidegate.node.config import ServiceConfig
+from tidegate.node.state import SLOTS
+from tidegate.ports import SystemClock, SystemDisk
+from tidegate.wire.documents import Cohort, KeyRole, Move, Order, Phase
+from tidegate.wire.envelope import seal
+from tidegate.wire.telemetry import ServiceState, Source, decode
+
+ONE, TWO, THREE = bare("1"), bare("2"), bare("3")
+
+
+class JumpingClock(SystemClock):
+    """The machine's clock with a wall time that a test sets forward."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+
+class GatedExecutor(NoneExecutor):
+    """Fetches wait for the gate."""
+
+    def __init__(self, clock) -> None:
+        super().__init__(clock)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fetching = 0
+        self.cancelled = 0
+
+    async def fetch(self, artifact, keep) -> None:
+        self.fetching += 1
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        await super().fetch(artifact, keep)
+
+
+class World:
+    """One node, one author, one log; agents come and go."""
+
+    def __init__(self, folder: Path, services: tuple[str, ...] = ("shop",)) -> None:
+        self.log = FileLog(folder / "log")
+        self.clock = JumpingClock()
+        self.executor = GatedExecutor(self.clock)
+        self.config = config_of(folder, **{service: ServiceConfig(executor="none") for service in services})
+        self.author = Author(self.log)
+        self.boots = count(1)
+
+    @asynccontextmanager
+    async def agent(self):
+        disk = SystemDisk(Path(self.config.state))
+        agent = NodeAgent(
+            self.log,
+            self.clock,
+            disk,
+            {"none": self.executor},
+            config=self.config,
+            signer=node_signer(),
+            trust=self.author.trust,
+            boot=f"boot{next(self.boots)}",
+        )
+        run = asyncio.ensure_future(agent.run())
+        try:
+            yield agent
+        finally:
+            await agent.stop()
+            await run
+
+    async def installed(self) -> None:
+        """Make version 1 what is settled and runs."""
+        await self.author.claim()
+        await self.author.start(ONE, None, "r0")
+        await self.author.settle()
+        async with self.agent():
+            await self.runs("1")
+
+    def version(self, service: str = "shop") -> str:
+        running = self.executor.running(service)
+        return running.artifact.version if running is not None else ""
+
+    async def runs(self, version: str) -> None:
+        await until(lambda: self.version() == version, what=f"running {version}")
+
+    async def accepted(self, agent, document) -> None:
+        await until(
+            lambda: (held := agent.held("shop").accepted) is not None and held.document.order == document.order, what="accepted"
+        )
+
+    async def read(self, agent) -> None:
+        """Return when the agent has looked at everything that stands in the log now."""
+        mark = await self.author.say(self.author.desired(phase=Phase.PAUSED, move=Move.HOLD, cohorts=(), settled=ONE))
+        await self.accepted(agent, mark)
+
+    def reports(self):
+        return [report_of(record.value) for record in self.log.read("reports")]
+
+
+@pytest.fixture
+async def world(tmp_path):
+    world = World(tmp_path)
+    await world.installed()
+    return world
+
+
+def versions(world: World) -> list[str]:
+    return [launch.artifact.version for launch in world.executor.launches]
+
+
+async def test_a_canary_goes_forward_and_back(world):
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.runs("2")
+        await world.author.retreat()
+        await world.runs("1")
+
+
+async def test_absence_and_an_empty_target_change_nothing(world):
+    async with world.agent() as agent:
+        await until(lambda: agent.caught_up)
+        await world.author.start(TWO, ONE)
+        nobody = await world.author.say(world.author.desired(settled=None, move=Move.HOLD))
+        await world.accepted(agent, nobody)
+        assert world.version() == "1"
+    assert versions(world) == ["1"]
+
+
+async def test_only_what_is_newest_at_the_end_of_the_log_is_ever_started(world):
+    """A node that was away never starts a version that was superseded meanwhile (B6)."""
+    await world.author.start(TWO, ONE)
+    await world.author.advance()
+    await world.author.retreat()
+    await world.author.start(THREE, ONE, "r2")
+    await world.author.settle()
+    async with world.agent():
+        await world.runs("3")
+    assert versions(world) == ["1", "3"]
+
+
+async def test_forged_stale_and_zombie_documents_change_nothing(world):
+    author = world.author
+    async with world.agent() as agent:
+        await author.start(TWO, ONE)
+        forged = seal(author.desired(settled=TWO, phase=Phase.DONE), signer("thief"))
+        await world.log.append("desired", author.subject, forged)
+        await world.log.append("desired", author.subject, seal(author.desired(settled=TWO, phase=Phase.DONE), author.operator))
+        await world.log.append("desired", author.subject, b'{"payloadType": "nothing')
+        await author.claim(2)
+        zombie = author.desired(settled=TWO, phase=Phase.DONE, move=Move.HOLD, epoch=1)
+        await author.say(zombie)
+        await author.say(replace(author.desired(settled=TWO, phase=Phase.DONE, move=Move.HOLD), fleet="other"))
+        await world.read(agent)
+        assert world.version() == "1"
+    assert versions(world) == ["1"]
+
+
+async def test_a_version_outside_the_plan_is_refused(world):
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        before = agent.held("shop").accepted
+        await world.author.say(world.author.desired(settled=THREE, move=Move.HOLD))
+        await world.read(agent)
+        assert agent.held("shop").accepted.document.generation == before.document.generation + 2
+    assert versions(world) == ["1"]
+
+
+async def test_an_advance_accepted_in_time_is_not_applied_late(world):
+    """The expiry is asked again at the moment of applying: here the download takes longer than the advance lives."""
+    world.executor.gate.clear()
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        document = await world.author.advance(expires_ms=world.clock.now_ms() + 60_000)
+        await world.accepted(agent, document)
+        await until(lambda: world.executor.fetching == 2)
+        world.clock.ahead_ms = 61_000
+        world.executor.gate.set()
+        await until(lambda: world.executor.holds(TWO))
+        renewed = await world.author.advance(count=0, expires_ms=world.clock.now_ms() + 60_000)
+        await world.accepted(agent, renewed)
+        assert versions(world) == ["1"]
+        await world.author.advance(expires_ms=world.clock.now_ms() + 60_000)
+        await world.runs("2")
+
+
+async def test_a_retreat_ends_a_download_under_way(world):
+    world.executor.gate.clear()
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await until(lambda: world.executor.fetching == 2)
+        await world.accepted(agent, await world.author.retreat())
+        await until(lambda: world.executor.cancelled == 1)
+    assert versions(world) == ["1"]
+
+
+async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_another(tmp_path):
+    world = World(tmp_path, ("shop", "cart"))
+    await world.installed()
+    cart = Author(world.log, "cart")
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.runs("2")
+        world.executor.gate.clear()
+        await cart.start(THREE, None, "c")
+        await cart.advance()
+        await until(lambda: world.executor.fetching == 3)
+        await world.author.retreat()
+        await world.runs("1")
+        assert world.executor.cancelled == 1
+        world.executor.gate.set()
+        await until(lambda: world.version("cart") == "3", what="the other service's turn")
+
+
+async def test_prefetch_starts_nothing(world):
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        await world.author.say(world.author.desired(prefetch=True))
+        await until(lambda: world.executor.holds(TWO))
+        await until(lambda: world.reports()[-1].services[0].prefetched == ("1", "2"))
+        assert agent.status()["shop"].version == "1"
+    assert versions(world) == ["1"]
+
+
+async def test_a_token_restarts_once_whatever_is_repeated_lost_or_restarted(world):
+    async def say(token: str):
+        cohort = Cohort(name="control", first=0, count=1, version="1", token=token)
+        return await world.author.say(world.author.desired(cohorts=(cohort,)))
+
+    await world.author.start(TWO, ONE)
+    async with world.agent() as agent:
+        await say("r.1/0")
+        await until(lambda: len(world.executor.launches) == 2)
+        await world.accepted(agent, await say("r.1/0"))
+        await world.accepted(agent, await say(""))
+        await world.accepted(agent, await say("r.1/0"))
+    async with world.agent() as agent:
+        await world.accepted(agent, await say("r.1/0"))
+        await say("r.1/1")
+        await until(lambda: len(world.executor.launches) == 3)
+    assert [launch.token for launch in world.executor.launches] == ["", "r.1/0", "r.1/1"]
+
+
+async def test_a_start_that_fails_is_said_and_not_tried_again(world):
+    world.executor.broken = {"2"}
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
+        await world.accepted(agent, await world.author.advance())
+        await until(lambda: world.reports()[-1].services[0].order == Order(1, 1, world.author.generation))
+        report = world.reports()[-1].services[0]
+    assert (report.state, report.version, report.digest) == (ServiceState.FAILED, "2", ONE.sha256)
+    assert "does not start" in report.error
+    assert versions(world) == ["1", "2"]
+    assert world.version() == "1"
+
+
+async def test_a_crash_loop_goes_back_without_a_broker(world):
+    async with world.agent() as agent:
+        world.clock.ahead_ms += 61_000
+        await until(lambda: agent.held("shop").good is not None, what="version 1 proven good")
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.runs("2")
+        world.log.down = True
+        for _ in range(3):
+            await until(lambda: world.version() == "2")
+            world.executor.crash("shop")
+            world.clock.ahead_ms += 5_000
+        await world.runs("1")
+        world.log.down = False
+        await until(lambda: world.reports()[-1].services[0].state is ServiceState.FAILED)
+        report = world.reports()[-1].services[0]
+        assert report.digest == ONE.sha256
+        assert "ended 3 times by itself" in report.error
+        await world.author.retreat()
+        await until(lambda: agent.status()["shop"].state is ServiceState.READY)
+    assert versions(world) == ["1", "2", "2", "2", "1"]
+
+
+async def test_a_broker_that_is_away_at_the_start_does_not_keep_services_down(world):
+    world.executor.crash("shop")
+    world.log.down = True
+    async with world.agent():
+        await world.runs("1")
+        world.log.down = False
+
+
+async def test_two_documents_of_one_order_freeze_the_service_and_say_so(world):
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        document = world.author.desired(cohorts=())
+        await world.author.say(document)
+        await world.accepted(agent, document)
+        await world.author.say(replace(document, settled=TWO, phase=Phase.DONE))
+        await until(lambda: world.reports()[-1].frozen, what="frozen")
+        refused = await world.author.advance()
+        await world.author.claim(2)
+        await world.accepted(agent, await world.author.retreat())
+        await until(lambda: not world.reports()[-1].frozen)
+        assert refused.order < agent.held("shop").accepted.document.order
+    assert versions(world) == ["1"]
+
+
+async def test_damaged_memory_keeps_what_runs_and_refuses_advances(world):
+    for slot in SLOTS:
+        (Path(world.config.state) / slot).write_bytes(b"5|0|torn")
+    await world.author.start(TWO, ONE)
+    await world.author.advance()
+    async with world.agent() as agent:
+        await until(lambda: any(report.frozen for report in world.reports()))
+        await world.author.advance()
+        await world.accepted(agent, await world.author.say(world.author.desired(move=Move.HOLD, phase=Phase.PAUSED)))
+        assert agent.held("shop").freeze is None, "a document that is no advance ends it"
+    assert versions(world) == ["1"]
+
+
+async def test_the_next_life_remembers_and_does_nothing_twice(world):
+    await world.author.start(TWO, ONE)
+    document = await world.author.advance(token="r.1")  # noqa: S106
+    async with world.agent():
+        await world.runs("2")
+    async with world.agent() as agent:
+        assert agent.held("shop").accepted.document == document
+        await until(lambda: agent.caught_up)
+        await until(lambda: world.reports()[-1].boot == "boot3")
+    assert versions(world) == ["1", "2"]
+
+
+async def test_a_newer_key_document_takes_over_and_the_old_key_counts_no_more(world):
+    author = world.author
+    old, author.decision = author.decision, signer("decision-2")
+    keys = (
+        signer("root").public(KeyRole.ROOT),
+        author.operator.public(KeyRole.OPERATOR),
+        author.decision.public(KeyRole.DECISION),
+    )
+    root = replace(author.root, version=2, keys=keys)
+    async with world.agent() as agent:
+        await author.claim(2)
+        await author.start(TWO, ONE)
+        await author.say(author.desired(root_version=2, settled=TWO, phase=Phase.DONE, move=Move.HOLD))
+        await until(lambda: agent.caught_up)
+        assert world.version() == "1", "the new key is not known yet"
+        await world.log.append("keys", "2", seal(root, signer("root")))
+        await world.runs("2")
+        author.decision = old
+        await author.say(author.desired(root_version=2, settled=ONE, phase=Phase.DONE, move=Move.HOLD))
+        author.decision = signer("decision-2")
+        last = await author.say(author.desired(root_version=2, settled=TWO, phase=Phase.DONE, move=Move.HOLD))
+        await world.accepted(agent, last)
+    async with world.agent() as agent:
+        assert agent.held("shop").accepted.document.order.root_version == 2
+    assert versions(world) == ["1", "2"]
+
+
+async def test_liveness_rows_come_once_a_second_for_what_desired_names(tmp_path):
+    world = World(tmp_path, ("shop", "idle"))
+    await world.installed()
+    async with world.agent():
+        await until(lambda: len(world.log.read("telemetry")) >= 3)
+    records = world.log.read("telemetry")
+    rows = [decode(record.value) for record in records if record.value is not None]
+    last = [row for row in rows if row.boot == "boot2"]
+    assert {record.key for record in records} == {"n1"}
+    assert {(row.service, row.source, row.version, row.state) for row in last} == {
+        ("shop", Source.AGENT, "1", ServiceState.READY)
+    }
+    assert [row.seq for row in last] == list(range(1, len(last) + 1))
+    assert all(after.start_ms - before.start_ms == 1_000 for before, after in pairwise(last))
+    assert all(row.changed_ms > 0 and row.requests == 0 for row in last)
+
+
+async def test_reports_rise_and_repeat_nothing(world):
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await until(lambda: world.reports()[-1].services[0].digest == TWO.sha256)
+    reports = [report for report in world.reports() if report.boot == "boot2"]
+    assert [report.counter for report in reports] == list(range(1, len(reports) + 1))
+    assert all(one.services != other.services for one, other in pairwise(reports))
+    assert reports[-1].services[0].ready_ms > 0

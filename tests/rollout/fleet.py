@@ -1,0 +1,322 @@
+"""A small fleet in memory: nodes that follow ``desired`` and report, a judge that says what it is told, a ledger in a list.
+
+It checks on the way what must always hold: exposure never exceeds the stage, an advance has a fresh pass of its placement,
+generations rise by one, and the ledger rebuilt from its records is the ledger.
+"""
+
+import base64
+import hashlib
+
+from msgspec.structs import replace
+from tidegate.rollout.events import (
+    AlarmArrived,
+    Event,
+    IntentArrived,
+    NodesEnrolled,
+    PlanArrived,
+    ReportArrived,
+    Tick,
+    VerdictArrived,
+)
+from tidegate.rollout.ledger import Ledger, apply, rebuild
+from tidegate.rollout.levels import context_of, desired_of
+from tidegate.rollout.stages import size_of
+from tidegate.rollout.step import step, wake_at
+from tidegate.rollout.view import View, see
+from tidegate.wire.codec import encode
+from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
+from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, Report, ServiceReport, Verb
+from tidegate.wire.envelope import Envelope, payload_type
+from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdict
+from tidegate.wire.plans import Action, Artifact, Plan, Rollback, Stage
+from tidegate.wire.reasons import Reason
+from tidegate.wire.telemetry import ServiceState
+
+START_MS = 1_700_000_000_000
+FLEET = "test"
+SHOP = "svc/shop"
+
+
+def artifact(version: str) -> Artifact:
+    return Artifact(version=version, sha256=hashlib.sha256(version.encode()).hexdigest())
+
+
+def plan(version: str, before: str | None = "1", stages: tuple[Stage, ...] | None = None, **fields) -> Plan:
+    """1 -> 3 -> all, ten seconds of bake, a minute of watching."""
+    usual = (
+        Stage(set_nodes=1, bake="10s", min_requests=10),
+        Stage(set_nodes=3, bake="10s", min_requests=10),
+        Stage(set_weight=100, bake="10s", min_requests=10),
+    )
+    known = {"id": f"to-{version}", "fleet": FLEET, "service": "shop", "expires_ms": START_MS + 86_400_000, "watch": "60s"}
+    return Plan(
+        **(known | fields),
+        artifact=artifact(version),
+        rollback=Rollback(artifact=artifact(before)) if before else None,
+        stages=stages or usual,
+    )
+
+
+def envelope(document: Plan) -> bytes:
+    """Unsigned: whoever verifies has done it before."""
+    return encode(Envelope(payload_type(Plan), base64.b64encode(encode(document)).decode(), ()))
+
+
+class Node:
+    """One server: takes what is desired at its next turn, reports on change."""
+
+    def __init__(self, name: str, zone: str) -> None:
+        self.name = name
+        self.zone = zone
+        self.away = False
+        self.broken: set[str] = set()
+        """Versions that do not start here."""
+        self.slow: set[str] = set()
+        """Versions that never become ready here."""
+        self.running: dict[str, Artifact] = {}
+        self.token: dict[str, str] = {}
+        self.order: dict[str, Order] = {}
+        self.failed: dict[str, str] = {}
+        self.fetched: dict[str, set[str]] = {}
+        self.starting: dict[str, str] = {}
+        self.counter = 0
+        self.starts: list[tuple[str, str]] = []
+        """(version, token) of every start."""
+
+    def follow(self, desired: Desired, target: Artifact | None, prefetch: Artifact | None, now_ms: int) -> None:
+        service = desired.service
+        if desired.order <= self.order.get(service, Order()) or (desired.move is Move.ADVANCE and now_ms >= desired.expires_ms):
+            return
+        self.order[service] = desired.order
+        if prefetch is not None and desired.prefetch:
+            self.fetched.setdefault(service, set()).add(prefetch.version)
+        self.failed.pop(service, None)
+        self.starting.pop(service, None)
+
+    def run(self, service: str, target: Artifact | None, token: str) -> None:
+        if target is None:
+            return
+        fresh = bool(token) and self.token.get(service) != token
+        if self.running.get(service) == target and not fresh:
+            return
+        if target.version in self.broken:
+            self.failed[service] = target.version
+            return
+        if target.version in self.slow:
+            self.starting[service] = target.version
+            return
+        self.starts.append((target.version, token))
+        self.running[service] = target
+        self.token[service] = token or self.token.get(service, "")
+
+    def report(self, services: tuple[str, ...], now_ms: int) -> Report:
+        self.counter += 1
+        said = tuple(self._service(service) for service in services)
+        return Report(
+            fleet=FLEET,
+            node=self.name,
+            boot="b1",
+            counter=self.counter,
+            issued_ms=now_ms,
+            agent_version="0",
+            zone=self.zone,
+            services=said,
+        )
+
+    def _service(self, service: str) -> ServiceReport:
+        running, failed, starting = self.running.get(service), self.failed.get(service), self.starting.get(service)
+        state = ServiceState.STOPPED if running is None else ServiceState.READY
+        state = ServiceState.FAILED if failed else ServiceState.STARTING if starting else state
+        return ServiceReport(
+            service=service,
+            executor="none",
+            state=state,
+            version=failed or starting or (running.version if running else ""),
+            digest=running.sha256 if running else "",
+            order=self.order.get(service, Order()),
+            token=self.token.get(service, ""),
+            prefetched=tuple(sorted(self.fetched.get(service, ()))),
+        )
+
+
+class Fleet:
+    """Drives ``step`` through whole stories, one second a turn."""
+
+    def __init__(self, nodes: int = 12, services: tuple[str, ...] = ("shop",), zones: int = 3) -> None:
+        self.now_ms = START_MS
+        self.ledger = Ledger(epoch=1)
+        self.view = View(fleet=FLEET)
+        self.records: list[bytes] = []
+        self.decisions: list[Decision] = []
+        self.services = services
+        self.nodes: dict[str, Node] = {}
+        self.outcome: Outcome | None = Outcome.PASS
+        """What the judge says each second; None: nothing."""
+        self.requests = 1_000
+        self.intents = 0
+        self.reporting = True
+        for number in range(nodes):
+            self.join(f"n{number:02}", f"z{number % zones}")
+
+    def join(self, name: str, zone: str = "z0") -> Node:
+        node = self.nodes[name] = Node(name, zone)
+        self.feed(NodesEnrolled(frozenset(self.nodes)))
+        self.say(node)
+        return node
+
+    def state(self, subject: str = SHOP) -> SubjectState:
+        return self.ledger.subject(subject)
+
+    def kinds(self, subject: str = SHOP) -> list[str]:
+        return [decision.kind for decision in self.decisions if decision.subject == subject]
+
+    def last(self, subject: str = SHOP) -> Decision:
+        return [decision for decision in self.decisions if decision.subject == subject][-1]
+
+    def versions(self, service: str = "shop") -> dict[str, str]:
+        return {name: node.running[service].version for name, node in self.nodes.items() if service in node.running}
+
+    def on(self, version: str) -> list[str]:
+        return [name for name, running in self.versions().items() if running == version]
+
+    def feed(self, event: Event) -> tuple[Decision, ...]:
+        before = self.view
+        self.view = see(before, event)
+        assert see(self.view, event) == self.view
+        decisions = step(self.ledger, self.view, event, self.now_ms, {"decisions/0": len(self.records)})
+        for decision in decisions:
+            self._check(decision)
+            raw = encode(decision)
+            self.ledger = apply(self.ledger, decision, raw)
+            self.records.append(raw)
+            self.decisions.append(decision)
+        return decisions
+
+    def submit(self, document: Plan) -> tuple[Decision, ...]:
+        return self.feed(PlanArrived(document, envelope(document), None, "", self.now_ms))
+
+    def ask(self, verb: Verb, subject: str = SHOP, generation: int | None = None, target: str = "") -> Decision:
+        self.intents += 1
+        intent = Intent(
+            id=f"i{self.intents}",
+            fleet=FLEET,
+            subject=subject,
+            verb=verb,
+            generation=self.state(subject).generation if generation is None else generation,
+            actor="kim",
+            target=target,
+            issued_ms=self.now_ms,
+        )
+        return self.feed(IntentArrived(intent, None, "", self.now_ms))[0]
+
+    def say(self, node: Node) -> None:
+        self.feed(ReportArrived(node.report(self.services, self.now_ms), self.now_ms))
+
+    def judge(self, outcome: Outcome, subject: str = SHOP, **fields) -> tuple[Decision, ...]:
+        state, context = self.state(subject), context_of(self.ledger, subject)
+        known = {
+            "placement": context.placement,
+            "generation": context.generation,
+            "epoch": context.epoch,
+            "reason": {Outcome.PASS: Reason.CLEAN, Outcome.FAIL: Reason.LIMIT_BROKEN, Outcome.HOLD: Reason.IDLE}[outcome],
+            "canary_requests": self.requests,
+            "last_pane_ms": self.now_ms - 1_000,
+            "sentence": f"The judge says {outcome}.",
+        }
+        if outcome is Outcome.FAIL:
+            known["action"] = Action.ROLLBACK
+        verdict = Verdict(
+            subject=subject, service=context.service, rollout=state.rollout, stage=state.stage, outcome=outcome, **(known | fields)
+        )
+        return self.feed(VerdictArrived(verdict, self.now_ms))
+
+    def alarm(self, state: AlarmState, severity: Severity = Severity.CRITICAL) -> None:
+        alarm = Alarm(
+            id="a1", writer="judge", name="coverage_lost", state=state, severity=severity, start_ms=self.now_ms, service="shop"
+        )
+        self.feed(AlarmArrived(alarm))
+
+    def turn(self, seconds: int = 1) -> None:
+        """Let time pass: nodes act and report, the judge speaks, decide wakes."""
+        for _ in range(seconds):
+            self.now_ms += 1_000
+            for node in self.nodes.values():
+                if not node.away:
+                    self._act(node)
+                    self.say(node)
+            for service in self.services:
+                subject = f"svc/{service}"
+                if self.outcome is not None and context_of(self.ledger, subject).placement:
+                    self.judge(self.outcome, subject)
+            self.feed(Tick())
+
+    def until(self, *phases: Phase, subject: str = SHOP, seconds: int = 3_000) -> None:
+        for _ in range(seconds):
+            if self.state(subject).phase in phases:
+                return
+            self.turn()
+        raise AssertionError(f"still {self.state(subject)} after {seconds} s")
+
+    def until_stage(self, stage: int, *, baking: bool = True) -> None:
+        for _ in range(3_000):
+            if self.state().stage == stage and (not baking or self.state().baking_since_ms):
+                return
+            self.turn()
+        raise AssertionError(f"still {self.state()}")
+
+    def install(self, version: str = "1") -> None:
+        """Bring the first version everywhere."""
+        self.submit(plan(version, None, (Stage(set_weight=100, bake="0s"),), watch="1s", max_unavailable="100%"))
+        self.until(Phase.DONE)
+        assert len(self.on(version)) == len(self.nodes)
+
+    def check_rebuilt(self) -> None:
+        """A restart: the ledger from its records, and all that is published, are equal to the byte."""
+        again = rebuild(enumerate(self.records))
+        # This ledger began in epoch 1 without a takeover record.
+        assert replace(again, epoch=1) == self.ledger
+        for subject in self.ledger.subjects:
+            assert encode(desired_of(again, subject, 1, FLEET)) == encode(desired_of(self.ledger, subject, 1, FLEET))
+            assert context_of(again, subject) == context_of(self.ledger, subject)
+
+    def _act(self, node: Node) -> None:
+        for service in self.services:
+            subject = f"svc/{service}"
+            state = self.ledger.subjects.get(subject)
+            if state is None or not state.plan_digest:
+                continue
+            desired, document = desired_of(self.ledger, subject, 1, FLEET), self.ledger.plans[state.plan_digest].plan
+            target, token = self._target(node, desired, document)
+            node.follow(desired, target, document.artifact, self.now_ms)
+            if node.order.get(service) == desired.order:
+                node.run(service, target, token)
+
+    def _target(self, node: Node, desired: Desired, document: Plan) -> tuple[Artifact | None, str]:
+        roster = self.ledger.rosters[desired.subject].nodes
+        if node.name not in roster:
+            return desired.newcomers or desired.settled, ""
+        position = roster.index(node.name)
+        for cohort in desired.cohorts:
+            if cohort.first <= position < cohort.first + cohort.count:
+                new = cohort.version == document.artifact.version
+                return document.artifact if new else desired.settled, cohort.token
+        return desired.settled, ""
+
+    def _check(self, decision: Decision) -> None:
+        before, after = self.ledger.subject(decision.subject), decision.state
+        if after is None:
+            return
+        assert after.generation == before.generation + 1
+        plans = self.ledger.plans
+        if after.plan_digest in plans and after.phase not in (Phase.IDLE, Phase.DONE):
+            document = plans[after.plan_digest].plan
+            roster = decision.roster or self.ledger.rosters[decision.subject]
+            assert after.released <= size_of(document.stages[after.stage], len(roster.nodes))
+        if decision.kind in (DecisionKind.PROMOTE, DecisionKind.WATCH) and before.settled is not None:
+            verdict = self.view.verdicts[decision.subject]
+            assert verdict.outcome is Outcome.PASS
+            assert verdict.placement == before.placement
+            assert self.now_ms - verdict.last_pane_ms <= 5_000
+
+
+__all__ = ["FLEET", "SHOP", "START_MS", "Fleet", "Node", "artifact", "envelope", "plan", "wake_at"]
