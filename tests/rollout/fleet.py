@@ -8,6 +8,7 @@ import base64
 import hashlib
 
 from msgspec.structs import replace
+
 from tidegate.rollout.events import (
     AlarmArrived,
     Event,
@@ -226,7 +227,12 @@ class Fleet:
         if outcome is Outcome.FAIL:
             known["action"] = Action.ROLLBACK
         verdict = Verdict(
-            subject=subject, service=context.service, rollout=state.rollout, stage=state.stage, outcome=outcome, **(known | fields)
+            subject=subject,
+            service=context.service,
+            rollout=state.rollout,
+            stage=state.stage,
+            outcome=outcome,
+            **(known | fields),
         )
         return self.feed(VerdictArrived(verdict, self.now_ms))
 

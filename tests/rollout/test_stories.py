@@ -1,6 +1,7 @@
 """Whole rollouts, from the plan to the end."""
 
 from tests.rollout.fleet import SHOP, Fleet, plan
+
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Outcome

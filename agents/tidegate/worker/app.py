@@ -47,7 +47,7 @@ class WorkerFailed(Exception):
     """A worker ended that was not asked to; start another, nothing is lost."""
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]
+class WorkerApp(faust.App):
     """A Faust app without files on disk."""
 
     host: Any

@@ -5,7 +5,8 @@ state is a function of the log up to its offset, whoever wrote it.
 """
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 import structlog
@@ -53,7 +54,7 @@ def decode(data: bytes) -> Checkpoint:
         raise malformed(error) from error
 
 
-async def load(connection: Connection, role: str, source: str, partitions: Set[int]) -> dict[int, Checkpoint]:
+async def load(connection: Connection, role: str, source: str, partitions: AbstractSet[int]) -> dict[int, Checkpoint]:
     """Return the checkpoint to begin from of each partition of ``source`` that has one.
 
     One that covers more than its source holds is of another life of the topic, and no state of this one.

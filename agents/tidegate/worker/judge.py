@@ -94,7 +94,7 @@ class Judge:
             data = encode(value)
         except Malformed as fault:
             # A judgement that is no number would come out again after every restart: say so and go on.
-            log.error("an output cannot be written", topic=topic, id=value.id, reason=str(fault))
+            log.exception("an output cannot be written", topic=topic, id=value.id, reason=str(fault))
             self._metrics.unwritable.labels(topic).inc()
             return
         await self._outbox.send(topic, data, key=key, time_ms=time_ms)

@@ -67,7 +67,7 @@ class Host(Protocol):
         ...
 
 
-class ChunkSchema(faust.Schema):  # type: ignore[misc]
+class ChunkSchema(faust.Schema):
     """Hands chunks through: decoding is the role's, so that a bad record is a dead letter and no exception in Faust."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:  # noqa: ARG002 - Faust's signature
@@ -79,7 +79,7 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
         return message.value
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that holds the aiokafka consumer."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -102,7 +102,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._ensure_consumer()._coordinator._group_instance_id = None  # noqa: SLF001 - no setting reaches it
 
 
-class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+class ChunkConsumer(driver.Consumer):
     """Delivers chunks; commits the floor."""
 
     _thread: ConsumerThread
@@ -255,14 +255,14 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self._thread.leave_at_stop()
 
 
-class ChunkProducer(driver.Producer):  # type: ignore[misc]
+class ChunkProducer(driver.Producer):
     """Acknowledged by all replicas, idempotent: without it a retry may pass what was sent later, marks before rows."""
 
     def _settings_extra(self) -> dict[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
 
-class NoTables(TableManager):  # type: ignore[misc]
+class NoTables(TableManager):
     """Starts at once: stock waits a second for tables to appear."""
 
     async def on_start(self) -> None:
@@ -271,7 +271,7 @@ class NoTables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
-class ChunkTransport(driver.Transport):  # type: ignore[misc]
+class ChunkTransport(driver.Transport):
     """Kafka under the URL scheme ``tidegate``."""
 
     Consumer = ChunkConsumer
