@@ -1,11 +1,12 @@
 import pytest
-from tests.decider.kit import NODES, STRANGER, TRUST, World, plan
+from msgspec.structs import replace
+from tests.decider.kit import DECISION, NODES, STRANGER, Ahead, World, counted, desired, plan
 
 from tidegate.wire.codec import decode
-from tidegate.wire.decisions import Decision
-from tidegate.wire.documents import Desired, digest
-from tidegate.wire.envelope import unseal
-from tidegate.wire.judgement import AlarmState
+from tidegate.wire.documents import digest
+from tidegate.wire.envelope import seal
+from tidegate.wire.judgement import Alarm, AlarmState
+from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 
 
@@ -78,13 +79,9 @@ async def test_after_kill_9_another_leads_within_15_seconds_and_nothing_is_answe
     assert lives(world) == [(1, "a"), (2, "b")]
     assert world.kinds().count("accept") == 1
     assert chain_is_whole(world)
-    old, new = (unsealed(value) for value in (before, world.level("svc/shop")))
+    old, new = desired(before), desired(world.level("svc/shop"))
     assert (old.epoch, new.epoch) == (1, 2)
     assert old.generation == new.generation
-
-
-def unsealed(value: bytes) -> Desired:
-    return unseal(value, Desired, TRUST)[0]
 
 
 async def test_a_resignation_lets_a_successor_lead_at_once(world):
@@ -173,18 +170,173 @@ async def test_a_first_install_reaches_its_end_when_nodes_report(world):
     await world.ask(plan())
     for _ in range(6):
         await world.clock.advance(1)
-        command = unsealed(world.level("svc/shop"))
-        for node in NODES:
-            released = any(cohort.count for cohort in command.cohorts)
-            await world.report(
-                node,
-                order=command.order,
-                prefetched=("v1",),
-                **(
-                    {"state": "ready", "version": "v1", "digest": "a" * 64, "token": command.cohorts[0].token} if released else {}
-                ),
-            )
+        await world.follow()
     assert world.kinds()[-1] == "complete"
-    alarms = [decode(record.value, dict) for record in world.log.topic("alarms")]
-    assert not [alarm for alarm in alarms if alarm["state"] == AlarmState.FIRING]
-    assert all(isinstance(decision, Decision) for decision in world.decisions())
+    assert not world.log.topic("alarms")
+
+
+async def test_a_plan_that_is_sent_twice_has_one_answer_and_stops_nothing(world):
+    world.start("a")
+    envelope = await world.ask(plan())
+    await world.ask(plan())
+    other = await world.ask(plan("p2", artifact=Artifact(version="v2", sha256="b" * 64)))
+    await world.clock.advance(2)
+    assert [decision.answers for decision in world.decisions() if decision.answers] == [digest(envelope), digest(other)]
+
+
+async def test_every_question_of_a_flood_is_answered_once_and_the_author_stays_alive(world):
+    world.start("a")
+    world.start("b")
+    await world.clock.advance(1)
+    for number in range(300):
+        await world.intend(f"i{number}")
+    await world.clock.advance(30)
+    answers = [decision.answers for decision in world.decisions() if decision.answers]
+    assert answers == [f"i{number}" for number in range(300)]
+    assert len(lives(world)) == 1
+
+
+async def test_an_author_that_slept_through_its_succession_changes_nothing(world):
+    """Held before it sends its record: the record lands behind the takeover and is void."""
+    world.start("a")
+    await world.clock.advance(1)
+    world.start("b")
+    world.grips["a"].hold(before_append_to="decisions")
+    await world.ask(plan())
+    await world.clock.advance(12)
+    assert lives(world) == [(1, "a"), (2, "b")]
+    assert world.deciders["a"].leading
+    before = world.kinds()
+    world.grips["a"].release()
+    await world.clock.advance(2)
+    assert world.leaders() == ["b"]
+    assert world.decisions()[-1].epoch == 1
+    assert [decision.answers for decision in counted(world) if decision.answers] == [
+        before and digest(world.level("plan/svc/shop"))
+    ]
+
+
+async def test_a_record_between_the_claim_and_the_takeover_of_the_next_author_is_void(world):
+    world.start("a")
+    await world.clock.advance(1)
+    world.start("b")
+    world.grips["a"].hold(before_append_to="decisions")
+    world.grips["b"].hold(before_append_to="decisions")
+    await world.ask(plan())
+    await world.clock.advance(12)
+    world.grips["a"].release()
+    await world.clock.advance(1)
+    assert [(decision.epoch, decision.kind) for decision in world.decisions()][1:] == [(1, "accept"), (1, "start")]
+    world.grips["b"].release()
+    await world.clock.advance(2)
+    assert world.leaders() == ["b"]
+    assert len([decision for decision in counted(world) if decision.answers]) == 1
+    # A takeover that does not stand where it was meant to is made good by another epoch.
+    assert desired(world.level("svc/shop")).epoch == 3
+
+
+async def test_a_command_that_a_former_author_sends_late_is_replaced_at_once(world):
+    world.start("a")
+    await world.clock.advance(1)
+    world.start("b")
+    world.grips["a"].hold(before_append_to="desired")
+    await world.ask(plan())
+    await world.clock.advance(12)
+    assert world.leaders() == ["a", "b"]
+    world.grips["a"].release()
+    await world.clock.advance(1)
+    written = [record for record in world.log.topic("desired") if record.key == "plan/svc/shop"]
+    assert len(written) == 2  # both authors write the operator's own bytes
+    assert world.leaders() == ["b"]
+    assert desired(world.level("svc/shop")).epoch == 2
+
+
+async def test_a_tombstone_on_a_command_is_replaced_at_once(world):
+    world.start("a")
+    await world.ask(plan())
+    await world.clock.advance(2)
+    mine = world.level("svc/shop")
+    await world.log.append("desired", "svc/shop", None)
+    await world.clock.advance(0.1)
+    assert world.level("svc/shop") == mine
+
+
+async def test_a_restart_in_the_middle_gives_equal_commands_but_for_the_epoch(world):
+    world.start("a")
+    await world.ask(plan())
+    await world.clock.advance(1)
+    await world.follow()
+    await world.clock.advance(1)
+    before = {key: world.level(key) for key in ("svc/shop", "plan/svc/shop", "roster/svc/shop")}
+    await world.kill("a")
+    world.log.compact("desired")
+    world.start("b")
+    await world.clock.advance(11)
+    assert world.leaders() == ["b"]
+    after = {key: world.level(key) for key in before}
+    assert seal(replace(desired(after["svc/shop"]), epoch=1), DECISION) == before["svc/shop"]
+    del before["svc/shop"], after["svc/shop"]
+    assert after == before
+
+
+async def test_an_absence_of_the_broker_costs_the_author_nothing(world):
+    world.start("a")
+    world.start("b")
+    await world.clock.advance(4)
+    world.log.reachable = False
+    await world.clock.advance(60)
+    world.log.reachable = True
+    await world.clock.advance(20)
+    assert len(lives(world)) == 1
+    assert len(world.leaders()) == 1
+
+
+async def test_a_wrong_clock_takes_the_place_from_nobody(world):
+    world.start("a")
+    await world.clock.advance(1)
+    world.start("b", Ahead(world.clock, hours=1))
+    world.start("c", Ahead(world.clock, hours=-1))
+    await world.clock.advance(30)
+    assert lives(world) == [(1, "a")]
+
+
+async def test_a_claim_whose_answer_was_lost_is_used_when_it_is_read_back(world):
+    world.log.lose_answers("desired", True)
+    world.start("a")
+    await world.clock.advance(2)
+    assert lives(world) == [(1, "a")]
+
+
+async def test_what_does_not_count_gets_one_dead_letter_from_the_author(world):
+    world.start("a")
+    world.start("b")
+    await world.clock.advance(1)
+    await world.log.append("reports", "n1", b"nonsense")
+    await world.clock.advance(12)
+    letters = world.log.topic("deadletters")
+    assert [(letter.key, letter.value) for letter in letters] == [("reports", b"nonsense")]
+    assert letters[0].headers["origin-topic"] == b"reports"
+    assert b"not JSON" in letters[0].headers["reason"]
+
+
+async def test_a_failed_first_install_alarms_once_across_a_succession(world):
+    world.start("a")
+    await world.ask(plan())
+    await world.clock.advance(1)
+    command = desired(world.level("svc/shop"))
+    for node in NODES:
+        await world.report(node, order=command.order, prefetched=("v1",))
+    await world.clock.advance(1)
+    command = desired(world.level("svc/shop"))
+    for node in NODES:
+        await world.report(node, state="failed", version="v1", order=command.order, prefetched=("v1",))
+    await world.clock.advance(2)
+    assert [alarm.name for alarm in alarms(world)] == ["first_install_failed"]
+    await world.kill("a")
+    world.start("b")
+    await world.clock.advance(12)
+    assert [(alarm.name, alarm.state) for alarm in alarms(world)] == [("first_install_failed", AlarmState.FIRING)]
+
+
+def alarms(world) -> list[Alarm]:
+    return [decode(record.value, Alarm) for record in world.log.topic("alarms")]

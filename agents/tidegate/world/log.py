@@ -30,6 +30,11 @@ class MemoryLog:
         """Let the next appends to ``topic`` go without an answer: one for each value, which says whether the record lands."""
         self._lost.setdefault(topic, []).extend(landed)
 
+    def forget_faults(self) -> None:
+        """Be a broker without faults from now on."""
+        self._lost.clear()
+        self.reachable = True
+
     def topic(self, name: str) -> list[Record]:
         """Return every record of a topic, partition by partition."""
         return [record for partition in range(BY_NAME[name].partitions) for record in self.records[name, partition]]
