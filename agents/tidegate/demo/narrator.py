@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -56,7 +57,8 @@ class Narrator:
 
     def report(self, report: DemoReport) -> None:
         """Print the closing table."""
-        table = Table(title="\nWhat happened", title_justify="left")
+        self._console.print("\n[bold]what happened, in seconds after the first bad response that a client saw[/bold]")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in ("release", "fault", "outcome", *LEG_NAMES.values(), "requests", "lost"):
             table.add_column(column, justify="left" if column in ("release", "fault", "outcome") else "right")
         for result in report.releases:
@@ -65,15 +67,18 @@ class Narrator:
                 result.version,
                 result.fault,
                 f"[{'green' if result.as_expected else 'red'}]{result.outcome}[/]",
-                *("" if leg is None else f"{leg:.1f} s" for leg in legs),
+                *("" if leg is None else f"{leg:.1f}" for leg in legs),
                 str(result.requests.sent),
                 str(result.requests.failed),
             )
         self._console.print(table)
         for fault in ("errors", "slow"):
-            if slowest := maxima(report.releases, fault):
-                legs_text = ", ".join(f"{LEG_NAMES[field]} {value:.1f} s" for field, value in slowest.items())
-                self._console.print(f"slowest of {fault}, after the first bad response: {legs_text}", highlight=False)
+            number = sum(release.fault == fault for release in report.releases)
+            if number > 1:
+                legs_text = ", ".join(
+                    f"{LEG_NAMES[field]} {value:.1f}" for field, value in maxima(report.releases, fault).items()
+                )
+                self._console.print(f"slowest of {number} releases with {fault}: {legs_text}", highlight=False)
         count = report.telemetry
         self._console.print(
             f"telemetry: {count.sent} node-seconds sent = {count.accepted} accepted + {count.deadlettered} dead-lettered "
