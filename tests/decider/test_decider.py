@@ -1,10 +1,10 @@
 import pytest
 from msgspec.structs import replace
-from tests.decider.kit import DECISION, NODES, STRANGER, Ahead, World, counted, desired, plan
+from tests.decider.kit import DECISION, NODES, STRANGER, TRUST, Ahead, World, counted, desired, plan
 
 from tidegate.wire.codec import decode
-from tidegate.wire.documents import digest
-from tidegate.wire.envelope import seal
+from tidegate.wire.documents import Heartbeat, digest
+from tidegate.wire.envelope import seal, unseal
 from tidegate.wire.judgement import Alarm, AlarmState
 from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
@@ -233,6 +233,23 @@ async def test_a_record_between_the_claim_and_the_takeover_of_the_next_author_is
     assert len([decision for decision in counted(world) if decision.answers]) == 1
     # A takeover that does not stand where it was meant to is made good by another epoch.
     assert desired(world.level("svc/shop")).epoch == 3
+
+
+async def test_an_author_that_slept_while_it_waited_for_news_reads_before_it_sends_anything(world):
+    world.start("a")
+    await world.clock.advance(1)
+    world.start("b")
+    world.grips["a"].hold()
+    await world.clock.advance(12)
+    assert world.leaders() == ["a", "b"]
+    end = len(world.log.topic("desired"))
+    world.grips["a"].release()
+    await world.ask(plan())
+    await world.clock.advance(5)
+    assert world.leaders() == ["b"]
+    assert {decision.epoch for decision in world.decisions()[1:]} == {2}
+    said = [unseal(one.value, Heartbeat, TRUST)[0].life for one in world.log.topic("desired")[end:] if one.key == "heartbeat"]
+    assert set(said) == {"b"}
 
 
 async def test_a_command_that_a_former_author_sends_late_is_replaced_at_once(world):

@@ -4,13 +4,13 @@ import contextlib
 import random
 
 import pytest
-from tests.decider.kit import DECISION, TRUST, World, counted, desired, plan
+from tests.decider.kit import TRUST, World, counted, desired, plan
 
 from tidegate.ports import SendUnknown
 from tidegate.rollout.ledger import rebuild
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, digest
-from tidegate.wire.envelope import Refused, seal, unseal
+from tidegate.wire.envelope import Refused, unseal
 from tidegate.wire.plans import Artifact
 
 LIVES_AT_ONCE = 3
@@ -98,10 +98,11 @@ class Swarm:
         await self.world.log.append(self.random.choice(["plans", "intents"]), "svc/shop", self.random.randbytes(9))
 
     async def zombie(self) -> None:
-        value = self.world.level("svc/shop")
-        if value is not None:
+        """A command of some time ago lands again, as if it had been under way for long."""
+        earlier = [record.value for record in self.world.log.topic("desired") if record.key == "svc/shop"]
+        if earlier:
             with contextlib.suppress(SendUnknown):
-                await self.world.log.append("desired", "svc/shop", seal(desired(value), DECISION) + b" ")
+                await self.world.log.append("desired", "svc/shop", self.random.choice(earlier), headers={"zombie": b""})
 
     async def compact(self) -> None:
         self.world.log.compact("desired")
@@ -170,7 +171,7 @@ def check_levels(world: World) -> None:
                 epoch = max(epoch, unseal(record.value, Claim, TRUST)[0].epoch)
             elif record.key == "svc/shop":
                 document = desired(record.value)
-                if document.epoch == epoch and not record.value.endswith(b" "):
+                if document.epoch == epoch and "zombie" not in record.headers:
                     assert (document.epoch, document.generation) >= highest
                     highest = (document.epoch, document.generation)
         except (Malformed, Refused):

@@ -90,17 +90,30 @@ def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
     Raises BrokenChain, or Malformed where a record that counts cannot be read.
     """
     read = [(offset, decode(raw, Decision), raw) for offset, raw in records]
-    cuts = [(decision.epoch, decision.cut) for _, decision, _ in read if decision.kind is DecisionKind.TAKEOVER]
+    cuts: list[tuple[int, int]] = []
+    takeovers = [(offset, decision) for offset, decision, _ in read if decision.kind is DecisionKind.TAKEOVER]
+    # The newest first: a takeover that landed behind a later author's cut is void itself, and its own cut with it.
+    for offset, takeover in sorted(takeovers, key=lambda one: -one[1].epoch):
+        if not _void(offset, takeover, cuts):
+            cuts.append((takeover.epoch, takeover.cut))
     ledger = Ledger()
     for offset, decision, raw in read:
-        if not any(decision.epoch < epoch and offset >= cut for epoch, cut in cuts):
+        if _void(offset, decision, cuts):
+            continue
+        try:
             ledger = apply(ledger, decision, raw)
+        except BrokenChain as error:
+            raise BrokenChain(f"offset {offset}: {error}") from error
     return ledger
 
 
 def plan_in(envelope: bytes) -> Plan:
     """Return the plan inside an envelope that was verified before it was accepted. Malformed on anything else."""
     return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), Plan)
+
+
+def _void(offset: int, decision: Decision, cuts: list[tuple[int, int]]) -> bool:
+    return any(decision.epoch < epoch and offset >= cut for epoch, cut in cuts)
 
 
 def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
