@@ -59,7 +59,7 @@ class Cohort(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     new (B3).
     """
 
-    name: Annotated[str, Meta(pattern=r"^(canary|control)$")]
+    name: Annotated[str, Meta(pattern=r"^(canary|control)$(?!\n)")]
     first: Annotated[int, Meta(ge=0)]
     count: Annotated[int, Meta(ge=0)]
     version: Name
@@ -221,7 +221,7 @@ class PublicKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
     id: Name
     role: KeyRole
-    public: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    public: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     node: str = ""
 
 

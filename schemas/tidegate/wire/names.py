@@ -1,4 +1,7 @@
-"""Names that travel: patterns of identifiers, subjects and their keys, durations and shares in plans."""
+r"""Names that travel: patterns of identifiers, subjects and their keys, durations and shares in plans.
+
+Patterns end in ``$(?!\n)``: ``$`` alone also matches before a newline at the end, and a name with one must not pass.
+"""
 
 import re
 from typing import Annotated
@@ -6,15 +9,17 @@ from typing import Annotated
 from msgspec import Meta
 
 Name = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="a name of letters, digits, . _ - (at most 128)")
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)", description="a name of letters, digits, . _ - (at most 128)")
 ]
 Label = Annotated[str, Meta(max_length=256)]
-Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="a sha256 of 64 hexadecimal digits")]
-Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$", description="a number and ms, s, m, h or d, as in 90s")]
-Share = Annotated[str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$", description="a number of nodes, or a percentage of a stage")]
+Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$(?!\n)")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256 of 64 hexadecimal digits")]
+Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$(?!\n)", description="a number and ms, s, m, h or d, as in 90s")]
+Share = Annotated[
+    str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$(?!\n)", description="a number of nodes, or a percentage of a stage")
+]
 
-_DURATION = re.compile(r"^([0-9]{1,9})(ms|s|m|h|d)$")
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -43,7 +48,7 @@ def duration_ms(text: str) -> int:
     >>> duration_ms("250ms"), duration_ms("2m")
     (250, 120000)
     """
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write a number and ms, s, m, h or d, as in 90s")
     return int(match[1]) * _UNIT_MS[match[2]]

@@ -67,13 +67,13 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     metric: Annotated[
         str,
         Meta(
-            pattern=r"^(errorRatio|p50|p95|p99|gauge\.[A-Za-z0-9._-]{1,64}|ratio\.[A-Za-z0-9._-]{1,64})$",
+            pattern=r"^(errorRatio|p50|p95|p99|gauge\.[A-Za-z0-9._-]{1,64}|ratio\.[A-Za-z0-9._-]{1,64})$(?!\n)",
             description="errorRatio, p50, p95, p99, gauge.<name> or ratio.<name>",
         ),
     ]
     max: Annotated[float, Meta(ge=0)] | None = None
     max_ratio_to_control: Annotated[float, Meta(gt=1)] | None = None
-    of: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="a share of panes, as in 2/3")] = "2/3"
+    of: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$(?!\n)", description="a share of panes, as in 2/3")] = "2/3"
     min_requests: Annotated[int, Meta(ge=1)] = 20
     action: Action = Action.ROLLBACK
 
