@@ -1,0 +1,309 @@
+"""Stop and back: fails, pauses, aborts, deadlines (D5, D6, B5, B7)."""
+
+import pytest
+from tests.rollout.fleet import Fleet, artifact, plan
+
+from tidegate.rollout.levels import alarms_of, desired_of
+from tidegate.wire.decisions import DecisionKind, Result
+from tidegate.wire.documents import Move, Phase, Verb
+from tidegate.wire.judgement import AlarmState, Outcome, Severity
+from tidegate.wire.plans import Action, GateDefault, Pause, Rollback, Stage
+from tidegate.wire.reasons import Reason
+
+
+def running(stage: int = 0, **fields) -> Fleet:
+    """A fleet whose release 2 bakes in a stage."""
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2", **fields))
+    fleet.until_stage(stage)
+    fleet.outcome = Outcome.HOLD
+    return fleet
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_fail_in_any_stage_brings_back_every_node_that_had_it(stage):
+    fleet = running(stage)
+    assert fleet.judge(Outcome.FAIL)[0].kind is DecisionKind.ROLLBACK
+    assert desired_of(fleet.ledger, "svc/shop", 1, "test").move is Move.RETREAT
+    fleet.until(Phase.DONE)
+    assert fleet.on("2") == []
+    assert fleet.state().result is Result.ROLLED_BACK
+    fleet.check_rebuilt()
+
+
+def test_a_fail_while_watching_is_a_rollback_too():
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2"))
+    fleet.until(Phase.WATCHING)
+    fleet.judge(Outcome.FAIL)
+    fleet.outcome = Outcome.HOLD
+    fleet.until(Phase.DONE)
+    assert len(fleet.on("1")) == 12
+
+
+def test_a_fail_of_an_older_placement_moves_nothing():
+    fleet = running(1)
+    old = next(decision.state.placement for decision in fleet.decisions if decision.state and decision.state.stage == 0)
+    assert old != fleet.state().placement
+    assert fleet.judge(Outcome.FAIL, placement=old) == ()
+    assert fleet.state().phase is Phase.RUNNING
+
+
+def test_a_stale_pass_of_an_older_placement_never_advances():
+    fleet = running(1)
+    before = fleet.state()
+    old = "another placement"
+    for _ in range(30):
+        fleet.turn()
+        fleet.judge(Outcome.PASS, placement=old)
+    assert fleet.state().stage == before.stage
+
+
+def test_a_pass_older_than_five_seconds_does_not_advance():
+    fleet = running(0)
+    fleet.outcome = None
+    fleet.turn(12)
+    fleet.judge(Outcome.PASS, last_pane_ms=fleet.now_ms - 5_001)
+    assert fleet.state().stage == 0
+    fleet.judge(Outcome.PASS, last_pane_ms=fleet.now_ms - 5_000)
+    assert fleet.state().stage == 1
+
+
+def test_too_few_requests_hold_an_advance():
+    fleet = running(0)
+    fleet.requests, fleet.outcome = 9, Outcome.PASS
+    fleet.turn(20)
+    assert fleet.state().stage == 0
+    fleet.requests = 10
+    fleet.turn(2)
+    assert fleet.state().stage == 1
+
+
+@pytest.mark.parametrize(("severity", "stage"), [(Severity.CRITICAL, 0), (Severity.WARNING, 1)])
+def test_an_open_critical_alarm_holds_an_advance_and_a_warning_does_not(severity, stage):
+    fleet = running(0)
+    fleet.alarm(AlarmState.FIRING, severity)
+    fleet.outcome = Outcome.PASS
+    fleet.turn(14)
+    assert fleet.state().stage == stage
+    fleet.alarm(AlarmState.RESOLVED, severity)
+    fleet.turn(3)
+    assert fleet.state().stage == 1
+
+
+def test_a_fail_that_asks_for_a_pause_pauses_and_judgement_goes_on():
+    fleet = running(0)
+    assert fleet.judge(Outcome.FAIL, action=Action.PAUSE)[0].kind is DecisionKind.PAUSE
+    fleet.turn(30)
+    assert fleet.state().phase is Phase.PAUSED
+    assert fleet.judge(Outcome.FAIL)[0].kind is DecisionKind.ROLLBACK
+
+
+def test_on_fail_pause_keeps_a_one_way_release_where_it_is():
+    fleet = running(1, on_fail=Action.PAUSE)
+    assert fleet.judge(Outcome.FAIL)[0].kind is DecisionKind.PAUSE
+    fleet.turn(5)
+    assert len(fleet.on("2")) == 3
+
+
+def test_a_person_resumes_over_a_pause_and_the_same_pause_does_not_come_again():
+    fleet = running(0)
+    fleet.judge(Outcome.FAIL, action=Action.PAUSE)
+    assert fleet.ask(Verb.RESUME).kind is DecisionKind.RESUME
+    fleet.outcome = Outcome.PASS
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.PROMOTED
+
+
+@pytest.mark.parametrize("phase", ["baking", "paused", "watching", "batch"])
+def test_abort_wins_in_every_state(phase):
+    fleet = running(0 if phase != "watching" else 2)
+    if phase == "paused":
+        fleet.ask(Verb.PAUSE)
+    elif phase == "watching":
+        fleet.outcome = Outcome.PASS
+        fleet.until(Phase.WATCHING)
+    elif phase == "batch":
+        fleet.outcome = Outcome.PASS
+        fleet.until_stage(2, baking=False)
+    fleet.outcome = Outcome.HOLD
+    assert fleet.ask(Verb.ABORT, generation=0).kind is DecisionKind.ROLLBACK
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.ABORTED
+    assert fleet.on("2") == []
+
+
+@pytest.mark.parametrize(("verb", "kind"), [(Verb.PROMOTE, "refuse"), (Verb.RESUME, "refuse"), (Verb.PAUSE, "pause")])
+def test_an_intent_that_saw_an_older_generation_is_refused_except_pause_and_abort(verb, kind):
+    fleet = running(0)
+    decision = fleet.ask(verb, generation=fleet.state().generation - 1)
+    assert decision.kind == kind
+    if kind == "refuse":
+        assert decision.reason is Reason.STALE_GENERATION
+
+
+def test_promote_by_a_person_ends_a_bake_but_never_a_fail():
+    fleet = running(0)
+    fleet.judge(Outcome.PASS)
+    fleet.ask(Verb.PROMOTE)
+    fleet.outcome = Outcome.PASS
+    fleet.turn(2)
+    assert fleet.state().stage == 1
+    fleet.until_stage(1)
+    fleet.outcome = Outcome.HOLD
+    fleet.judge(Outcome.FAIL)
+    assert fleet.ask(Verb.PROMOTE).kind is DecisionKind.REFUSE
+    assert fleet.state().phase is Phase.ROLLING_BACK
+
+
+@pytest.mark.parametrize(
+    ("default", "stage", "result"),
+    [
+        (GateDefault.PROMOTE, 1, Result.NONE),
+        (GateDefault.ROLLBACK, 0, Result.ROLLED_BACK),
+        (GateDefault.HOLD, 0, Result.NONE),
+    ],
+)
+def test_a_gate_that_nobody_answers_ends_by_its_default(default, stage, result):
+    stages = (
+        Stage(set_nodes=1, bake="5s", min_requests=1, pause=Pause(duration="30s", default=default)),
+        Stage(set_weight=100, bake="60s", min_requests=1),
+    )
+    fleet = running(0, stages=stages)
+    fleet.outcome = Outcome.PASS
+    fleet.turn(30)
+    assert (fleet.state().stage, fleet.state().phase) == (0, Phase.RUNNING)
+    fleet.turn(8)
+    assert (fleet.state().stage, fleet.state().result) == (stage, result)
+
+
+def test_a_gate_without_an_end_waits_for_a_person():
+    stages = (Stage(set_nodes=1, bake="5s", min_requests=1, pause=Pause()), Stage(set_weight=100, bake="5s", min_requests=1))
+    fleet = running(0, stages=stages)
+    fleet.outcome = Outcome.PASS
+    fleet.turn(500)
+    assert fleet.state().stage == 0
+    fleet.ask(Verb.PROMOTE)
+    fleet.turn(2)
+    assert fleet.state().stage == 1
+
+
+def test_guardrails_judge_on_while_a_gate_waits():
+    stages = (Stage(set_nodes=1, bake="5s", min_requests=1, pause=Pause()), Stage(set_weight=100, bake="5s", min_requests=1))
+    fleet = running(0, stages=stages)
+    fleet.outcome = Outcome.PASS
+    fleet.turn(30)
+    assert fleet.judge(Outcome.FAIL)[0].kind is DecisionKind.ROLLBACK
+
+
+def test_a_version_that_does_not_start_on_a_node_is_a_fail():
+    fleet = Fleet()
+    fleet.install()
+    for node in fleet.nodes.values():
+        node.broken.add("2")
+    fleet.submit(plan("2"))
+    fleet.outcome = Outcome.HOLD
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.ROLLED_BACK
+    assert [decision.reason for decision in fleet.decisions if decision.kind is DecisionKind.ROLLBACK] == [Reason.START_FAILED]
+
+
+def test_a_version_that_never_gets_ready_is_rolled_back_at_the_deadline():
+    fleet = Fleet()
+    fleet.install()
+    for node in fleet.nodes.values():
+        node.slow.add("2")
+    fleet.submit(plan("2", progress_deadline="30s"))
+    fleet.outcome = Outcome.HOLD
+    fleet.until(Phase.DONE, seconds=60)
+    assert [one.reason for one in fleet.decisions if one.kind is DecisionKind.ROLLBACK] == [Reason.DEADLINE]
+
+
+def test_one_unreachable_node_of_twelve_is_tolerated_and_named_and_converges_when_it_comes_back():
+    fleet = running(1)
+    lost = fleet.nodes[next(name for name in fleet.nodes if name not in fleet.on("2"))]
+    lost.away = True
+    fleet.outcome = Outcome.PASS
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.PROMOTED
+    assert lost.name in fleet.state().missing
+    lost.away = False
+    fleet.turn(2)
+    assert lost.running["shop"] == artifact("2")
+
+
+def test_too_many_unreachable_nodes_hold_the_stage_and_end_it_at_the_deadline():
+    fleet = running(1)
+    for name in [name for name in fleet.nodes if name not in fleet.on("2")][:4]:
+        fleet.nodes[name].away = True
+    fleet.outcome = Outcome.PASS
+    fleet.turn(200)
+    assert fleet.state().stage == 2
+    assert fleet.state().phase is not Phase.WATCHING
+    fleet.until(Phase.DONE, seconds=900)
+    assert fleet.state().result is Result.ROLLED_BACK
+
+
+def test_a_retreat_goes_to_everyone_at_once_unless_the_plan_says_otherwise():
+    fleet = running(2)
+    fleet.judge(Outcome.FAIL)
+    assert desired_of(fleet.ledger, "svc/shop", 1, "test").released == 0
+    gentle = Fleet()
+    gentle.install()
+    document = plan("2")
+    gentle.submit(
+        type(document)(
+            **{name: getattr(document, name) for name in document.__struct_fields__ if name != "rollback"},
+            rollback=Rollback(artifact=artifact("1"), max_unavailable="4"),
+        )
+    )
+    gentle.until_stage(2)
+    gentle.outcome = Outcome.HOLD
+    gentle.judge(Outcome.FAIL)
+    assert desired_of(gentle.ledger, "svc/shop", 1, "test").released == 8
+    gentle.until(Phase.DONE)
+    assert gentle.on("2") == []
+
+
+def test_the_alarm_rollback_happened_is_open_until_the_fleet_is_back():
+    fleet = running(1)
+    assert alarms_of(fleet.ledger, fleet.view) == ()
+    fleet.judge(Outcome.FAIL)
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["rollback_happened"]
+    fleet.until(Phase.DONE)
+    fleet.turn()
+    assert alarms_of(fleet.ledger, fleet.view) == ()
+
+
+def test_a_rolled_back_version_is_quarantined_until_a_person_says_otherwise():
+    fleet = running(0)
+    fleet.judge(Outcome.FAIL)
+    fleet.until(Phase.DONE)
+    assert fleet.submit(plan("2", id="again"))[0].reason is Reason.QUARANTINED
+    fleet.ask(Verb.RELEASE, target="2")
+    assert fleet.submit(plan("2", id="once-more"))[0].kind is DecisionKind.ACCEPT
+
+
+def test_a_first_install_that_does_not_start_stops_and_raises_an_alarm():
+    fleet = Fleet()
+    for node in fleet.nodes.values():
+        node.broken.add("1")
+    fleet.outcome = None
+    fleet.submit(plan("1", None))
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.FAILED
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["first_install_failed"]
+
+
+def test_undo_goes_back_without_the_slow_path():
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2"))
+    fleet.until(Phase.DONE)
+    fleet.outcome = Outcome.HOLD
+    assert fleet.ask(Verb.UNDO).kind in (DecisionKind.ROLLBACK, DecisionKind.START)
+    for _ in range(60):
+        fleet.turn()
+    assert len(fleet.on("1")) == 12
