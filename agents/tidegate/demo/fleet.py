@@ -60,6 +60,7 @@ class Fleet:
             allow_mock=True,
             announce=self._announce,
         )
+        self._announce(self._broker.describe())
         prefix = "tidegate." if self._broker.kind != "user" else f"tidegate-demo-{os.getpid()}."
         nodes = [f"--node={node}={ZONES[number % len(ZONES)]}" for number, node in enumerate(self._nodes)]
         await self.command(

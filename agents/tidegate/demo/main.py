@@ -17,7 +17,7 @@ from tidegate.demo.releases import Fault
 from tidegate.demo.report import DemoReport
 from tidegate.demo.story import DemoFailed, Options, Story
 
-WIDTH = 110
+WIDTH = 118
 """Columns where the output is no terminal."""
 
 ONLY = {"good": Fault.NONE, "errors": Fault.ERRORS, "slow": Fault.SLOW}
