@@ -1,10 +1,10 @@
 """One worker: a Faust app built from settings, run until it is asked to stop. Nothing happens at import."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import socket
+from collections.abc import Coroutine
 from enum import StrEnum
 from typing import Any, assert_never
 
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.broker import Connection
-from tidegate.broker.connection import patiently
+from tidegate.broker.connection import TopicsMissing, patiently
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.intake import Intake
 from tidegate.worker.judge import Judge
@@ -31,7 +31,6 @@ REQUEST_BYTES_MAX = 16 << 20
 BUFFERED_CHUNKS_MAX = 64
 LOOK_EVERY_S = 0.1
 STOP_WITHIN_S = 15.0
-TOPICS_AGAIN_S = 1.0
 
 log = structlog.get_logger("tidegate.worker")
 
@@ -74,24 +73,20 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then hand over cleanly. Waits for a broker that is away. WorkerFailed after a crash."""
-        await self._wait_for_topics()
+        if not await _unless(stop, self._wait_for_topics()):
+            return
         # Telemetry makes many small objects that live long: the default threshold spends a sixth of the time on them.
         gc.set_threshold(200_000, 20, 100)
         app = self._app = self._build()
         try:
-            await app.start()
-            gc.freeze()
-            while not stop.is_set() and not app.should_stop:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_EVERY_S):
-                        await stop.wait()
+            await _unless(stop, self._work(app))
         finally:
-            if self._leaving and app.consumer is not None:
+            if self._leaving:
                 app.consumer.leave_at_stop()
             crash = self._failure or app.crash_reason
             await self._stop(app)
         if crash is not None:
-            raise WorkerFailed(f"{self.role} ended: {crash}") from crash
+            raise WorkerFailed(f"{self.role} ended: {type(crash).__name__}: {crash}") from crash
 
     def leave(self) -> None:
         """Give partitions back at once on stopping, also as a static member: for scale-in, not for a restart."""
@@ -109,6 +104,13 @@ class Worker:
         return None
 
     # parts
+
+    async def _work(self, app: WorkerApp) -> None:
+        await app.start()
+        gc.freeze()
+        # Looked at, not awaited: Faust's other thread sets this flag, and that wakes nobody here.
+        while not app.should_stop:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def _build(self) -> WorkerApp:
         app = build_app(self.role, self.connection, self._instance)
@@ -143,26 +145,20 @@ class Worker:
         return app
 
     async def _wait_for_topics(self) -> None:
-        wanted = {
-            f"{self.connection.prefix}{topic.name}"
-            for topic in TOPICS
-            if self.role in topic.readers or self.role in topic.writers
-        }
-        while True:
-            present = await patiently("starting", self.connection, self._topics)
-            missing = sorted(wanted - present)
-            if not missing:
-                return
-            log.warning("topics are missing; make them with: tidegate topics create", topics=missing)
-            await asyncio.sleep(TOPICS_AGAIN_S)
+        named = [topic.name for topic in TOPICS if self.role in topic.readers or self.role in topic.writers]
 
-    async def _topics(self) -> set[str]:
-        client = AIOKafkaConsumer(bootstrap_servers=self.connection.bootstrap, client_id=f"tidegate-{self.role}")
-        try:
-            await client.start()
-            return await client.topics()
-        finally:
-            await client.stop()
+        async def attempt() -> None:
+            client = AIOKafkaConsumer(bootstrap_servers=self.connection.bootstrap, client_id=f"tidegate-{self.role}")
+            try:
+                await client.start()
+                present = await client.topics()
+            finally:
+                await client.stop()
+            missing = sorted({f"{self.connection.prefix}{name}" for name in named} - present)
+            if missing:
+                raise TopicsMissing(", ".join(missing))
+
+        await patiently("starting", self.connection, attempt)
 
     async def _stop(self, app: WorkerApp) -> None:
         try:
@@ -202,3 +198,18 @@ def build_app(role: Role, connection: Connection, instance: str = "") -> WorkerA
     )
     app.finalize()
     return app
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Return True when ``work`` has ended, False when ``stop`` was set first: work is cancelled then. Raises what work raised."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)

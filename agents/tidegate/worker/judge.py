@@ -58,11 +58,16 @@ class Judge:
         """Fold the records of a chunk, in order."""
         held = self._held[chunk.tp]
         before = asdict(held.state.tally)
-        for record in chunk.records:
-            async with self._folding:
-                await self._fold(held, record)
-            # Large records take milliseconds each; the loop must breathe in between.
-            await asyncio.sleep(0)
+        try:
+            for record in chunk.records:
+                async with self._folding:
+                    await self._fold(held, record)
+                # Large records take milliseconds each; the loop must breathe in between.
+                await asyncio.sleep(0)
+        except BaseException:
+            # The state may be half changed: no checkpoint of it may come to be while the process ends.
+            self._held.clear()
+            raise
         self._metrics.folded(before, asdict(held.state.tally))
         self._metrics.clock_at(chunk.tp.partition, held.state.clock.now_ms)
         self._metrics.read_to(self.topic, chunk.tp.partition, held.next, self.consumer.highwater(chunk.tp))

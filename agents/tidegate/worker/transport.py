@@ -24,6 +24,7 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
 from msgspec import Struct
 
 SCHEME = "tidegate"
@@ -79,8 +80,18 @@ class ChunkSchema(faust.Schema):
         return message.value
 
 
+class DaemonThread(WorkerThread):
+    """Does not keep the process alive: a broker that does not answer must not turn a stop into a hang."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.daemon = True
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that holds the aiokafka consumer."""
+
+    Worker = DaemonThread
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -99,7 +110,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def leave_at_stop(self) -> None:
         """Say goodbye when the consumer stops: aiokafka lets static members go silently, for whom others then wait."""
-        self._ensure_consumer()._coordinator._group_instance_id = None  # noqa: SLF001 - no setting reaches it
+        if self._consumer is not None:
+            self._consumer._coordinator._group_instance_id = None  # noqa: SLF001 - no setting reaches it
 
 
 class ChunkConsumer(driver.Consumer):
@@ -136,10 +148,11 @@ class ChunkConsumer(driver.Consumer):
         async with self._committing:
             self._acked.clear()
             self._acked_index.clear()
-            held = self.assignment()
-            due = {
-                tp: offset for tp, offset in self._floor.items() if tp in held and offset > (self._committed_offset.get(tp) or 0)
-            }
+            due = {tp: offset for tp, offset in self._floor.items() if offset > (self._committed_offset.get(tp) or 0)}
+            if due:
+                held = self.assignment()
+                due = {tp: offset for tp, offset in due.items() if tp in held}
+            # A group that has moved on takes no commit, and says so by False.
             if not due or not await self._commit(due):
                 return False
             self._committed_offset.update(due)
