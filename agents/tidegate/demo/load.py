@@ -4,9 +4,11 @@ Open loop: a request is due when it is due, however slow the servers are. A requ
 came, never for a 500: those are answers.
 """
 
+import argparse
 import asyncio
 import contextlib
 import random
+import signal
 import time
 from collections import Counter
 
@@ -108,3 +110,32 @@ async def _response(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
     await reader.readexactly(int(headers["content-length"]))
     return status, headers["x-version"], headers.get("connection") == "close"
+
+
+def main() -> None:
+    """Send requests to the addresses of the command line until SIGTERM; say once a minute what came back."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("address", nargs="+", help="host:port of a server")
+    parser.add_argument("--rate", type=float, default=20.0, help="requests a second to each server (20)")
+    arguments = parser.parse_args()
+    asyncio.run(
+        _forever([(host, int(port)) for host, _, port in (one.rpartition(":") for one in arguments.address)], arguments.rate)
+    )
+
+
+async def _forever(addresses: list[tuple[str, int]], rate: float) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    load = Load(addresses, rate)
+    load.start()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                await stop.wait()
+        print(f"{load.sent} requests, {load.failed} without an answer, {len(load.versions)} versions seen", flush=True)
+    await load.stop()
+
+
+if __name__ == "__main__":
+    main()
