@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -15,12 +16,18 @@ T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 10.0
+UNANSWERED = (KafkaError, OSError, TimeoutError)
+"""What the client raises where a broker is away, refuses or stays silent."""
 
 log = structlog.get_logger("tidegate.broker")
 
 
 class BrokerProblem(Problem):
     """A broker that cannot be found, started or used."""
+
+
+class TopicsMissing(Exception):
+    """The broker answers and does not show these topics: not made yet, or not allowed to be seen."""
 
 
 class Connection(Struct, frozen=True):
@@ -31,19 +38,33 @@ class Connection(Struct, frozen=True):
 
 
 async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``attempt`` returns; while the broker does not answer say so and try again, for ever, up to 10 s apart."""
+    """Return what ``attempt`` returns, trying for ever, at most 10 s apart.
+
+    One warning says that the broker does not answer (or has no such topics), one line that it does again.
+    """
     delay_s = RETRY_FIRST_S
+    since_s = time.monotonic()
+    failed = False
     while True:
         try:
-            return await attempt()
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning(
-                "broker does not answer",
+            found = await attempt()
+        except (*UNANSWERED, TopicsMissing) as error:
+            missing = isinstance(error, TopicsMissing)
+            say = log.debug if failed else log.warning
+            say(
+                "topics are missing; make them with: tidegate topics create" if missing else "broker does not answer",
                 bootstrap=connection.bootstrap,
                 during=what,
-                error=str(error),
-                retry_in_s=round(delay_s, 1),
+                error=str(error) or type(error).__name__,
+                retrying=f"for ever, at most {RETRY_MOST_S:.0f} s apart",
             )
+            failed = True
+        else:
+            if failed:
+                log.info(
+                    "broker answers", bootstrap=connection.bootstrap, during=what, after_s=round(time.monotonic() - since_s, 1)
+                )
+            return found
         # Full jitter: a thousand agents must not knock at the same moment after an outage.
         await asyncio.sleep(delay_s * (0.5 + random.random() / 2))  # noqa: S311 - no secret
         delay_s = min(delay_s * 2, RETRY_MOST_S)

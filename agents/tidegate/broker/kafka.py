@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import uuid
+from importlib import resources
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,37 +22,14 @@ STOP_WITHIN_S = 20.0
 HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 PR_SET_PDEATHSIG = 1
 
-PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data}
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-message.max.bytes=16777216
-replica.fetch.max.bytes=16777216
-log.segment.bytes=67108864
-# The default buffer of 128 MB would fill this small heap.
-log.cleaner.dedupe.buffer.size=4194304
-log.cleaner.backoff.ms=200
-num.network.threads=2
-num.io.threads=2
-"""
+PROPERTIES = resources.files("tidegate.broker").joinpath("server.properties").read_text()
 
 
 class KafkaProcess:
-    """A broker on loopback ports that stay the same over restarts. Ends with the process that started it, however that ends."""
+    """A broker on loopback ports that stay the same over restarts.
+
+    Ends with the thread that started it, however that ends: start it from the main thread.
+    """
 
     def __init__(self, jars: KafkaJars, folder: Path) -> None:
         self._jars = jars
@@ -66,7 +44,7 @@ class KafkaProcess:
 
     @property
     def log(self) -> Path:
-        """The broker's own log."""
+        """What the broker says in this life."""
         return self._folder / "kafka.log"
 
     @property
@@ -76,17 +54,25 @@ class KafkaProcess:
             raise BrokerProblem("this broker is not running", "start it first")
         return self._process.pid
 
+    @property
+    def _archive_new(self) -> Path:
+        """Where this life leaves its class-data archive: beside the one it may become, under a name of its own."""
+        archive = self._jars.archive
+        return archive.with_name(f"{archive.stem}-{self._port}.part")
+
     async def start(self) -> None:
         """Start, and return when it answers. BrokerProblem where it ends or stays silent; its log says why."""
+        for port in (self._port, self._controller):
+            _refuse_taken(port)
         self._folder.mkdir(parents=True, exist_ok=True)
+        self.log.unlink(missing_ok=True)
         properties = self._folder / "server.properties"
         data = self._folder / "data"
         properties.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
         if not (data / "meta.properties").exists():
             await self._format(properties)
         archive = self._jars.archive
-        made = self._folder / "made.jsa"
-        sharing = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={made}"
+        sharing = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={self._archive_new}"
         self._process = await self._java(sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
         try:
             async with asyncio.timeout(READY_WITHIN_S):
@@ -108,10 +94,11 @@ class KafkaProcess:
                 async with asyncio.timeout(STOP_WITHIN_S):
                     await self._process.wait()
         await self.kill()
-        made = self._folder / "made.jsa"
-        if made.exists() and not self._jars.archive.exists():
-            with contextlib.suppress(OSError):  # another file system, or another process was faster: it only saves time
-                made.rename(self._jars.archive)
+        made, archive = self._archive_new, self._jars.archive
+        with contextlib.suppress(OSError):  # it only saves time
+            if made.exists() and not archive.exists():
+                made.rename(archive)
+            made.unlink(missing_ok=True)
 
     async def kill(self) -> None:
         """End it at once, as a crash would; its data stay."""
@@ -121,15 +108,13 @@ class KafkaProcess:
             await process.wait()
 
     async def _format(self, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").lstrip("-")
-        arguments = ("format", "-t", cluster.ljust(22, "A"), "-c", str(properties), "--ignore-formatted")
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        arguments = ("format", "-t", cluster, "-c", str(properties), "--ignore-formatted")
         archive = self._jars.archive
         sharing = (f"-XX:SharedArchiveFile={archive}",) if archive.exists() else ()
         process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
         if await process.wait():
-            raise BrokerProblem(
-                "Kafka could not prepare its data folder", f"see {self.log}; is {self._folder} writable, the disk full?"
-            )
+            raise BrokerProblem("Kafka could not prepare its data folder", self._why())
 
     async def _java(self, *arguments: str) -> asyncio.subprocess.Process:
         parent = os.getpid()
@@ -165,10 +150,18 @@ class KafkaProcess:
             await asyncio.sleep(0.05)
 
     def _why(self) -> str:
+        """Return what to do, from what the broker said."""
         text = self.log.read_text(errors="replace")
+        if "UnsupportedClassVersionError" in text:
+            return (
+                f"{self._jars.java} is too old: install Java 17 or later, or set TIDEGATE_BOOTSTRAP=host:port to your own cluster"
+            )
         if "Address already in use" in text:
-            return f"port {self._port} or {self._controller} is in use by another process: try again; see {self.log}"
-        return f"see {self.log}"
+            return f"port {self._port} or {self._controller} was taken by another process meanwhile: try again"
+        if "Failed to acquire lock" in text:
+            return f"another broker uses {self._folder}: stop it, or use another folder"
+        causes = [line for line in text.splitlines() if "ERROR" in line or "Exception" in line]
+        return f"see {self.log}" + (f": {causes[-1].strip()[:300]}" if causes else "")
 
 
 async def answers(bootstrap: str) -> bool:
@@ -187,6 +180,18 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the broker does: connections just closed do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BrokerProblem(
+                f"port {port} for the broker is in use by another process",
+                "stop that one, or set TIDEGATE_BOOTSTRAP=host:port to your own cluster",
+            ) from error
 
 
 def _free_ports(number: int) -> list[int]:
