@@ -36,26 +36,23 @@ ONLY = {"good": Fault.NONE, "errors": Fault.ERRORS, "slow": Fault.SLOW}
     type=click.Path(path_type=Path),
     default=Path("build/demo.json"),
     show_default=True,
-    help="Where the JSON goes.",
+    help="Where the JSON goes, and a picture of the output beside it.",
 )
 @click.option(
     "--servers", type=click.IntRange(6, 60), default=12, show_default=True, help="How many servers, each with a node agent."
 )
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Play the releases this many times.")
 @click.option("--only", type=click.Choice(list(ONLY)), help="Only releases of this kind.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Also draw what was printed, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print nothing but the JSON.")
 @click.option("--no-color", is_flag=True, help="No colours.")
-def demo(
-    folder: Path, report: Path, servers: int, repeat: int, only: str | None, picture: Path | None, as_json: bool, no_color: bool
-) -> None:
+def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None, as_json: bool, no_color: bool) -> None:
     """Show the whole loop on this machine: real servers, real requests, three releases.
 
     Exit code 0: every release ended as it should, no request was lost and every node-second is accounted for. 1:
     something did not. 130: interrupted.
     """
     width = None if sys.stdout.isatty() else WIDTH
-    console = Console(no_color=no_color, highlight=False, quiet=as_json, width=width, record=picture is not None)
+    console = Console(no_color=no_color, highlight=False, quiet=as_json, width=width, record=True)
     narrator = Narrator(console)
     if folder.exists():
         if not (folder / "demo").exists():
@@ -75,8 +72,8 @@ def demo(
     text = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(text + "\n")
-    if picture is not None:
-        console.save_svg(str(picture), title="make demo")
+    if not as_json:
+        console.save_svg(str(report.with_suffix(".svg")), title="make demo")
     if as_json:
         print(text)
     sys.exit(0 if result.ok else 1)

@@ -24,7 +24,7 @@ from tidegate.wire.documents import Phase
 from tidegate.wire.names import service_subject
 from tidegate.wire.telemetry import ServiceState
 
-RATE_PER_SERVER = 80.0
+RATE_PER_SERVER = 100.0
 HEALTHY_S = 8.0
 INSTALL_WITHIN_S = 90.0
 RELEASE_WITHIN_S = 120.0
