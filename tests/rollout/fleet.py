@@ -106,6 +106,8 @@ class Node:
         if target.version in self.slow:
             self.starting[service] = target.version
             return
+        self.failed.pop(service, None)
+        self.starting.pop(service, None)
         self.starts.append((target.version, token))
         self.running[service] = target
         self.token[service] = token or self.token.get(service, "")

@@ -117,24 +117,6 @@ def test_a_person_resumes_over_a_pause_and_the_same_pause_does_not_come_again():
     assert fleet.state().result is Result.PROMOTED
 
 
-@pytest.mark.parametrize("phase", ["baking", "paused", "watching", "batch"])
-def test_abort_wins_in_every_state(phase):
-    fleet = running(0 if phase != "watching" else 2)
-    if phase == "paused":
-        fleet.ask(Verb.PAUSE)
-    elif phase == "watching":
-        fleet.outcome = Outcome.PASS
-        fleet.until(Phase.WATCHING)
-    elif phase == "batch":
-        fleet.outcome = Outcome.PASS
-        fleet.until_stage(2, baking=False)
-    fleet.outcome = Outcome.HOLD
-    assert fleet.ask(Verb.ABORT, generation=0).kind is DecisionKind.ROLLBACK
-    fleet.until(Phase.DONE)
-    assert fleet.state().result is Result.ABORTED
-    assert fleet.on("2") == []
-
-
 @pytest.mark.parametrize(("verb", "kind"), [(Verb.PROMOTE, "refuse"), (Verb.RESUME, "refuse"), (Verb.PAUSE, "pause")])
 def test_an_intent_that_saw_an_older_generation_is_refused_except_pause_and_abort(verb, kind):
     fleet = running(0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, standing, waits_for
+from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, standing, stopped_by_expiry, waits_for
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
 from tidegate.rollout.ledger import Ledger
@@ -41,7 +41,7 @@ def blockers(ledger: Ledger, view: View, subject: str, now_ms: int) -> list[Bloc
 def forward(ledger: Ledger, scene: Scene) -> Change | None:
     """Return the next forward change of a running rollout, or None while something is missing."""
     state = scene.state
-    if scene.expired:
+    if stopped_by_expiry(scene):
         return Change(
             kind=DecisionKind.PAUSE,
             reason=Reason.EXPIRED,
@@ -100,7 +100,7 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     state, now = scene.state, standing(scene)
     if state.phase is Phase.PAUSED:
         yield state.paused_reason or Reason.ASKED, f"The rollout is paused ({state.paused_reason}); rollout resume goes on."
-    if scene.expired:
+    if stopped_by_expiry(scene):
         yield Reason.EXPIRED, "The plan has expired."
     if now.fetching:
         yield Reason.PREFETCHING, f"{sentence(now.fetching)} still fetch {scene.plan.artifact.version}."

@@ -52,6 +52,11 @@ def complete(scene: Scene) -> bool:
     return scene.state.released >= scene.sizes.canary and scene.state.controls >= scene.sizes.control
 
 
+def stopped_by_expiry(scene: Scene) -> bool:
+    """Return whether the plan's expiry stops its rollout: it does while nodes still have to apply an advance of it."""
+    return scene.expired and not (scene.last_stage and complete(scene))
+
+
 def next_batch(scene: Scene) -> Change | None:
     """Return the release of the stage's next batch, if the one before is ready (B4); None while it is not, or none is left."""
     if complete(scene) or not standing(scene).clear:
@@ -170,7 +175,8 @@ def _away_since(scene: Scene, nodes: tuple[str, ...]) -> list[int]:
 def wakes(scene: Scene) -> list[int]:
     """Return when nodes or the deadline may change what a stage does, in ms; times already past among them."""
     state = scene.state
-    times = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in scene.roster.nodes if node in scene.view.reports]
+    lost = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in scene.roster.nodes if node in scene.view.reports]
+    times = [*lost, *(at + scene.deadline_ms for at in lost)]
     times.append(max(state.stage_ms, state.batch_ms, state.phase_ms, state.baking_since_ms) + scene.deadline_ms)
     times.append(state.decided_ms + scene.deadline_ms)
     if state.baking_since_ms:

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from tidegate.rollout.batches import stopped_by_expiry
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
@@ -77,7 +78,7 @@ def _resume(scene: Scene, intent: Intent) -> Change:
     state = scene.state
     if state.phase is not Phase.PAUSED:
         return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a paused rollout is resumed")
-    if scene.expired:
+    if stopped_by_expiry(scene):
         return _refuse(
             intent, Reason.EXPIRED, "the plan has expired: no node applies an advance of it; abort it and sign another"
         )

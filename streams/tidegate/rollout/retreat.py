@@ -6,7 +6,6 @@ from tidegate.rollout.batches import named, overdue, sentence
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import timed_out
 from tidegate.rollout.scene import Scene
-from tidegate.rollout.view import runs
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Verdict
@@ -112,11 +111,7 @@ def back(scene: Scene, node: str) -> bool:
 def _behind(scene: Scene) -> tuple[str, ...]:
     """Return who must come back and is not: nodes that had been given the new version, and any that says it runs it."""
     given = scene.roster.nodes[: scene.state.reached]
-    elsewhere = [
-        node
-        for node in sorted(scene.view.reports.keys() - set(given))
-        if runs(scene.view.service(node, scene.plan.service), scene.plan.artifact)
-    ]
+    elsewhere = [node for node in sorted(scene.view.reports.keys() - set(given)) if scene.measured_new(node)]
     return tuple(node for node in (*given, *elsewhere) if not back(scene, node))
 
 

@@ -87,6 +87,11 @@ class Scene(Struct, frozen=True):
         report = self.view.service(node, self.plan.service)
         return report is not None and runs(report, artifact) and report.order.generation >= self.state.since_generation
 
+    def measured_new(self, node: str) -> bool:
+        """Return whether what a node measured last is the new version, ready or not."""
+        report = self.view.service(node, self.plan.service)
+        return report is not None and report.digest == self.plan.artifact.sha256
+
     def failed(self, node: str) -> bool:
         """Return whether a node says that the new version does not start or stay up on it, in this attempt."""
         report = self.view.service(node, self.plan.service)

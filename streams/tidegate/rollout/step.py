@@ -58,6 +58,8 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
             assert_never(event)
     for subject in subjects:
         work.settle(subject)
+    for subject in work.queueing():
+        work.settle(subject)
     return tuple(work.decisions)
 
 
@@ -88,6 +90,10 @@ class _Work:
             decision = record(self._ledger, change, self._now_ms, self._inputs)
             self._ledger = apply(self._ledger, decision, encode(decision))
             self.decisions.append(decision)
+
+    def queueing(self) -> list[str]:
+        """Return the subjects whose plans wait: what was decided here may have let go of their nodes (B1)."""
+        return sorted(subject for subject, state in self._ledger.subjects.items() if state.queue) if self.decisions else []
 
     def settle(self, subject: str) -> None:
         """Record what follows for a subject, until nothing does."""

@@ -35,7 +35,7 @@ class SeenReport(Struct, frozen=True):
     seen_ms: int
     services: dict[str, ServiceReport]
     steady_ms: dict[str, int]
-    """Service to when it was first seen running what it runs, as ready or unready as it is."""
+    """Service to when it was first seen, without a gap, running what it runs and as ready or unready as it is."""
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -107,7 +107,8 @@ def _steady_ms(before: SeenReport | None, service: ServiceReport, seen_ms: int) 
     if before is None or last is None:
         return seen_ms
     same = last.digest == service.digest and (last.state is ServiceState.READY) == (service.state is ServiceState.READY)
-    return before.steady_ms[service.service] if same else seen_ms
+    # Who was unreachable begins anew: what it failed to do while it was away is not held against it.
+    return before.steady_ms[service.service] if same and seen_ms - before.seen_ms < UNREACHABLE_MS else seen_ms
 
 
 def _see_verdict(view: View, verdict: Verdict) -> View:
