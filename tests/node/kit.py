@@ -1,8 +1,10 @@
 """A fleet of one service in small: keys, plans, and an author who claims epochs and says what should run."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import socket
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +19,7 @@ from tidegate.wire.plans import Artifact, Plan, Rollback, Stage
 from tidegate.wire.reasons import Reason
 
 FLEET = "test"
+SERVER = str(Path(__file__).with_name("server.py"))
 FOREVER_MS = 1 << 42
 
 
@@ -141,3 +144,54 @@ async def until(condition, within_s: float = 10.0, what: str = "") -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"not within {within_s} s: {what or condition}"
         await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def request(port: int) -> str:
+    """Return the body of one answer of ``server.py``; OSError where there is none."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        return (await reader.read()).rpartition(b"\r\n\r\n")[2].decode()
+    finally:
+        writer.close()
+
+
+def processes(state: str) -> list[int]:
+    """Return the processes that agents with a state folder have started, found without asking them."""
+    mark = f"TIDEGATE_STATE={Path(state).absolute()}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+class Load:
+    """Clients that ask one after another, each on a new connection, until ``stop``. Whatever is no answer is lost."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self._port = port
+        self._done = asyncio.Event()
+        self.answers: list[str] = []
+        self.lost: list[str] = []
+        self._clients = [asyncio.ensure_future(self._client()) for _ in range(clients)]
+
+    async def stop(self) -> None:
+        self._done.set()
+        await asyncio.gather(*self._clients)
+
+    async def _client(self) -> None:
+        while not self._done.is_set():
+            try:
+                answer = await request(self._port)
+            except OSError as error:
+                self.lost.append(str(error))
+            else:
+                (self.answers if answer else self.lost).append(answer)

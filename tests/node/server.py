@@ -1,5 +1,5 @@
 """A service in forty lines: socket activation, readiness by datagram, drain on SIGTERM. The artifact is JSON that says how it
-behaves: version, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer.
+behaves: version, start_delay_s, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from pathlib import Path
 async def main(behaviour: dict) -> None:
     if behaviour.get("crash"):
         sys.exit("this version cannot start: no such table")
+    await asyncio.sleep(behaviour.get("start_delay_s", 0))
     loop, stop, busy = asyncio.get_running_loop(), asyncio.Event(), set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

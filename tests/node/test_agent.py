@@ -7,27 +7,20 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from tests.node.filelog import FileLog
-from tests.node.kit import Author, bare, config_of, node_signer, report_of, signer, until
+from tests.node.kit import Author, bare, config_of, node_signer, report_of, signer
 
 from tidegate.node import NodeAgent, NoneExecutor
 from tidegate.node.config import ServiceConfig
 from tidegate.node.state import SLOTS
-from tidegate.ports import SystemClock, SystemDisk
 from tidegate.wire.documents import Cohort, KeyRole, Move, Order, Phase
 from tidegate.wire.envelope import seal
 from tidegate.wire.telemetry import ServiceState, Source, decode
+from tidegate.world import MemoryDisk, MemoryLog, SimClock
 
 ONE, TWO, THREE = bare("1"), bare("2"), bare("3")
 
 
-class JumpingClock(SystemClock):
-    """The machine's clock with a wall time that a test sets forward."""
-
-    ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
+STEP_S = 0.05
 
 
 class GatedExecutor(NoneExecutor):
@@ -51,23 +44,23 @@ class GatedExecutor(NoneExecutor):
 
 
 class World:
-    """One node, one author, one log; agents come and go."""
+    """One node, one author, one log, on simulated time; agents come and go."""
 
-    def __init__(self, folder: Path, services: tuple[str, ...] = ("shop",)) -> None:
-        self.log = FileLog(folder / "log")
-        self.clock = JumpingClock()
+    def __init__(self, services: tuple[str, ...] = ("shop",)) -> None:
+        self.clock = SimClock()
+        self.log = MemoryLog(self.clock)
+        self.disk = MemoryDisk()
         self.executor = GatedExecutor(self.clock)
-        self.config = config_of(folder, **{service: ServiceConfig(executor="none") for service in services})
+        self.config = config_of(Path(), **{service: ServiceConfig(executor="none") for service in services})
         self.author = Author(self.log)
         self.boots = count(1)
 
     @asynccontextmanager
     async def agent(self):
-        disk = SystemDisk(Path(self.config.state))
         agent = NodeAgent(
             self.log,
             self.clock,
-            disk,
+            self.disk,
             {"none": self.executor},
             config=self.config,
             signer=node_signer(),
@@ -80,6 +73,14 @@ class World:
         finally:
             await agent.stop()
             await run
+
+    async def until(self, condition, within_s: float = 10.0, what: str = "") -> None:
+        """Let time pass until a condition holds."""
+        for _ in range(round(within_s / STEP_S)):
+            if condition():
+                return
+            await self.clock.advance(STEP_S)
+        raise AssertionError(f"not within {within_s} s: {what or condition}")
 
     async def installed(self) -> None:
         """Make version 1 what is settled and runs."""
@@ -94,10 +95,10 @@ class World:
         return running.artifact.version if running is not None else ""
 
     async def runs(self, version: str) -> None:
-        await until(lambda: self.version() == version, what=f"running {version}")
+        await self.until(lambda: self.version() == version, what=f"running {version}")
 
     async def accepted(self, agent, document) -> None:
-        await until(
+        await self.until(
             lambda: (held := agent.held("shop").accepted) is not None and held.document.order == document.order, what="accepted"
         )
 
@@ -107,12 +108,12 @@ class World:
         await self.accepted(agent, mark)
 
     def reports(self):
-        return [report_of(record.value) for record in self.log.read("reports")]
+        return [report_of(record.value) for record in self.log.topic("reports")]
 
 
 @pytest.fixture
-async def world(tmp_path):
-    world = World(tmp_path)
+async def world():
+    world = World()
     await world.installed()
     return world
 
@@ -132,7 +133,7 @@ async def test_a_canary_goes_forward_and_back(world):
 
 async def test_absence_and_an_empty_target_change_nothing(world):
     async with world.agent() as agent:
-        await until(lambda: agent.caught_up)
+        await world.until(lambda: agent.caught_up)
         await world.author.start(TWO, ONE)
         nobody = await world.author.say(world.author.desired(settled=None, move=Move.HOLD))
         await world.accepted(agent, nobody)
@@ -180,21 +181,36 @@ async def test_a_version_outside_the_plan_is_refused(world):
 
 
 async def test_an_advance_accepted_in_time_is_not_applied_late(world):
-    """The expiry is asked again at the moment of applying: here the download takes longer than the advance lives."""
+    """Here the download takes longer than the advance lives, so it is ended; renewed, the advance is applied."""
     world.executor.gate.clear()
     async with world.agent() as agent:
         await world.author.start(TWO, ONE)
-        document = await world.author.advance(expires_ms=world.clock.now_ms() + 60_000)
-        await world.accepted(agent, document)
-        await until(lambda: world.executor.fetching == 2)
-        world.clock.ahead_ms = 61_000
+        await world.accepted(agent, await world.author.advance(expires_ms=world.clock.now_ms() + 60_000))
+        await world.until(lambda: world.executor.fetching == 2)
+        await world.clock.advance(61)
+        assert world.executor.cancelled == 1
         world.executor.gate.set()
-        await until(lambda: world.executor.holds(TWO))
-        renewed = await world.author.advance(count=0, expires_ms=world.clock.now_ms() + 60_000)
-        await world.accepted(agent, renewed)
+        await world.clock.advance(5)
         assert versions(world) == ["1"]
         await world.author.advance(expires_ms=world.clock.now_ms() + 60_000)
         await world.runs("2")
+
+
+async def test_an_advance_is_not_applied_before_the_log_is_read_to_its_end_or_after_its_time(world):
+    """Cached and accepted, but the broker goes away: what may have been said since then is not known."""
+    await world.author.start(TWO, ONE)
+    world.executor.gate.clear()
+    async with world.agent() as agent:
+        await world.accepted(agent, await world.author.advance(expires_ms=world.clock.now_ms() + 60_000))
+        await world.until(lambda: world.executor.fetching == 2)
+        world.log.reachable = False
+        world.executor.gate.set()
+        await world.clock.advance(59)
+        assert (versions(world), world.executor.holds(TWO)) == (["1"], True)
+        await world.clock.advance(2)
+        world.log.reachable = True
+        await world.clock.advance(5)
+        assert versions(world) == ["1"]
 
 
 async def test_a_retreat_ends_a_download_under_way(world):
@@ -202,14 +218,14 @@ async def test_a_retreat_ends_a_download_under_way(world):
     async with world.agent() as agent:
         await world.author.start(TWO, ONE)
         await world.author.advance()
-        await until(lambda: world.executor.fetching == 2)
+        await world.until(lambda: world.executor.fetching == 2)
         await world.accepted(agent, await world.author.retreat())
-        await until(lambda: world.executor.cancelled == 1)
+        await world.until(lambda: world.executor.cancelled == 1)
     assert versions(world) == ["1"]
 
 
-async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_another(tmp_path):
-    world = World(tmp_path, ("shop", "cart"))
+async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_another():
+    world = World(("shop", "cart"))
     await world.installed()
     cart = Author(world.log, "cart")
     async with world.agent():
@@ -219,20 +235,20 @@ async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_anothe
         world.executor.gate.clear()
         await cart.start(THREE, None, "c")
         await cart.advance()
-        await until(lambda: world.executor.fetching == 3)
+        await world.until(lambda: world.executor.fetching == 3)
         await world.author.retreat()
         await world.runs("1")
         assert world.executor.cancelled == 1
         world.executor.gate.set()
-        await until(lambda: world.version("cart") == "3", what="the other service's turn")
+        await world.until(lambda: world.version("cart") == "3", what="the other service's turn")
 
 
 async def test_prefetch_starts_nothing(world):
     async with world.agent() as agent:
         await world.author.start(TWO, ONE)
         await world.author.say(world.author.desired(prefetch=True))
-        await until(lambda: world.executor.holds(TWO))
-        await until(lambda: world.reports()[-1].services[0].prefetched == ("1", "2"))
+        await world.until(lambda: world.executor.holds(TWO))
+        await world.until(lambda: world.reports()[-1].services[0].prefetched == ("1", "2"))
         assert agent.status()["shop"].version == "1"
     assert versions(world) == ["1"]
 
@@ -245,14 +261,14 @@ async def test_a_token_restarts_once_whatever_is_repeated_lost_or_restarted(worl
     await world.author.start(TWO, ONE)
     async with world.agent() as agent:
         await say("r.1/0")
-        await until(lambda: len(world.executor.launches) == 2)
+        await world.until(lambda: len(world.executor.launches) == 2)
         await world.accepted(agent, await say("r.1/0"))
         await world.accepted(agent, await say(""))
         await world.accepted(agent, await say("r.1/0"))
     async with world.agent() as agent:
         await world.accepted(agent, await say("r.1/0"))
         await say("r.1/1")
-        await until(lambda: len(world.executor.launches) == 3)
+        await world.until(lambda: len(world.executor.launches) == 3)
     assert [launch.token for launch in world.executor.launches] == ["", "r.1/0", "r.1/1"]
 
 
@@ -261,9 +277,9 @@ async def test_a_start_that_fails_is_said_and_not_tried_again(world):
     async with world.agent() as agent:
         await world.author.start(TWO, ONE)
         await world.author.advance()
-        await until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
+        await world.until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
         await world.accepted(agent, await world.author.advance())
-        await until(lambda: world.reports()[-1].services[0].order == Order(1, 1, world.author.generation))
+        await world.until(lambda: world.reports()[-1].services[0].order == Order(1, 1, world.author.generation))
         report = world.reports()[-1].services[0]
     assert (report.state, report.version, report.digest) == (ServiceState.FAILED, "2", ONE.sha256)
     assert "does not start" in report.error
@@ -273,33 +289,33 @@ async def test_a_start_that_fails_is_said_and_not_tried_again(world):
 
 async def test_a_crash_loop_goes_back_without_a_broker(world):
     async with world.agent() as agent:
-        world.clock.ahead_ms += 61_000
-        await until(lambda: agent.held("shop").good is not None, what="version 1 proven good")
+        await world.clock.advance(61)
+        await world.until(lambda: agent.held("shop").good is not None, what="version 1 proven good")
         await world.author.start(TWO, ONE)
         await world.author.advance()
         await world.runs("2")
-        world.log.down = True
+        world.log.reachable = False
         for _ in range(3):
-            await until(lambda: world.version() == "2")
+            await world.until(lambda: world.version() == "2")
             world.executor.crash("shop")
-            world.clock.ahead_ms += 5_000
+            await world.clock.advance(5)
         await world.runs("1")
-        world.log.down = False
-        await until(lambda: world.reports()[-1].services[0].state is ServiceState.FAILED)
+        world.log.reachable = True
+        await world.until(lambda: world.reports()[-1].services[0].state is ServiceState.FAILED)
         report = world.reports()[-1].services[0]
         assert report.digest == ONE.sha256
         assert "ended 3 times by itself" in report.error
         await world.author.retreat()
-        await until(lambda: agent.status()["shop"].state is ServiceState.READY)
+        await world.until(lambda: agent.status()["shop"].state is ServiceState.READY)
     assert versions(world) == ["1", "2", "2", "2", "1"]
 
 
 async def test_a_broker_that_is_away_at_the_start_does_not_keep_services_down(world):
     world.executor.crash("shop")
-    world.log.down = True
+    world.log.reachable = False
     async with world.agent():
         await world.runs("1")
-        world.log.down = False
+        world.log.reachable = True
 
 
 async def test_two_documents_of_one_order_freeze_the_service_and_say_so(world):
@@ -309,22 +325,22 @@ async def test_two_documents_of_one_order_freeze_the_service_and_say_so(world):
         await world.author.say(document)
         await world.accepted(agent, document)
         await world.author.say(replace(document, settled=TWO, phase=Phase.DONE))
-        await until(lambda: world.reports()[-1].frozen, what="frozen")
+        await world.until(lambda: world.reports()[-1].frozen, what="frozen")
         refused = await world.author.advance()
         await world.author.claim(2)
         await world.accepted(agent, await world.author.retreat())
-        await until(lambda: not world.reports()[-1].frozen)
+        await world.until(lambda: not world.reports()[-1].frozen)
         assert refused.order < agent.held("shop").accepted.document.order
     assert versions(world) == ["1"]
 
 
 async def test_damaged_memory_keeps_what_runs_and_refuses_advances(world):
     for slot in SLOTS:
-        (Path(world.config.state) / slot).write_bytes(b"5|0|torn")
+        world.disk.files[slot] = b"5|0|torn"
     await world.author.start(TWO, ONE)
     await world.author.advance()
     async with world.agent() as agent:
-        await until(lambda: any(report.frozen for report in world.reports()))
+        await world.until(lambda: any(report.frozen for report in world.reports()))
         await world.author.advance()
         await world.accepted(agent, await world.author.say(world.author.desired(move=Move.HOLD, phase=Phase.PAUSED)))
         assert agent.held("shop").freeze is None, "a document that is no advance ends it"
@@ -338,8 +354,8 @@ async def test_the_next_life_remembers_and_does_nothing_twice(world):
         await world.runs("2")
     async with world.agent() as agent:
         assert agent.held("shop").accepted.document == document
-        await until(lambda: agent.caught_up)
-        await until(lambda: world.reports()[-1].boot == "boot3")
+        await world.until(lambda: agent.caught_up)
+        await world.until(lambda: world.reports()[-1].boot == "boot3")
     assert versions(world) == ["1", "2"]
 
 
@@ -356,7 +372,7 @@ async def test_a_newer_key_document_takes_over_and_the_old_key_counts_no_more(wo
         await author.claim(2)
         await author.start(TWO, ONE)
         await author.say(author.desired(root_version=2, settled=TWO, phase=Phase.DONE, move=Move.HOLD))
-        await until(lambda: agent.caught_up)
+        await world.until(lambda: agent.caught_up)
         assert world.version() == "1", "the new key is not known yet"
         await world.log.append("keys", "2", seal(root, signer("root")))
         await world.runs("2")
@@ -370,12 +386,12 @@ async def test_a_newer_key_document_takes_over_and_the_old_key_counts_no_more(wo
     assert versions(world) == ["1", "2"]
 
 
-async def test_liveness_rows_come_once_a_second_for_what_desired_names(tmp_path):
-    world = World(tmp_path, ("shop", "idle"))
+async def test_liveness_rows_come_once_a_second_for_what_desired_names():
+    world = World(("shop", "idle"))
     await world.installed()
     async with world.agent():
-        await until(lambda: len(world.log.read("telemetry")) >= 3)
-    records = world.log.read("telemetry")
+        await world.until(lambda: len(world.log.topic("telemetry")) >= 3)
+    records = world.log.topic("telemetry")
     rows = [decode(record.value) for record in records if record.value is not None]
     last = [row for row in rows if row.boot == "boot2"]
     assert {record.key for record in records} == {"n1"}
@@ -391,7 +407,7 @@ async def test_reports_rise_and_repeat_nothing(world):
     async with world.agent():
         await world.author.start(TWO, ONE)
         await world.author.advance()
-        await until(lambda: world.reports()[-1].services[0].digest == TWO.sha256)
+        await world.until(lambda: world.reports()[-1].services[0].digest == TWO.sha256)
     reports = [report for report in world.reports() if report.boot == "boot2"]
     assert [report.counter for report in reports] == list(range(1, len(reports) + 1))
     assert all(one.services != other.services for one, other in pairwise(reports))

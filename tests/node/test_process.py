@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.node.kit import config_of, made, until
+from tests.node.kit import SERVER, Load, config_of, free_port, made, processes, request, until
 
 from tidegate.node import Launch, ProcessExecutor, StartFailed
 from tidegate.node.config import Readiness, ServiceConfig
@@ -16,14 +16,7 @@ from tidegate.node.listener import ListenFailed, open_listener, take_back
 from tidegate.node.readiness import NotifySocket
 from tidegate.ports import SystemClock, SystemDisk
 
-SERVER = str(Path(__file__).with_name("server.py"))
 CLIENTS = 8
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Bench:
@@ -56,24 +49,10 @@ class Bench:
         await executor.swap(Launch(service="shop", artifact=artifact, boot=f"{os.getpid()}-{self.launches}"))
 
     async def request(self) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(b"GET / HTTP/1.1\r\n\r\n")
-            return (await reader.read()).rpartition(b"\r\n\r\n")[2].decode()
-        finally:
-            writer.close()
+        return await request(self.port)
 
     def processes(self) -> list[int]:
-        """Return the processes of this service, found without asking the executor."""
-        mark = f"TIDEGATE_STATE={Path(self.config.state).absolute()}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        return processes(self.config.state)
 
 
 @pytest.fixture
@@ -84,25 +63,16 @@ def bench(tmp_path):
 async def test_swaps_under_load_lose_no_request(bench, capsys):
     async with bench.executor() as executor:
         await bench.launch(executor, "1")
-        answers: list[str] = []
-        done = asyncio.Event()
-
-        async def client() -> None:
-            while not done.is_set():
-                answers.append(await bench.request())
-
-        clients = [asyncio.ensure_future(client()) for _ in range(CLIENTS)]
+        load = Load(bench.port, CLIENTS)
         for version in ("2", "3", "4", "5"):
             await bench.launch(executor, version)
-            seen = len(answers)
-            await until(lambda seen=seen: len(answers) > seen + 200)
-        done.set()
-        await asyncio.gather(*clients)
-    lost = [answer for answer in answers if answer not in set("12345")]
+            seen = len(load.answers)
+            await until(lambda seen=seen: len(load.answers) > seen + 200)
+        await load.stop()
     with capsys.disabled():
-        print(f"\n4 swaps under {CLIENTS} clients: {len(answers)} requests, {len(lost)} lost", end=" ")  # noqa: T201
-    assert lost == []
-    assert set(answers) == set("12345")
+        print(f"\n4 swaps under {CLIENTS} clients: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
+    assert load.lost == []
+    assert set(load.answers) == set("12345")
     assert bench.exits == []
 
 

@@ -105,7 +105,7 @@ class NodeAgent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._last_rows(sending)
-        for task in tasks:
+        for task in (*tasks, sending):
             if not task.cancelled():
                 task.result()
 

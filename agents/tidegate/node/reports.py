@@ -14,6 +14,7 @@ from tidegate.wire.documents import Order, Report, ServiceReport
 from tidegate.wire.envelope import Signer, seal
 
 EVERY_S = 30.0
+RETRY_S = 1.0
 ERROR_CHARACTERS_MOST = 4_000
 
 log_of_node = structlog.get_logger("node")
@@ -101,6 +102,7 @@ class Reporter:
             await self._log.append("reports", self._config.node, seal(report, self._signer))
         except SendUnknown:
             log_of_node.warning("report not confirmed", counter=self._counter, remedy="it is sent again")
+            await self._clock.sleep(RETRY_S)
             self.changed.set()
         else:
             self._last, self._sent_s = says, self._clock.monotonic_s()

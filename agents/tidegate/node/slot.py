@@ -262,7 +262,7 @@ class Slot:
         for stray in strays:
             with contextlib.suppress(ProcessLookupError):
                 log.warning("ended", service=self._blueprint.service, pid=stray.pid, problem="its start was never finished")
-                Watch(stray).kill()
+                self._drain(Watch(stray))  # it may have become ready meanwhile, and then it serves
 
     # what is written down
 

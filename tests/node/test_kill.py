@@ -1,0 +1,114 @@
+"""kill -9 of the agent at any moment of a swap: the next life ends it right, with one copy and no request lost."""
+
+import asyncio
+import contextlib
+import os
+import random
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.node.filelog import FileLog
+from tests.node.kit import SERVER, Author, Load, config_of, free_port, made, processes, report_of, until
+
+from tidegate.node.config import ServiceConfig
+from tidegate.wire.telemetry import ServiceState
+
+MAIN = Path(__file__).with_name("agent_main.py")
+ROOTS = ("schemas", "streams", "agents", ".")
+KILLS = 6
+CLIENTS = 4
+
+
+class Site:
+    """One node with a real server under load, whose agent is a process that gets killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = FileLog(folder / "log")
+        self.author = Author(self.log)
+        shop = ServiceConfig(command=("{python}", SERVER, "{artifact}"), listen=f"127.0.0.1:{self.port}", drain="5s")
+        config = config_of(folder, shop=shop)
+        self._config = folder / "config.json"
+        self._config.write_bytes(msgspec.json.encode(config))
+        self._state = config.state
+        self._agent: asyncio.subprocess.Process | None = None
+
+    async def begin(self) -> None:
+        root = Path(__file__).parents[2]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(root / one) for one in ROOTS)}
+        self._agent = await asyncio.create_subprocess_exec(
+            sys.executable, str(MAIN), str(self.log.path), str(self._config), env=environment, stdout=asyncio.subprocess.DEVNULL
+        )
+
+    async def kill(self) -> None:
+        if self._agent is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._agent.kill()
+            await self._agent.wait()
+
+    def servers(self) -> list[int]:
+        return processes(self._state)
+
+    def says(self, version: str) -> bool:
+        """Return whether the last report says that a version runs, measured and ready."""
+        reports = self.log.read("reports")
+        if not reports or reports[-1].value is None:
+            return False
+        shop = report_of(reports[-1].value).services[0]
+        return (shop.version, shop.state) == (version, ServiceState.READY)
+
+
+@pytest.fixture
+async def site(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    await site.kill()
+    for pid in site.servers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+
+
+async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
+    versions = [made(site.folder, str(number), start_delay_s=0.1) for number in range(KILLS + 1)]
+    await site.author.claim()
+    await site.author.start(versions[0], None, "r0")
+    await site.author.settle()
+    await site.begin()
+    await until(lambda: site.says("0"), 20)
+    load, moments = Load(site.port, CLIENTS), random.Random(7)
+    for before, after in pairwise(versions):
+        await site.author.start(after, before, f"r{after.version}")
+        await site.author.settle()
+        if moments.random() < 0.5:
+            await until(lambda: len(site.servers()) == 2)
+        await asyncio.sleep(moments.uniform(0, 0.4))
+        await site.kill()
+        await site.begin()
+        await until(lambda version=after.version: site.says(version), 20, f"{after.version} after a kill")
+        await until(lambda: len(site.servers()) == 1, 20, "one copy")
+    await load.stop()
+    with capsys.disabled():
+        print(f"\n{KILLS} kills of the agent in mid swap: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
+    assert load.lost == []
+    assert load.answers[-1] == str(KILLS)
+
+
+async def test_kill_9_leaves_the_service_alone_and_the_next_life_adopts_it(site):
+    one = made(site.folder, "1")
+    await site.author.claim()
+    await site.author.start(one, None, "r0")
+    await site.author.settle()
+    await site.begin()
+    await until(lambda: site.says("1"), 20)
+    before = site.servers()
+    await site.kill()
+    assert site.servers() == before
+    sent = len(site.log.read("reports"))
+    await site.begin()
+    await until(lambda: len(site.log.read("reports")) > sent and site.says("1"), 20)
+    assert site.servers() == before
+    assert report_of(site.log.read("reports")[-1].value).services[0].exits == 0
