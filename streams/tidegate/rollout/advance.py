@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, standing, stopped_by_expiry, waits_for
+from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, stopped_by_expiry, waits_for
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
 from tidegate.rollout.ledger import Ledger
@@ -50,7 +50,7 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
             state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
         )
     change = next_batch(scene) or reaffirm(scene)
-    if change is not None or not complete(scene) or not standing(scene).clear:
+    if change is not None or not complete(scene) or not scene.standing.clear:
         return change
     if not state.baking_since_ms:
         return _bake(scene)
@@ -97,7 +97,7 @@ def complete_rollout(scene: Scene, reason: Reason, message: str) -> Change:
 
 
 def _missing(scene: Scene) -> Iterator[Blocker]:
-    state, now = scene.state, standing(scene)
+    state, now = scene.state, scene.standing
     if state.phase is Phase.PAUSED:
         yield state.paused_reason or Reason.ASKED, f"The rollout is paused ({state.paused_reason}); rollout resume goes on."
     if stopped_by_expiry(scene):
@@ -161,7 +161,7 @@ def _stopping_alarms(scene: Scene) -> list[str]:
 
 
 def _bake(scene: Scene) -> Change:
-    left_out = standing(scene).unreachable
+    left_out = scene.standing.unreachable
     return Change(
         kind=DecisionKind.BAKE,
         reason=Reason.BATCH_READY,
@@ -224,7 +224,7 @@ def _evidence(scene: Scene) -> dict[str, Fact]:
     """Return the facts that licensed an advance (D1, C5)."""
     facts: dict[str, Fact] = {
         "ready": named(tuple(node for node in scene.canaries if scene.reachable(node))),
-        "unreachable": named(standing(scene).unreachable),
+        "unreachable": named(scene.standing.unreachable),
     }
     verdict = scene.view.verdicts.get(scene.state.subject)
     if scene.first_install or verdict is None:

@@ -1,11 +1,10 @@
 """How a stage is reached: artifacts first, then batches, each after the one before is ready (B3, B4, B5)."""
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change
-from tidegate.rollout.scene import Scene
-from tidegate.rollout.view import UNREACHABLE_MS, runs
+from tidegate.rollout.scene import Scene, Standing
+from tidegate.rollout.view import UNREACHABLE_MS
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.names import duration_ms, share_of
 from tidegate.wire.plans import ControlMode
@@ -13,38 +12,6 @@ from tidegate.wire.reasons import Reason
 
 NAMED_MAX = 5
 """So many nodes are named in a sentence."""
-
-
-class Standing(Struct, frozen=True):
-    """What a stage waits for on its nodes."""
-
-    fetching: tuple[str, ...]
-    """Reachable nodes of the stage that do not hold the artifact yet."""
-    unready: tuple[str, ...]
-    """Reachable released nodes that do not report what they should run."""
-    unreachable: tuple[str, ...]
-    tolerated: int
-    """So many unreachable ones are left out (B5)."""
-
-    @property
-    def clear(self) -> bool:
-        """Whether the stage waits for none of its nodes."""
-        return not self.fetching and not self.unready and len(self.unreachable) <= self.tolerated
-
-
-def standing(scene: Scene) -> Standing:
-    """Return how the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5)."""
-    state, target = scene.state, scene.sizes.canary
-    members = scene.roster.nodes[:target]
-    unready = [node for node in scene.canaries if scene.reachable(node) and not scene.canary_ready(node)]
-    unready += [node for node in scene.controls if scene.reachable(node) and not scene.control_ready(node)]
-    coming = () if state.prefetch_done else members[state.released :]
-    return Standing(
-        fetching=tuple(node for node in coming if scene.reachable(node) and not _holds_artifact(scene, node)),
-        unready=tuple(unready),
-        unreachable=tuple(node for node in members if not scene.reachable(node)),
-        tolerated=target // 10,
-    )
 
 
 def complete(scene: Scene) -> bool:
@@ -59,7 +26,7 @@ def stopped_by_expiry(scene: Scene) -> bool:
 
 def next_batch(scene: Scene) -> Change | None:
     """Return the release of the stage's next batch, if the one before is ready (B4); None while it is not, or none is left."""
-    if complete(scene) or not standing(scene).clear:
+    if complete(scene) or not scene.standing.clear:
         return None
     state, (canaries, controls) = scene.state, _batch(scene)
     new = replace(
@@ -87,7 +54,7 @@ def next_batch(scene: Scene) -> Change | None:
 
 def reaffirm(scene: Scene) -> Change | None:
     """Return a renewed release where released nodes came back after the last one had expired: they could not apply it."""
-    waiting = standing(scene).unready
+    waiting = scene.standing.unready
     if not waiting or scene.now_ms < scene.state.decided_ms + scene.deadline_ms:
         return None
     return Change(
@@ -106,7 +73,7 @@ def overdue(scene: Scene) -> str:
     While a stage bakes, the time counts from when its nodes went away; before, from its last batch. An open gate waits for
     people, not for nodes.
     """
-    state, now = scene.state, standing(scene)
+    state, now = scene.state, scene.standing
     if now.clear or state.gate_since_ms:
         return ""
     since = max(state.stage_ms, state.batch_ms, state.phase_ms)
@@ -156,11 +123,6 @@ def _batch(scene: Scene) -> tuple[int, int]:
         return min(canaries, most), controls
     now = min(canaries, max(1, most - min(controls, most // 2)))
     return now, min(controls, most - now)
-
-
-def _holds_artifact(scene: Scene, node: str) -> bool:
-    report = scene.view.service(node, scene.plan.service)
-    return report is not None and (scene.plan.artifact.version in report.prefetched or runs(report, scene.plan.artifact))
 
 
 def _away_since(scene: Scene, nodes: tuple[str, ...]) -> list[int]:

@@ -1,5 +1,7 @@
 """One subject's rollout as the rules look at it: the ledger's state, its plan and roster, the view, and the time."""
 
+from functools import cached_property
+
 from msgspec import Struct
 
 from tidegate.rollout.ledger import Ledger
@@ -12,7 +14,24 @@ from tidegate.wire.plans import Artifact, ControlMode, Plan, Stage
 from tidegate.wire.telemetry import ServiceState
 
 
-class Scene(Struct, frozen=True):
+class Standing(Struct, frozen=True):
+    """What a stage waits for on its nodes."""
+
+    fetching: tuple[str, ...]
+    """Reachable nodes of the stage that do not hold the artifact yet."""
+    unready: tuple[str, ...]
+    """Reachable released nodes that do not report what they should run."""
+    unreachable: tuple[str, ...]
+    tolerated: int
+    """So many unreachable ones are left out (B5)."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the stage waits for none of its nodes."""
+        return not self.fetching and not self.unready and len(self.unreachable) <= self.tolerated
+
+
+class Scene(Struct, frozen=True, dict=True):
     """All that a rule may look at."""
 
     state: SubjectState
@@ -63,6 +82,21 @@ class Scene(Struct, frozen=True):
         """The plan's progress deadline (B5)."""
         return duration_ms(self.plan.progress_deadline)
 
+    @cached_property
+    def standing(self) -> Standing:
+        """How the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5)."""
+        target = self.sizes.canary
+        members = self.roster.nodes[:target]
+        unready = [node for node in self.canaries if self.reachable(node) and not self.canary_ready(node)]
+        unready += [node for node in self.controls if self.reachable(node) and not self.control_ready(node)]
+        coming = () if self.state.prefetch_done else members[self.state.released :]
+        return Standing(
+            fetching=tuple(node for node in coming if self.reachable(node) and not self._holds_artifact(node)),
+            unready=tuple(unready),
+            unreachable=tuple(node for node in members if not self.reachable(node)),
+            tolerated=target // 10,
+        )
+
     def reachable(self, node: str) -> bool:
         """Return whether a node has reported within 90 s (B5)."""
         return self.view.reachable(node, self.now_ms)
@@ -101,6 +135,10 @@ class Scene(Struct, frozen=True):
             and report.version == self.plan.artifact.version
             and report.order.generation >= self.state.since_generation
         )
+
+    def _holds_artifact(self, node: str) -> bool:
+        report = self.view.service(node, self.plan.service)
+        return report is not None and (self.plan.artifact.version in report.prefetched or runs(report, self.plan.artifact))
 
 
 def scene_of(ledger: Ledger, view: View, subject: str, now_ms: int) -> Scene | None:
