@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import faust
 import structlog
@@ -16,11 +16,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from tidegate.broker import Connection
 from tidegate.broker.connection import TopicsMissing, patiently
 from tidegate.wire.topics import TOPICS
-from tidegate.worker.intake import Intake
-from tidegate.worker.judge import Judge
-from tidegate.worker.metrics import IntakeMetrics, JudgeMetrics
 from tidegate.worker.outbox import Outbox, SendFailed
-from tidegate.worker.transport import ChunkSchema, NoTables, broker_url
+from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url
 
 SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 0.5
@@ -46,10 +43,25 @@ class WorkerFailed(Exception):
     """A worker ended that was not asked to; start another, nothing is lost."""
 
 
+class Part(Host, Protocol):
+    """What plays a role: handles chunks, and does what time asks for."""
+
+    topic: str
+    consumer: ChunkConsumer
+
+    async def take(self, chunk: Chunk) -> None:
+        """Handle one chunk."""
+        ...
+
+    async def run(self) -> None:
+        """Run for ever beside."""
+        ...
+
+
 class WorkerApp(faust.App):
     """A Faust app without files on disk."""
 
-    host: Any
+    host: "Part"
 
     def _create_directories(self) -> None:
         """Nothing: there are no tables to keep."""
@@ -125,14 +137,7 @@ class Worker:
                 app.add_future(app.crash(failure))
 
         outbox = Outbox(producer, self.connection.prefix, failed)
-        match self.role:
-            case Role.INTAKE:
-                role: Intake | Judge = Intake(outbox, IntakeMetrics(self._registry))
-            case Role.JUDGE:
-                role = Judge(self.connection, outbox, JudgeMetrics(self._registry))
-            case _:
-                assert_never(self.role)
-        app.host = role
+        role = app.host = _part(self.role, self.connection, outbox, self._registry)
         role.consumer = app.consumer
         source = app.topic(f"{self.connection.prefix}{role.topic}", schema=ChunkSchema(), maxsize=BUFFERED_CHUNKS_MAX)
 
@@ -198,6 +203,23 @@ def build_app(role: Role, connection: Connection, instance: str = "") -> WorkerA
     )
     app.finalize()
     return app
+
+
+def _part(role: Role, connection: Connection, outbox: Outbox, registry: CollectorRegistry) -> Part:
+    # Imported here: intake needs none of the judge's libraries, and a process that starts late is late for its rows.
+    match role:
+        case Role.INTAKE:
+            from tidegate.worker.intake import Intake  # noqa: PLC0415
+            from tidegate.worker.metrics import IntakeMetrics  # noqa: PLC0415
+
+            return Intake(outbox, IntakeMetrics(registry))
+        case Role.JUDGE:
+            from tidegate.worker.judge import Judge  # noqa: PLC0415
+            from tidegate.worker.metrics import JudgeMetrics  # noqa: PLC0415
+
+            return Judge(connection, outbox, JudgeMetrics(registry))
+        case _:
+            assert_never(role)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

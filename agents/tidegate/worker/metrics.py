@@ -1,11 +1,14 @@
 """Counters of the workers, updated once per chunk: Faust's own sensors cost 30 us an event."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from tidegate.judge import Outcome
 from tidegate.wire.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from tidegate.judge import Outcome
 
 ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "skewed", "transition")
 """Fields of the judge's tally; the last two are among the accepted."""
@@ -72,7 +75,7 @@ class JudgeMetrics(WorkerMetrics):
             self._rows.labels(outcome).inc(after[outcome] - before[outcome])
         self._panes.inc(after["panes"] - before["panes"])
 
-    def emitted(self, outcome: Outcome) -> None:
+    def emitted(self, outcome: "Outcome") -> None:
         """Count what one step gave."""
         self._kpis.inc(len(outcome.kpis))
         self._scores.inc(len(outcome.scores))
