@@ -80,6 +80,7 @@ class Node:
         self.failed: dict[str, str] = {}
         self.fetched: dict[str, set[str]] = {}
         self.starting: dict[str, str] = {}
+        self.frozen = ""
         self.counter = 0
         self.starts: list[tuple[str, str]] = []
         """(version, token) of every start."""
@@ -124,6 +125,7 @@ class Node:
             agent_version="0",
             zone=self.zone,
             services=said,
+            frozen=self.frozen,
         )
 
     def _service(self, service: str) -> ServiceReport:
