@@ -7,14 +7,15 @@ from tests.kpi.rows import fleet_rows, record, row
 from tidegate.kpi.columns import read
 from tidegate.wire.codec import Malformed
 from tidegate.wire.nodeseconds import SOURCES, decode, encode
-from tidegate.wire.telemetry import HISTOGRAM_OFFSET
+from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SLOTS
 
 
 @given(fleet_rows())
 def test_rows_come_back_as_they_went_in(rows):
     columns = read(decode(encode(record(rows, 9))))
     assert len(columns) == len(rows)
-    table = columns.histograms(np.arange(len(rows)))
+    at, counts = columns.flat(np.arange(len(rows)), np.arange(len(rows)) * HISTOGRAM_SLOTS)
+    table = np.bincount(at, counts, len(rows) * HISTOGRAM_SLOTS).reshape(-1, HISTOGRAM_SLOTS)
     for index, one in enumerate(rows):
         names = columns.record
         assert names.nodes[columns.node[index]] == one.node

@@ -73,10 +73,8 @@ def _missing(cohort: CohortPane) -> tuple[str, ...]:
     """Return the expected nodes without telemetry whose agent does not say that they are on their way or meant to be down."""
     waiting = (ServiceState.STARTING, ServiceState.DRAINING, ServiceState.STOPPED)
     found = []
-    for node in sorted(cohort.expected):
+    for node in sorted({*cohort.expected} - cohort.reported):
         row = cohort.nodes.get(node)
-        if row is None or not (
-            row.telemetry or (row.agent and (row.state in waiting or row.version not in {"", cohort.version}))
-        ):
+        if row is None or not (row.agent and (row.state in waiting or row.version not in {"", cohort.version})):
             found.append(node)
     return tuple(found)

@@ -7,8 +7,8 @@ rollout freezes their sum, which is then kept through all its placements.
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.detect.sums import Sums, plus, sums_of
 from tidegate.kpi.pane import ServicePane
+from tidegate.kpi.sums import Sums, plus
 
 BLOCK_MS = 60_000
 BLOCKS = 10
@@ -34,7 +34,7 @@ def learn(baseline: Baseline, pane: ServicePane) -> Baseline:
     changed = bool(rest.version and baseline.version and rest.version != baseline.version)
     version = rest.version or baseline.version
     blocks = () if changed else _recent(baseline.blocks, pane.start_ms)
-    sums = sums_of(rest)
+    sums = rest.sums
     if sums.requests:
         start_ms = pane.start_ms // BLOCK_MS * BLOCK_MS
         if blocks and blocks[-1][0] == start_ms:

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
-from tidegate.detect.sums import Sums
 from tidegate.kpi.pane import NodePane
+from tidegate.kpi.sums import Sums
 
 
 class Look(Struct, frozen=True):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from tidegate.detect.findings import Finding, percent
-from tidegate.detect.sums import Sums
 from tidegate.kpi.pane import NodePane
+from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason

@@ -15,8 +15,8 @@ from msgspec import Struct
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.measure import QUANTILES, Measured, measure
 from tidegate.detect.shares import surprise_nats
-from tidegate.detect.sums import Sums
 from tidegate.kpi.pane import NodePane
+from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Guardrail

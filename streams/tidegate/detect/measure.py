@@ -6,8 +6,8 @@ import numpy as np
 from msgspec import Struct
 
 from tidegate.detect.shares import quantile_ms, weights_above
-from tidegate.detect.sums import Sums
 from tidegate.kpi.pane import NodePane
+from tidegate.kpi.sums import Sums
 from tidegate.wire.plans import Guardrail
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}

@@ -18,8 +18,8 @@ from tidegate.detect.findings import Finding, hold, rolls_back
 from tidegate.detect.gross import Others, judge_gross
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
-from tidegate.detect.sums import Sums, sums_of
 from tidegate.kpi.pane import NodePane, ServicePane
+from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.reasons import Reason
@@ -120,8 +120,8 @@ def _see(state: SubjectJudgement, context: Context, pane: ServicePane) -> Sight:
         end_ms=pane.end_ms,
         canary=_reporting(canary.nodes) if canary is not None else (),
         controls=_reporting(control.nodes) if control is not None and named else (),
-        control=sums_of(control) if control is not None and named else None,
-        rest=sums_of(rest) if rest is not None and rest.nodes else None,
+        control=control.sums if control is not None and named else None,
+        rest=rest.sums if rest is not None and rest.reported else None,
         baseline=baseline if context.rest_version else None,
         compared_with=compared_with,
     )

@@ -2,10 +2,11 @@
 judged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.alarms.book import WRITER, AlarmBook, fold
 from tidegate.alarms.conditions import Name, conditions_of, severity_of
@@ -14,11 +15,13 @@ from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.judge.state import JudgeState
 from tidegate.kpi.clock import GRACE_MS
+from tidegate.kpi.closing import close, gather
 from tidegate.kpi.columns import read
 from tidegate.kpi.kpis import kpi_of
-from tidegate.kpi.membership import Members, members_of
+from tidegate.kpi.membership import members_of
 from tidegate.kpi.pane import PANE_MS, ServicePane
-from tidegate.kpi.panes import AHEAD_MAX_MS, Part, build, second_of
+from tidegate.kpi.panes import AHEAD_MAX_MS, second_of
+from tidegate.kpi.skew import EXCLUDE_BEYOND_MS
 from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Verdict
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, NodeSeconds, Record
@@ -59,6 +62,7 @@ def _know(state: JudgeState, context: Context) -> None:
     known = state.contexts.get(context.subject)
     if known is None or (context.epoch, context.generation) >= (known.epoch, known.generation):
         state.contexts[context.subject] = context
+        state.looked = (0, 0)
         if context.subject == service_subject(context.service):
             state.members[context.service] = members_of(context)
 
@@ -68,34 +72,26 @@ def _fold_rows(state: JudgeState, record: NodeSeconds) -> None:
     if not len(columns):
         return
     now_ms = state.clock.now_ms or 0
-    tally, closed_ms = state.tally, state.closed_ms or 0
-    starts = columns.start_ms.tolist()
-    delays = (columns.append_ms - columns.start_ms - columns.length_ms).tolist()
-    kept: list[int] = []
-    seconds: list[int] = []
-    for row, (node, service, boot, seq) in enumerate(
-        zip(columns.node.tolist(), columns.service.tolist(), columns.boot.tolist(), columns.seq.tolist(), strict=True)
-    ):
-        node_name, service_name = record.nodes[node], record.services[service]
-        if not state.dedupe.admit((node_name, service_name, record.boots[boot]), seq, now_ms):
-            tally.duplicate += 1
-            continue
-        shift_ms = state.skews.shift_ms(node_name, delays[row])
-        if shift_ms is None or -delays[row] + (shift_ms or 0) > AHEAD_MAX_MS:
-            tally.excluded += 1
-            continue
-        second_ms = (starts[row] + shift_ms) // PANE_MS * PANE_MS
-        if second_ms < closed_ms:
-            tally.late += 1
-            state.late[service_name] = state.late.get(service_name, 0) + 1
-            continue
-        tally.accepted += 1
-        tally.skewed += shift_ms != 0
-        kept.append(row)
-        seconds.append(second_ms)
-        nodes = state.seen.setdefault(service_name, {})
-        nodes[node_name] = max(nodes.get(node_name, 0), second_ms)
-    state.panes.add(columns, np.asarray(kept, dtype=np.int64), second_of(np.asarray(seconds, dtype=np.int64)))
+    ends_ms = columns.start_ms + columns.length_ms
+    delays_ms = columns.append_ms - ends_ms
+    new = state.dedupe.admit(columns, now_ms)
+    skews_ms = state.skews.shifts_ms(record.nodes, columns.node[new], delays_ms[new], now_ms)
+    shifts_ms = skews_ms[columns.node]
+    wild = (np.abs(shifts_ms) > EXCLUDE_BEYOND_MS) | (shifts_ms - delays_ms > AHEAD_MAX_MS)
+    seconds_ms = second_of(ends_ms + shifts_ms, columns.length_ms)
+    late = new & ~wild & (seconds_ms < (state.closed_ms or 0))
+    kept = new & ~wild & ~late
+    for service in columns.service[late].tolist():
+        name = record.services[service]
+        state.late[name] = state.late.get(name, 0) + 1
+    tally = state.tally
+    tally.duplicate += int((~new).sum())
+    tally.excluded += int((new & wild).sum())
+    tally.late += int(late.sum())
+    tally.accepted += int(kept.sum())
+    tally.skewed += int((kept & (shifts_ms != 0)).sum())
+    rows = np.flatnonzero(kept)
+    state.panes.add(columns, rows, seconds_ms[rows])
 
 
 def _close(state: JudgeState) -> Outcome:
@@ -126,14 +122,21 @@ def _close(state: JudgeState) -> Outcome:
 def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     """Yield fails that need not wait for the grace (C4): judged on the first open pane once it is over, at most one a pane."""
     start_ms = state.closed_ms or 0
-    if now_ms < start_ms + PANE_MS:
+    parts = state.panes.seconds.get(start_ms, [])
+    if now_ms < start_ms + PANE_MS or state.looked == (start_ms, len(parts)):
         return
-    for subject, context in sorted(state.contexts.items()):
-        parts = state.panes.seconds.get(start_ms, {}).get(context.service)
-        if not context.placement or parts is None or state.early.get(subject) == start_ms:
-            continue
-        pane = build(context.service, start_ms, parts, state.members.get(context.service, Members()), ())
-        verdict = judge_open(state.subjects.get(subject, SubjectJudgement()), context, pane, now_ms)
+    state.looked = (start_ms, len(parts))
+    waiting = {
+        subject: context
+        for subject, context in sorted(state.contexts.items())
+        if context.placement and state.early.get(subject) != start_ms
+    }
+    services: dict[str, Collection[str]] = {context.service: () for context in waiting.values()}
+    if not services:
+        return
+    panes = {pane.service: pane for pane in close(start_ms, gather(parts, services), state.members, services)}
+    for subject, context in waiting.items():
+        verdict = judge_open(state.subjects.get(subject, SubjectJudgement()), context, panes[context.service], now_ms)
         if verdict is not None:
             state.early[subject] = start_ms
             yield verdict
@@ -148,23 +151,24 @@ def _due(state: JudgeState, until_ms: int) -> Iterable[int]:
 
 
 def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
-    rows: dict[str, list[Part]] = state.panes.take(start_ms)
-    following = {context.service for context in state.contexts.values() if context.placement}
-    for service in sorted(rows.keys() | state.seen.keys() | following):
-        recent = [node for node, last_ms in state.seen.get(service, {}).items() if last_ms > start_ms - RECENT_MS]
-        members = state.members.get(service, Members())
-        pane = build(service, start_ms, rows.get(service, ()), members, recent)
-        late = state.late.pop(service, 0)
+    rows = gather(state.panes.take(start_ms))
+    for service, node in rows.places:
+        state.seen.setdefault(service, {})[node] = start_ms
+    services: dict[str, Collection[str]] = {context.service: () for context in state.contexts.values() if context.placement}
+    for service, nodes in state.seen.items():
+        services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
+    for pane in close(start_ms, rows, state.members, services):
+        late = state.late.pop(pane.service, 0)
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows
-        yield ServicePane(
-            service=service, start_ms=start_ms, cohorts=pane.cohorts, late_rows=late, transition_rows=pane.transition_rows
-        )
+        yield replace(pane, late_rows=late) if late else pane
 
 
 def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
     own = state.contexts.get(service_subject(pane.service))
-    kpis = [kpi_of(pane.service, cohort, pane.end_ms, seconds, total, own) for seconds, cohort, total in state.windows.add(pane)]
+    kpis = [
+        kpi_of(pane.service, cohort, pane.end_ms, seconds, window, own) for seconds, cohort, window in state.windows.add(pane)
+    ]
     verdicts: list[Verdict] = []
     contexts = [context for _, context in sorted(state.contexts.items()) if context.service == pane.service]
     for context in contexts:
@@ -217,6 +221,7 @@ def _telemetry_down(state: JudgeState) -> Iterable[Alarm]:
 
 def _forget(state: JudgeState, now_ms: int) -> None:
     state.dedupe.forget(now_ms)
+    state.skews.forget(now_ms)
     for service, nodes in list(state.seen.items()):
         state.seen[service] = {node: last_ms for node, last_ms in nodes.items() if last_ms > now_ms - RECENT_MS}
         if not state.seen[service]:

@@ -10,23 +10,23 @@ from tidegate.detect.state import SubjectJudgement
 from tidegate.judge.state import JudgeState, Tally
 from tidegate.kpi.clock import Clock
 from tidegate.kpi.columns import Columns, read
-from tidegate.kpi.dedupe import Dedupe
+from tidegate.kpi.dedupe import Seen
 from tidegate.kpi.membership import members_of
 from tidegate.kpi.panes import Part
-from tidegate.kpi.skew import Skews
+from tidegate.kpi.skew import Offset
 from tidegate.kpi.windows import Windows
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, NodeSeconds
 
-VERSION = 1
+VERSION = 2
 
 
 class OpenRows(Struct, frozen=True):
-    """One record of which rows are still open: (start of second, service) to row numbers."""
+    """One record of which rows are still open: (start of second, row numbers)."""
 
     record: NodeSeconds
-    rows: list[tuple[int, str, list[int]]]
+    rows: list[tuple[int, list[int]]]
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -34,8 +34,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     clock: Clock
-    dedupe: Dedupe
-    skews: Skews
+    boots: list[Seen]
+    skews: dict[str, Offset]
     windows: Windows
     scores: ScoreState
     closed_ms: int | None
@@ -56,17 +56,16 @@ _DECODER = msgspec.msgpack.Decoder(Snapshot)
 
 def snapshot(state: JudgeState) -> bytes:
     """Return a state as bytes."""
-    chunks: dict[int, tuple[Columns, list[tuple[int, str, list[int]]]]] = {}
-    for start_ms, services in sorted(state.panes.seconds.items()):
-        for service, parts in sorted(services.items()):
-            for part in parts:
-                chunk = chunks.setdefault(id(part.columns.record), (part.columns, []))
-                chunk[1].append((start_ms, service, part.rows.tolist()))
+    chunks: dict[int, tuple[Columns, list[tuple[int, list[int]]]]] = {}
+    for start_ms, parts in sorted(state.panes.seconds.items()):
+        for part in parts:
+            chunk = chunks.setdefault(id(part.columns.record), (part.columns, []))
+            chunk[1].append((start_ms, part.rows.tolist()))
     return _ENCODER.encode(
         Snapshot(
             clock=state.clock,
-            dedupe=state.dedupe,
-            skews=state.skews,
+            boots=[*state.dedupe.known()],
+            skews=dict(state.skews.known()),
             windows=state.windows,
             scores=state.scores,
             closed_ms=state.closed_ms,
@@ -92,7 +91,11 @@ def restore(data: bytes) -> JudgeState:
     if found.version != VERSION:
         raise Malformed("version", f"this checkpoint is of version {found.version}; here is {VERSION}")
     state = JudgeState()
-    state.clock, state.dedupe, state.skews = found.clock, found.dedupe, found.skews
+    state.clock = found.clock
+    for seen in found.boots:
+        state.dedupe.recall(seen)
+    for node, offset in found.skews.items():
+        state.skews.recall(node, offset)
     state.windows, state.scores, state.closed_ms = found.windows, found.scores, found.closed_ms
     state.contexts, state.subjects, state.books = found.contexts, found.subjects, found.books
     state.seen, state.late, state.early = found.seen, found.late, found.early
@@ -102,7 +105,7 @@ def restore(data: bytes) -> JudgeState:
             state.members[context.service] = members_of(context)
     for chunk in found.open_rows:
         columns = read(chunk.record)
-        for start_ms, service, rows in chunk.rows:
-            parts = state.panes.seconds.setdefault(start_ms, {}).setdefault(service, [])
+        for start_ms, rows in chunk.rows:
+            parts = state.panes.seconds.setdefault(start_ms, [])
             parts.append(Part(columns, np.asarray(rows, dtype=np.int64)))
     return state

@@ -51,6 +51,8 @@ class JudgeState:
         """Late rows by service since its last pane."""
         self.early: dict[str, int] = {}
         """Subject to the start of the open pane on which it was failed early: one such verdict a pane."""
+        self.looked = (0, 0)
+        """Start and number of parts of the open pane that was looked at last; kept by no snapshot, it only saves work."""
         self.down = False
         """Whether the alarm telemetry-down fires."""
         self.tally = Tally()

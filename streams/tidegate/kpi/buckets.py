@@ -8,6 +8,7 @@ b = 2 ** (1 / 8); OpenTelemetry's exponential histogram).
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from math import ceil
 
 from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SCALE, HISTOGRAM_SLOTS
 
@@ -33,6 +34,11 @@ def slot_of(seconds: float) -> int:
     return min(bisect_left(UPPER_EDGES_S, seconds), HISTOGRAM_SLOTS - 1)
 
 
+def rank_of(total: int, share: float) -> int:
+    """Return which of ``total`` ordered values a share names, the first being 1."""
+    return max(1, min(total, ceil(total * share)))
+
+
 def quantile_s(counts: Sequence[int], share: float) -> float | None:
     """Return the value in seconds that a share of the counted ones does not exceed, within 4.33 %; None without any.
 
@@ -42,7 +48,7 @@ def quantile_s(counts: Sequence[int], share: float) -> float | None:
     total = sum(counts)
     if not total:
         return None
-    rank = max(1, -(-total * share // 1))
+    rank = rank_of(total, share)
     seen = 0
     for slot, count in enumerate(counts):
         seen += count

@@ -43,17 +43,13 @@ class Columns(Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.service)
 
-    def histograms(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return int64[len(rows), 160]: the latency counts of some rows."""
-        table = np.zeros((len(rows), HISTOGRAM_SLOTS), dtype=np.int64)
+    def flat(self, rows: NDArray[np.int64], base: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]:
+        """Return the latency counts of some rows one after another, as (base of its row + slot, count)."""
         slots = self.slots[rows].astype(np.int64)
-        total = int(slots.sum())
-        if total:
-            ends = np.cumsum(slots)
-            within = np.arange(total) - np.repeat(ends - slots, slots)
-            at = np.repeat(np.arange(len(rows)) * HISTOGRAM_SLOTS + self.first_slot[rows], slots) + within
-            table.reshape(-1)[at] = self.counts[np.repeat(self.counts_start[:-1][rows], slots) + within]
-        return table
+        ends = np.cumsum(slots)
+        within = np.arange(int(ends[-1]) if len(ends) else 0)
+        at = np.repeat(base + self.first_slot[rows] - ends + slots, slots) + within
+        return at, self.counts[np.repeat(self.counts_start[:-1][rows] - ends + slots, slots) + within]
 
 
 class RowWriter:

@@ -1,50 +1,136 @@
-"""Each row once (A1): a high-water mark and the holes below it for each (node, service, boot)."""
+"""Each row once (A1): a high-water mark and the holes below it for each (node, service, boot), whole records at a time."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
+
+from tidegate.kpi.columns import Columns
 
 FORGET_AFTER_MS = 60_000
-HOLES_MAX = 600
-"""Holes remembered below the mark: ten minutes of rows at one a second; a row older than that would be late anyway."""
+HOLES_MAX = 64
+"""Gaps remembered of one boot; of more, the oldest are taken for filled, and their rows for repeats."""
+BOOTS_MAX = 100_000
+"""Boots known at once in one partition; rows of further ones are not admitted until others fall silent."""
 
 Key = tuple[str, str, str]
 """(node, service, boot)."""
+Hole = tuple[int, int]
+"""First and last sequence number that has not been seen."""
+UNKNOWN = 0
+"""The slot of all boots beyond the bound: nothing of it is ever admitted."""
 
 
-class Seen(Struct, array_like=True):
-    """What was seen of one boot. Mutable: it changes with every row."""
+class Seen(Struct, frozen=True, array_like=True):
+    """What was seen of one boot, for a checkpoint."""
 
+    key: Key
     high: int
-    holes: set[int]
     last_ms: int
+    holes: list[Hole] = []
 
 
-class Dedupe(Struct):
-    """All boots that have spoken within the last minute of judge clock."""
+class Dedupe:
+    """All boots that have spoken within the last minute of judge clock. Mutable: arrays by slot, slots by boot."""
 
-    boots: dict[Key, Seen] = {}
+    def __init__(self) -> None:
+        self._slots: dict[Key, int] = {}
+        self._free: list[int] = []
+        self._high = np.zeros(64, dtype=np.int64)
+        self._last_ms = np.zeros(64, dtype=np.int64)
+        self._holes: dict[int, list[Hole]] = {}
 
-    def admit(self, key: Key, seq: int, clock_ms: int) -> bool:
-        """Return whether this row is new, and remember it. Shuffled rows are new once, whatever their order."""
-        seen = self.boots.get(key)
-        if seen is None:
-            self.boots[key] = Seen(seq, set(range(max(1, seq - HOLES_MAX), seq)), clock_ms)
-            return True
-        if seq == seen.high + 1:
-            seen.high = seq
-        elif seq > seen.high:
-            seen.holes.update(range(max(seen.high + 1, seq - HOLES_MAX), seq))
-            seen.high = seq
-            if len(seen.holes) > HOLES_MAX:
-                seen.holes = set(sorted(seen.holes)[-HOLES_MAX:])
-        elif seq in seen.holes:
-            seen.holes.discard(seq)
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def admit(self, columns: Columns, clock_ms: int) -> NDArray[np.bool_]:
+        """Return which rows of a record are new, and remember them. Shuffled rows are new once, whatever their order."""
+        slots = self._find(columns)
+        self._last_ms[slots] = clock_ms
+        order = np.lexsort((columns.seq, slots))
+        sorted_slots, seq = slots[order], columns.seq[order]
+        begins = np.ones(len(seq), dtype=np.bool_)
+        begins[1:] = sorted_slots[1:] != sorted_slots[:-1]
+        expected = np.empty_like(seq)
+        expected[1:] = seq[:-1] + 1
+        expected[begins] = self._high[sorted_slots[begins]] + 1
+        new: NDArray[np.bool_] = sorted_slots != UNKNOWN
+        # Rows that follow on without a gap are the rule, and need no look at each.
+        gaps = seq != expected
+        if gaps.any():
+            boots = np.cumsum(begins) - 1
+            odd = np.bincount(boots, weights=gaps)[boots] > 0
+            for at in np.flatnonzero(odd & new).tolist():
+                new[at] = self._admit(int(sorted_slots[at]), int(seq[at]))
+            new_rows = new & ~odd
         else:
-            return False
-        seen.last_ms = clock_ms
-        return True
+            new_rows = new
+        # Ascending within a boot: the last assignment is its highest.
+        self._high[sorted_slots[new_rows]] = seq[new_rows]
+        admitted = np.empty_like(new)
+        admitted[order] = new
+        return admitted
 
     def forget(self, clock_ms: int) -> None:
         """Drop boots that have been silent for a minute of judge clock."""
-        gone = [key for key, seen in self.boots.items() if clock_ms - seen.last_ms > FORGET_AFTER_MS]
-        for key in gone:
-            del self.boots[key]
+        for key, slot in [*self._slots.items()]:
+            if clock_ms - self._last_ms[slot] > FORGET_AFTER_MS:
+                del self._slots[key]
+                self._holes.pop(slot, None)
+                self._free.append(slot)
+
+    def known(self) -> Iterator[Seen]:
+        """Yield every boot, for a checkpoint."""
+        for key, slot in self._slots.items():
+            yield Seen(key, int(self._high[slot]), int(self._last_ms[slot]), self._holes.get(slot, []))
+
+    def recall(self, seen: Seen) -> None:
+        """Take one boot from a checkpoint."""
+        slot = self._add(seen.key)
+        self._high[slot], self._last_ms[slot] = seen.high, seen.last_ms
+        if seen.holes:
+            self._holes[slot] = list(seen.holes)
+
+    def _find(self, columns: Columns) -> NDArray[np.int64]:
+        record = columns.record
+        keys = zip(
+            map(record.nodes.__getitem__, columns.node.tolist()),
+            map(record.services.__getitem__, columns.service.tolist()),
+            map(record.boots.__getitem__, columns.boot.tolist()),
+            strict=True,
+        )
+        known, add = self._slots.get, self._add
+        found = [slot if (slot := known(key)) is not None else add(key) for key in keys]
+        return np.array(found, dtype=np.int64)
+
+    def _add(self, key: Key) -> int:
+        """Return the slot of a new boot; UNKNOWN where no more are taken."""
+        if len(self._slots) >= BOOTS_MAX:
+            return UNKNOWN
+        slot = self._free.pop() if self._free else len(self._slots) + 1
+        if slot == len(self._high):
+            self._high = np.concatenate((self._high, np.zeros_like(self._high)))
+            self._last_ms = np.concatenate((self._last_ms, np.zeros_like(self._last_ms)))
+        self._slots[key] = slot
+        self._high[slot] = 0
+        return slot
+
+    def _admit(self, slot: int, seq: int) -> bool:
+        high = int(self._high[slot])
+        holes = self._holes.get(slot, [])
+        if seq > high:
+            if seq > high + 1:
+                self._holes[slot] = [*holes[-HOLES_MAX + 1 :], (high + 1, seq - 1)]
+            self._high[slot] = seq
+            return True
+        for at, (first, last) in enumerate(holes):
+            if first <= seq <= last:
+                rest = [hole for hole in ((first, seq - 1), (seq + 1, last)) if hole[0] <= hole[1]]
+                holes = [*holes[:at], *rest, *holes[at + 1 :]][-HOLES_MAX:]
+                if holes:
+                    self._holes[slot] = holes
+                else:
+                    del self._holes[slot]
+                return True
+        return False

@@ -1,5 +1,7 @@
 """Who belongs where (A6): the rollout's context decides, the cohort that a row declares is shown and never used."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct, field
 
 from tidegate.wire.nodeseconds import Context
@@ -13,9 +15,9 @@ class Members(Struct, frozen=True):
     cohorts: dict[str, str] = {}
     versions: dict[str, str] = field(default_factory=lambda: {REST: ""})
 
-    def cohort_of(self, node: str) -> str:
-        """Return the cohort of a node."""
-        return self.cohorts.get(node, REST)
+    def unnamed(self, nodes: Iterable[str]) -> list[str]:
+        """Return those of some nodes that no cohort names."""
+        return [node for node in nodes if node not in self.cohorts]
 
     def named(self, cohort: str) -> tuple[str, ...]:
         """Return the nodes that the context names for a cohort, sorted."""

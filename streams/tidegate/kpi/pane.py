@@ -1,11 +1,14 @@
-"""A pane: one closed second of one service, cohort by cohort, node by node."""
+"""A pane: one closed second of one service, cohort by cohort."""
 
 from collections.abc import Iterator
+from math import fsum
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from tidegate.kpi.sums import Sums, plus
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS, ServiceState
 
 PANE_MS = 1_000
@@ -17,7 +20,7 @@ class NodePane(Struct, frozen=True, kw_only=True):
     """What one node said in one second as a member of its cohort: telemetry of the cohort's version, and its agent's row.
 
     ``version`` is the agent's word where there is one, else the telemetry's. ``counts`` has one entry for each of the
-    160 slots.
+    160 slots. ``gauges`` are means over the node's rows.
     """
 
     node: str
@@ -37,41 +40,67 @@ class NodePane(Struct, frozen=True, kw_only=True):
     changed_ms: int = 0
 
 
+class Crowd(Struct, frozen=True):
+    """Nodes with telemetry that nobody looks at one by one, summed up together: what makes a large fleet cheap."""
+
+    nodes: frozenset[str] = frozenset()
+    sums: Sums = Sums()
+    version: str = ""
+    """The one that most of them run."""
+
+
 class CohortPane(Struct, frozen=True, kw_only=True):
-    """One cohort in one second. ``expected`` should report, ``nodes`` did (telemetry, or only their agent)."""
+    """One cohort in one second. ``expected`` should report; who did stands in ``nodes`` or in ``crowd``.
+
+    Compared cohorts have all their members in ``nodes``; ``rest`` has its members with telemetry in ``crowd``, and in
+    ``nodes`` those of which only the agent speaks.
+    """
 
     name: str
     version: str = ""
     expected: tuple[str, ...] = ()
     nodes: dict[str, NodePane] = {}
+    crowd: Crowd = Crowd()
 
     def reporting(self) -> Iterator[NodePane]:
-        """Yield the nodes with telemetry, by name."""
+        """Yield the nodes with telemetry that are known one by one, by name."""
         return (node for _, node in sorted(self.nodes.items()) if node.telemetry)
 
     @property
-    def requests(self) -> int:
-        """Requests of all nodes."""
-        return sum(node.requests for node in self.nodes.values())
+    def reported(self) -> frozenset[str]:
+        """Names of all nodes with telemetry."""
+        return self.crowd.nodes.union(name for name, node in self.nodes.items() if node.telemetry)
 
     @property
-    def errors(self) -> int:
-        """Errors of all nodes."""
-        return sum(node.errors for node in self.nodes.values())
-
-    @property
-    def counts(self) -> Counts:
-        """Latency counts of all nodes together: int64[160]."""
-        total = np.zeros(HISTOGRAM_SLOTS, dtype=np.int64)
-        for node in self.nodes.values():
+    def sums(self) -> Sums:
+        """This pane as one sum; the order of nodes does not matter."""
+        nodes = list(self.reporting())
+        if not nodes:
+            return replace(self.crowd.sums, panes=1)
+        counts = np.zeros(HISTOGRAM_SLOTS, dtype=np.int64)
+        gauges: dict[str, list[float]] = {}
+        ratios: dict[str, tuple[int, int]] = {}
+        counters: dict[str, int] = {}
+        for node in nodes:
             if node.counts is not None:
-                total += node.counts
-        return total
-
-    @property
-    def coverage(self) -> float:
-        """Share of the expected nodes with telemetry; 0.0 where none is expected."""
-        return sum(node.telemetry for node in self.nodes.values()) / len(self.expected) if self.expected else 0.0
+                counts += node.counts
+            for name, value in node.gauges.items():
+                gauges.setdefault(name, []).append(value)
+            for name, (part, whole) in node.ratios.items():
+                before = ratios.get(name, (0, 0))
+                ratios[name] = (before[0] + part, before[1] + whole)
+            for name, amount in node.counters.items():
+                counters[name] = counters.get(name, 0) + amount
+        own = Sums(
+            1,
+            sum(node.requests for node in nodes),
+            sum(node.errors for node in nodes),
+            counts.tolist() if counts.any() else [],
+            {name: (fsum(values), len(values)) for name, values in gauges.items()},
+            ratios,
+            counters,
+        )
+        return plus(own, self.crowd.sums) if self.crowd.nodes else own
 
 
 class ServicePane(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,312 @@
+"""The rows of one second, of all services at once, as closed panes.
+
+Rows become sums by group: a group is one member of a compared cohort, or the whole of a service's ``rest``. So the cost of a
+row does not depend on how many services or cohorts there are, and the order of rows never matters.
+"""
+
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from math import fsum
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from tidegate.kpi.columns import AGENT_CODE
+from tidegate.kpi.membership import REST, Members
+from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane
+from tidegate.kpi.panes import Part
+from tidegate.kpi.sums import Sums
+from tidegate.wire.nodeseconds import Extra
+from tidegate.wire.telemetry import HISTOGRAM_SLOTS
+
+ANY_VERSION = -1
+NO_SOURCE = 255
+
+Place = tuple[str, str]
+"""(service, node)."""
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Rows(Struct, frozen=True):
+    """All rows of a second as columns; ``place`` and ``version`` point into the two lists of names."""
+
+    parts: Sequence[Part]
+    places: list[Place]
+    versions: dict[str, int]
+    place: Integers
+    version: Integers
+    source: Integers
+    requests: Integers
+    errors: Integers
+    part: Integers
+    row: Integers
+
+    def extra_of(self, at: int) -> Extra | None:
+        """Return what only this row carries."""
+        record = self.parts[int(self.part[at])].columns.record
+        return record.extras.get(int(self.row[at]))
+
+    def custom(self) -> bool:
+        """Return whether any record carries more than the columns."""
+        return any(part.columns.record.extras for part in self.parts)
+
+    def life(self, at: int) -> tuple[str, int]:
+        """Return (boot, seq) of a row."""
+        columns, row = self.parts[int(self.part[at])].columns, int(self.row[at])
+        return columns.record.boots[columns.boot[row]], int(columns.seq[row])
+
+
+class Groups(Struct, frozen=True):
+    """Who is summed up with whom: group and cohort of each place, and the version that its cohort runs."""
+
+    group: Integers
+    cohort: list[str]
+    version: Integers
+    crowds: dict[str, int]
+    """Group of each service's rest."""
+    count: int
+
+
+class Totals(Struct, frozen=True):
+    """Sums by group."""
+
+    requests: list[int]
+    errors: list[int]
+    counts: Integers
+    """int64[groups, 160]."""
+
+
+def gather(parts: Sequence[Part], services: Container[str] | None = None) -> Rows:
+    """Return the rows of one second as columns; those of some services only where they are named."""
+    places: dict[Place, int] = {}
+    versions: dict[str, int] = {}
+    columns: list[tuple[Integers, ...]] = [(np.zeros(0, dtype=np.int64),) * 7]
+    for number, part in enumerate(parts):
+        source, record = part.columns, part.columns.record
+        rows = part.rows
+        if services is not None:
+            wanted = np.array([name in services for name in record.services], dtype=np.bool_)
+            rows = rows[wanted[source.service[rows]]]
+        codes = source.service[rows].astype(np.int64) * len(record.nodes) + source.node[rows]
+        unique, inverse = np.unique(codes, return_inverse=True)
+        at = [divmod(code, len(record.nodes)) for code in unique.tolist()]
+        found = [places.setdefault((record.services[service], record.nodes[node]), len(places)) for service, node in at]
+        named = [versions.setdefault(version, len(versions)) for version in record.versions]
+        columns.append(
+            (
+                np.array(found, dtype=np.int64)[inverse],
+                np.array(named, dtype=np.int64)[source.version[rows]],
+                source.sources[rows].astype(np.int64),
+                source.requests[rows].astype(np.int64),
+                source.errors[rows].astype(np.int64),
+                np.full(len(rows), number, dtype=np.int64),
+                rows,
+            )
+        )
+    return Rows(parts, list(places), versions, *map(np.concatenate, zip(*columns, strict=True)))
+
+
+def close(
+    start_ms: int, rows: Rows, members: Mapping[str, Members], services: Mapping[str, Collection[str]]
+) -> Iterator[ServicePane]:
+    """Yield the closed pane of each of ``services``, by name. Its nodes: who has spoken lately; those of them that no cohort
+    names should report as rest.
+    """
+    groups = _group(rows, members)
+    agent = rows.source == AGENT_CODE
+    expected = groups.version[rows.place]
+    transition = ~agent & (expected != ANY_VERSION) & (expected != rows.version)
+    counted = _first_source(rows, ~agent & ~transition)
+    totals = _total(rows, groups, counted)
+    crowds = _crowds(rows, groups, counted, totals)
+    nodes = _nodes(rows, groups, (counted, agent), totals)
+    moved: dict[str, int] = {}
+    for place in rows.place[transition].tolist():
+        service = rows.places[place][0]
+        moved[service] = moved.get(service, 0) + 1
+    for service in sorted(services):
+        known = members.get(service, _EVERYBODY)
+        cohorts = {
+            name: CohortPane(
+                name=name,
+                version=version,
+                expected=tuple(sorted(known.unnamed(services[service]))) if name == REST else known.named(name),
+                nodes=nodes.get((service, name), {}),
+                crowd=crowds.get(service, _NOBODY) if name == REST else _NOBODY,
+            )
+            for name, version in sorted(known.versions.items())
+        }
+        yield ServicePane(service=service, start_ms=start_ms, cohorts=cohorts, transition_rows=moved.get(service, 0))
+
+
+_EVERYBODY = Members()
+_NOBODY = Crowd()
+
+
+def _group(rows: Rows, members: Mapping[str, Members]) -> Groups:
+    crowds: dict[str, int] = {}
+    group: list[int] = []
+    cohorts: list[str] = []
+    versions: list[int] = []
+    count = 0
+    for service, node in rows.places:
+        known = members.get(service, _EVERYBODY)
+        cohort = known.cohorts.get(node, REST)
+        of = crowds.setdefault(service, count) if cohort == REST else count
+        count += of == count
+        group.append(of)
+        cohorts.append(cohort)
+        wanted = known.versions[cohort]
+        # A version that no row names is that of none of them.
+        versions.append(rows.versions.get(wanted, len(rows.versions)) if wanted else ANY_VERSION)
+    return Groups(np.array(group, dtype=np.int64), cohorts, np.array(versions, dtype=np.int64), crowds, count)
+
+
+def _first_source(rows: Rows, telemetry: Flags) -> Flags:
+    """Return which rows count: of several sources of one place the first in order (A5)."""
+    best = np.full(len(rows.places), NO_SOURCE, dtype=np.int64)
+    np.minimum.at(best, rows.place[telemetry], rows.source[telemetry])
+    first: Flags = rows.source == best[rows.place]
+    return telemetry & first
+
+
+def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
+    group = groups.group[rows.place[counted]]
+    part, row = rows.part[counted], rows.row[counted]
+    slots: list[NDArray[np.int64]] = []
+    weights: list[NDArray[np.unsignedinteger]] = []
+    for number, of in enumerate(rows.parts):
+        here = part == number
+        at, counts = of.columns.flat(row[here], group[here] * HISTOGRAM_SLOTS)
+        slots.append(at)
+        weights.append(counts)
+    size = groups.count * HISTOGRAM_SLOTS
+    # Weighted counts are doubles: exact up to 2 ** 53.
+    flat = np.bincount(np.concatenate(slots), np.concatenate(weights), size) if slots else np.zeros(size)
+    return Totals(
+        [*map(int, np.bincount(group, rows.requests[counted], groups.count).tolist())],
+        [*map(int, np.bincount(group, rows.errors[counted], groups.count).tolist())],
+        flat.astype(np.int64).reshape(groups.count, HISTOGRAM_SLOTS),
+    )
+
+
+def _crowds(rows: Rows, groups: Groups, counted: Flags, totals: Totals) -> dict[str, Crowd]:
+    """Return each service's rest, summed up."""
+    names: dict[str, list[str]] = {service: [] for service in groups.crowds}
+    for place in np.unique(rows.place[counted]).tolist():
+        if groups.cohort[place] == REST:
+            service, node = rows.places[place]
+            names[service].append(node)
+    custom: dict[int, Custom] = {}
+    group = groups.group[rows.place]
+    for at in np.flatnonzero(counted & np.isin(group, [*groups.crowds.values()])).tolist() if rows.custom() else ():
+        extra = rows.extra_of(at)
+        if extra is not None:
+            custom.setdefault(int(group[at]), Custom()).take(extra)
+    versions = _versions(rows, group, counted)
+    return {
+        service: Crowd(
+            frozenset(names[service]), custom.get(of, Custom()).sums(totals, of), versions.get(of, "") if names[service] else ""
+        )
+        for service, of in groups.crowds.items()
+    }
+
+
+def _versions(rows: Rows, group: Integers, counted: Flags) -> dict[int, str]:
+    """Return the version of each group that most of its rows name; of equals the last by name."""
+    names = list(rows.versions)
+    pairs, counts = np.unique(group[counted] * (len(names) + 1) + rows.version[counted], return_counts=True)
+    best: dict[int, tuple[int, str]] = {}
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        of, version = divmod(pair, len(names) + 1)
+        best[of] = max(best.get(of, (0, "")), (count, names[version]))
+    return {of: version for of, (_, version) in best.items()}
+
+
+def _nodes(rows: Rows, groups: Groups, kinds: tuple[Flags, Flags], totals: Totals) -> dict[tuple[str, str], dict[str, NodePane]]:
+    """Return by (service, cohort) the nodes that are looked at one by one: members of compared cohorts, and of the rest those of
+    which only the agent speaks.
+    """
+    counted, agent = kinds
+    speaks = np.zeros(len(rows.places), dtype=np.bool_)
+    speaks[rows.place[counted]] = True
+    crowded = np.array([cohort == REST for cohort in groups.cohort], dtype=np.bool_) & speaks
+    mine: dict[int, list[int]] = {}
+    for at in np.flatnonzero((counted | agent) & ~crowded[rows.place]).tolist():
+        mine.setdefault(int(rows.place[at]), []).append(at)
+    found: dict[tuple[str, str], dict[str, NodePane]] = {}
+    for place, own in sorted(mine.items(), key=lambda item: rows.places[item[0]]):
+        service, node = rows.places[place]
+        told = [at for at in own if counted[at]]
+        pane = _node(node, rows, sorted(told, key=rows.life), [at for at in own if agent[at]])
+        if told:
+            group = int(groups.group[place])
+            pane = replace(
+                pane, requests=totals.requests[group], errors=totals.errors[group], counts=totals.counts[group], telemetry=True
+            )
+        found.setdefault((service, groups.cohort[place]), {})[node] = pane
+    return found
+
+
+def _node(node: str, rows: Rows, told: Sequence[int], agents: Sequence[int]) -> NodePane:
+    """Return what one node's rows say besides their sums. Of several rows of its agent the one of the latest change counts."""
+    versions = list(rows.versions)
+    custom, last = Custom(), _NOTHING
+    for at in told:
+        last = rows.extra_of(at) or _NOTHING
+        custom.take(last)
+    agent, version = _NOTHING, versions[rows.version[told[-1]]] if told else ""
+    if agents:
+        latest = max(agents, key=lambda at: ((rows.extra_of(at) or _NOTHING).changed_ms, *rows.life(at)))
+        agent, version = rows.extra_of(latest) or _NOTHING, versions[rows.version[latest]]
+    where = last if told else agent
+    return NodePane(
+        node=node,
+        version=version,
+        gauges={name: fsum(values) / len(values) for name, values in custom.gauges.items()},
+        ratios=custom.ratios,
+        counters=custom.counters,
+        zone=where.zone,
+        labels=where.labels,
+        agent=bool(agents),
+        state=agent.state,
+        exits=agent.exits,
+        changed_ms=agent.changed_ms,
+    )
+
+
+class Custom:
+    """Gauges, ratios and counters of some rows. The order of rows does not matter: gauges are summed exactly."""
+
+    def __init__(self) -> None:
+        self.gauges: dict[str, list[float]] = {}
+        self.ratios: dict[str, tuple[int, int]] = {}
+        self.counters: dict[str, int] = {}
+
+    def take(self, extra: Extra) -> None:
+        """Add what one row carries."""
+        for name, value in extra.gauges.items():
+            self.gauges.setdefault(name, []).append(value)
+        for name, (part, whole) in extra.ratios.items():
+            before = self.ratios.get(name, (0, 0))
+            self.ratios[name] = (before[0] + part, before[1] + whole)
+        for name, amount in extra.counters.items():
+            self.counters[name] = self.counters.get(name, 0) + amount
+
+    def sums(self, totals: Totals, group: int) -> Sums:
+        """Return these together with the totals of a group."""
+        counts = totals.counts[group]
+        return Sums(
+            1,
+            totals.requests[group],
+            totals.errors[group],
+            counts.tolist() if counts.any() else [],
+            {name: (fsum(values), len(values)) for name, values in self.gauges.items()},
+            self.ratios,
+            self.counters,
+        )
+
+
+_NOTHING = Extra()
