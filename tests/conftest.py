@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from tidegate.broker import BrokerProblem, Connection, KafkaLog, KafkaProcess, create_topics
 from tidegate.broker.jars import kafka_jars
@@ -30,11 +31,23 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def connection(kafka: str) -> Connection:
-    """All topics of the table under a prefix of this test's own."""
+async def bare_connection(kafka: str) -> AsyncIterator[Connection]:
+    """A prefix of this test's own, without topics; what is made under it goes with the test."""
     connection = Connection(kafka, f"t{secrets.token_hex(4)}.")
-    await create_topics(connection)
-    return connection
+    yield connection
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    made = [topic for topic in await admin.list_topics() if topic.startswith(connection.prefix)]
+    if made:
+        await admin.delete_topics(made)
+    await admin.close()
+
+
+@pytest.fixture
+async def connection(bare_connection: Connection) -> Connection:
+    """All topics of the table under a prefix of this test's own."""
+    await create_topics(bare_connection)
+    return bare_connection
 
 
 @pytest.fixture

@@ -1,56 +1,57 @@
 import asyncio
+import os
 
 import pytest
+from aiokafka import TopicPartition
+from structlog.testing import capture_logs
 
-from tidegate.broker import Connection, KafkaLog, check_topics, create_topics
+from tidegate.broker import Connection, KafkaLog, create_topics
 from tidegate.ports import SendUnknown
-from tidegate.wire.topics import TOPICS
 
 pytestmark = pytest.mark.kafka
 
 
-async def test_topics_are_made_once_however_many_make_them_and_are_as_the_table_says(kafka):
-    connection = Connection(kafka, "both.")
-    made = await asyncio.gather(create_topics(connection), create_topics(connection))
-    assert sorted(made[0] + made[1]) == sorted(f"both.{topic.name}" for topic in TOPICS)
-    assert await create_topics(connection) == []
-    assert await check_topics(connection) == []
-
-
-async def test_a_missing_topic_is_told_with_the_remedy(kafka):
-    connection = Connection(kafka, "few.")
-    await create_topics(connection, names=frozenset({"plans"}))
-    found = await check_topics(connection)
-    assert len(found) == len(TOPICS) - 1
-    assert "few.desired is missing; run: tidegate topics create" in found
-
-
-async def test_a_reader_reads_to_the_end_of_now_then_follows(log):
-    for number in range(5):
-        await log.append("desired", "svc/shop", b"%d" % number, headers={"ce_id": b"x"})
-    reader = await log.reader(["desired", "plans"])
-    assert [record.value for record in await reader.read_to_end()] == [b"0", b"1", b"2", b"3", b"4"]
-    assert await reader.poll(0.1) == []
-    await log.append("plans", "svc/shop", b"plan")
-    (record,) = await reader.poll(5)
-    assert (record.topic, record.key, record.value, record.offset) == ("plans", "svc/shop", b"plan", 0)
-    assert reader.positions() == {("desired", 0): 5, ("plans", 0): 1}
+async def test_records_stand_in_the_order_of_the_calls(log):
+    sent = await asyncio.gather(*(log.append("plans", None, b"%d" % number) for number in range(200)))
+    reader = await log.reader(["plans"])
+    assert [int(record.value) for record in await reader.read_to_end()] == list(range(200))
+    assert [appended.offset for appended in sent] == list(range(200))
     await reader.close()
 
 
-async def test_a_reader_from_latest_sees_only_what_comes(log):
-    await log.append("desired", "svc/shop", b"old")
-    reader = await log.reader(["desired"], start="latest")
-    assert await reader.read_to_end() == []
-    await log.append("desired", "svc/shop", b"new")
-    assert [record.value for record in await reader.poll(5)] == [b"new"]
+async def test_the_append_time_is_the_brokers_where_the_table_says_so_else_the_writers(log):
+    assert (await log.append("plans", None, b"", time_ms=1_000)).time_ms > 1_600_000_000_000
+    reader = await log.reader(["kpis"], start="latest")
+    await log.append("kpis", "shop", b"", time_ms=1_700_000_000_000)
+    (record,) = await reader.poll(5)
+    assert record.time_ms == 1_700_000_000_000
     await reader.close()
 
 
 async def test_a_record_too_large_for_its_topic_is_refused_and_the_next_one_passes(log):
-    with pytest.raises(ValueError, match="too large"):
-        await log.append("plans", None, bytes(17 << 20))
+    for size in (17 << 20, 9 << 20):  # above what is ever sent; above what the topic takes
+        with pytest.raises(ValueError, match="too large for plans"):
+            await log.append("plans", None, os.urandom(size))
     assert (await log.append("plans", None, b"small")).offset == 0
+
+
+async def test_a_producer_that_has_died_is_replaced(log):
+    """Out of order is final for a producer: every later send of it fails."""
+    await log.append("plans", None, b"1")
+    dead = log._producer
+    dead._txn_manager.increment_sequence_number(TopicPartition(f"{log.connection.prefix}plans", 0), 7)
+    with pytest.raises(SendUnknown, match="plans: OutOfOrderSequence"):
+        await log.append("plans", None, b"2")
+    assert (await log.append("plans", None, b"3")).offset == 1
+    assert log._producer is not dead
+
+
+async def test_a_topic_that_is_not_there_is_a_send_without_answer(bare_connection):
+    log = KafkaLog(bare_connection, client_id="test", send_timeout_s=0.5)
+    with pytest.raises(SendUnknown, match="plans"):
+        await log.append("plans", None, b"")
+    await log.close()
+    await log.close()
 
 
 async def test_what_was_acknowledged_survives_kill_9_of_the_broker_and_what_was_not_is_unknown(private_kafka):
@@ -64,7 +65,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_broker_and_what_was_
 
     async def write() -> None:
         number = 0
-        while len(acknowledged) < 200 or not unknown or acknowledged[-1] < max(unknown) + 50:
+        while not unknown or len(acknowledged) < 200 or acknowledged[-1] < unknown[-1] + 50:
             try:
                 await log.append("decisions", None, b"%d" % number)
                 acknowledged.append(number)
@@ -72,16 +73,39 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_broker_and_what_was_
                 unknown.append(number)
             number += 1
 
-    writing = asyncio.create_task(write())
-    while len(acknowledged) < 100:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    await private_kafka.kill()
-    while not unknown:  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    await private_kafka.start()
-    await asyncio.wait_for(writing, 60)
-    read = [int(record.value or b"") for record in await asyncio.wait_for(reader.read_to_end(), 30)]
+    with capture_logs() as said:
+        async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(write())
+            while len(acknowledged) < 100:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await private_kafka.kill()
+            while len(unknown) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await private_kafka.start()
+            await writing
+            read = [int(record.value) for record in await reader.read_to_end()]
     assert set(acknowledged) <= set(read) <= set(acknowledged) | set(unknown)
-    assert read == sorted(read)
+    assert read == sorted(set(read))
+    assert [line["event"] for line in said if line["during"] == "producing" and line["log_level"] != "debug"] == [
+        "broker does not answer",
+        "broker answers",
+    ]
     await reader.close()
     await log.close()
+
+
+async def test_a_send_reported_unknown_does_not_land_an_hour_later(private_kafka):
+    connection = Connection(private_kafka.bootstrap)
+    await create_topics(connection, names=frozenset({"decisions"}))
+    log = KafkaLog(connection, client_id="test", send_timeout_s=0.5)
+    await log.append("decisions", None, b"before")
+    await private_kafka.kill()
+    sends = await asyncio.gather(*(log.append("decisions", None, b"lost") for _ in range(5)), return_exceptions=True)
+    assert {type(send) for send in sends} == {SendUnknown}
+    await private_kafka.start()
+    after = KafkaLog(connection, client_id="after")
+    await after.append("decisions", None, b"after")
+    reader = await after.reader(["decisions"])
+    assert [record.value for record in await reader.read_to_end()] == [b"before", b"after"]
+    for each in (reader, after, log):
+        await each.close()

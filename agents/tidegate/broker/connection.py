@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 10.0
+RETRY_GROWS = 1.5
+"""So an outage of some seconds is not followed by as long a wait again."""
 UNANSWERED = (KafkaError, OSError, TimeoutError)
 """What the client raises where a broker is away, refuses or stays silent."""
 
@@ -65,6 +67,6 @@ async def patiently(what: str, connection: Connection, attempt: Callable[[], Awa
                     "broker answers", bootstrap=connection.bootstrap, during=what, after_s=round(time.monotonic() - since_s, 1)
                 )
             return found
-        # Full jitter: a thousand agents must not knock at the same moment after an outage.
+        # A thousand agents must not knock at the same moment after an outage.
         await asyncio.sleep(delay_s * (0.5 + random.random() / 2))  # noqa: S311 - no secret
-        delay_s = min(delay_s * 2, RETRY_MOST_S)
+        delay_s = min(delay_s * RETRY_GROWS, RETRY_MOST_S)

@@ -4,12 +4,14 @@ import asyncio
 import base64
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
 import uuid
 from importlib import resources
 from pathlib import Path
+from typing import TextIO
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -35,6 +37,7 @@ class KafkaProcess:
         self._jars = jars
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._lock: TextIO | None = None
         self._port, self._controller = _free_ports(2)
 
     @property
@@ -62,21 +65,15 @@ class KafkaProcess:
 
     async def start(self) -> None:
         """Start, and return when it answers. BrokerProblem where it ends or stays silent; its log says why."""
+        if self._process is not None and self._process.returncode is not None:
+            await self.kill()  # it fell over by itself
         for port in (self._port, self._controller):
             _refuse_taken(port)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.log.unlink(missing_ok=True)
-        properties = self._folder / "server.properties"
-        data = self._folder / "data"
-        properties.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
-        if not (data / "meta.properties").exists():
-            await self._format(properties)
-        archive = self._jars.archive
-        sharing = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={self._archive_new}"
-        self._process = await self._java(sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
+        self._lock = _take(self._folder)
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                await self._answers()
+                await self._start()
         except TimeoutError as error:
             await self.kill()
             raise BrokerProblem(f"Kafka did not answer within {READY_WITHIN_S:.0f} s", f"see {self.log}") from error
@@ -93,10 +90,11 @@ class KafkaProcess:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_WITHIN_S):
                     await self._process.wait()
+        whole = self._process.returncode is not None
         await self.kill()
         made, archive = self._archive_new, self._jars.archive
         with contextlib.suppress(OSError):  # it only saves time
-            if made.exists() and not archive.exists():
+            if whole and made.exists() and not archive.exists():
                 made.rename(archive)
             made.unlink(missing_ok=True)
 
@@ -106,15 +104,29 @@ class KafkaProcess:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
 
-    async def _format(self, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-        arguments = ("format", "-t", cluster, "-c", str(properties), "--ignore-formatted")
+    async def _start(self) -> None:
+        self.log.unlink(missing_ok=True)
+        properties, data = self._folder / "server.properties", self._folder / "data"
+        properties.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
         archive = self._jars.archive
-        sharing = (f"-XX:SharedArchiveFile={archive}",) if archive.exists() else ()
-        process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
-        if await process.wait():
-            raise BrokerProblem("Kafka could not prepare its data folder", self._why())
+        shared = f"-XX:SharedArchiveFile={archive}"
+        if not (data / "meta.properties").exists():
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+            arguments = ("format", "-t", cluster, "-c", str(properties), "--ignore-formatted")
+            sharing = (shared,) if archive.exists() else ()
+            self._process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
+            if await self._process.wait():
+                raise BrokerProblem("Kafka could not prepare its data folder", self._why())
+        sharing = (shared if archive.exists() else f"-XX:ArchiveClassesAtExit={self._archive_new}",)
+        self._process = await self._java(*sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
+        while not (_listens(self._port) and await answers(self.bootstrap)):
+            if self._process.returncode is not None:
+                raise BrokerProblem(f"Kafka ended with exit code {self._process.returncode} while it started", self._why())
+            await asyncio.sleep(0.05)
 
     async def _java(self, *arguments: str) -> asyncio.subprocess.Process:
         parent = os.getpid()
@@ -140,15 +152,6 @@ class KafkaProcess:
                 preexec_fn=tie,
             )
 
-    async def _answers(self) -> None:
-        assert self._process is not None  # noqa: S101 - start made it
-        while True:
-            if self._process.returncode is not None:
-                raise BrokerProblem(f"Kafka ended with exit code {self._process.returncode} while it started", self._why())
-            if _listens(self._port) and await answers(self.bootstrap):
-                return
-            await asyncio.sleep(0.05)
-
     def _why(self) -> str:
         """Return what to do, from what the broker said."""
         text = self.log.read_text(errors="replace")
@@ -158,8 +161,6 @@ class KafkaProcess:
             )
         if "Address already in use" in text:
             return f"port {self._port} or {self._controller} was taken by another process meanwhile: try again"
-        if "Failed to acquire lock" in text:
-            return f"another broker uses {self._folder}: stop it, or use another folder"
         causes = [line for line in text.splitlines() if "ERROR" in line or "Exception" in line]
         return f"see {self.log}" + (f": {causes[-1].strip()[:300]}" if causes else "")
 
@@ -180,6 +181,17 @@ def _listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _take(folder: Path) -> TextIO:
+    """Hold a folder until the file is closed, or this process ends."""
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise BrokerProblem(f"another broker keeps its data in {folder}", "stop that one, or name another folder") from error
+    return lock
 
 
 def _refuse_taken(port: int) -> None:

@@ -26,7 +26,10 @@ async def create_topics(connection: Connection, *, names: frozenset[str] = froze
         if not missing:
             return []
         replicas = min(REPLICAS_MOST, len((await admin.describe_cluster())["brokers"]))
-        new = [NewTopic(name, topic.partitions, replicas, topic_configs=topic.config()) for name, topic in missing.items()]
+        new = [
+            NewTopic(name, topic.partitions, replicas, topic_configs=_settings(topic, replicas))
+            for name, topic in missing.items()
+        ]
         response = await admin.create_topics(new)
         created = [name for name, code, *rest in response.topic_errors if _made(name, code, rest)]
         await _visible(admin, set(missing))
@@ -65,6 +68,11 @@ async def _admin(connection: Connection) -> AIOKafkaAdminClient:
     return await patiently("topics", connection, attempt)
 
 
+def _settings(topic: Topic, replicas: int) -> dict[str, str]:
+    # An answer from "all replicas" promises something only if one replica alone is not all.
+    return topic.config() | ({"min.insync.replicas": "2"} if replicas >= REPLICAS_MOST else {})
+
+
 def _made(name: str, code: int, rest: list[Any]) -> bool:
     if code == 0:
         return True
@@ -94,9 +102,13 @@ async def _differences(admin: AIOKafkaAdminClient, name: str, topic: Topic) -> l
             f"{name} has {partitions} partitions instead of {topic.partitions}; "
             "the count is fixed when a topic is made: make it anew"
         )
+    replicas = min((len(partition["replicas"]) for partition in described["partitions"]), default=0)
     (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    actual = {entry[0]: entry[1] for resource in response.resources for entry in resource[4]}
-    for key, value in topic.config().items():
+    ((code, message, _type, _name, entries),) = response.resources
+    if code:
+        return [*found, f"{name}: its settings cannot be read: {for_code(code).__name__} {message or ''}".strip()]
+    actual = {entry[0]: entry[1] for entry in entries}
+    for key, value in _settings(topic, replicas).items():
         if actual.get(key) != value:
             found.append(f"{name}: {key} is {actual.get(key)} instead of {value}; set it with kafka-configs")
     return found

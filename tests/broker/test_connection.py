@@ -1,0 +1,89 @@
+import asyncio
+import socket
+
+import pytest
+from structlog.testing import capture_logs
+
+from tidegate.broker import Connection, KafkaLog, connection
+from tidegate.broker.connection import patiently
+from tidegate.broker.mock import MockBroker
+from tidegate.ports import SendUnknown
+
+
+@pytest.fixture
+def nowhere():
+    """An address where nobody listens, kept free while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield Connection(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+async def test_an_outage_is_one_warning_and_its_end_one_line(monkeypatch, nowhere):
+    monkeypatch.setattr(connection, "RETRY_FIRST_S", 0.001)
+    failures = [OSError("refused"), TimeoutError(), OSError("refused")]
+
+    async def attempt() -> str:
+        if failures:
+            raise failures.pop()
+        return "there"
+
+    with capture_logs() as said:
+        assert await patiently("reading", nowhere, attempt) == "there"
+    assert [(line["log_level"], line["event"]) for line in said if line["log_level"] != "debug"] == [
+        ("warning", "broker does not answer"),
+        ("info", "broker answers"),
+    ]
+    assert said[0]["bootstrap"] == nowhere.bootstrap
+
+
+async def test_waits_grow_are_shaken_and_stay_within_ten_seconds(monkeypatch, nowhere):
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def attempt() -> None:
+        if len(waits) < 100:
+            raise OSError
+
+    monkeypatch.setattr(connection.asyncio, "sleep", sleep)
+    await patiently("reading", nowhere, attempt)
+    assert waits[0] <= 0.2
+    assert 5 <= min(waits[50:]) < max(waits[50:]) <= 10
+
+
+async def test_a_mistake_is_no_outage(nowhere):
+    async def attempt() -> None:
+        raise KeyError("mistake")
+
+    with pytest.raises(KeyError):
+        await patiently("reading", nowhere, attempt)
+
+
+async def test_without_a_broker_every_send_is_unknown_in_time_and_one_warning_says_why(nowhere):
+    log = KafkaLog(nowhere, client_id="test", send_timeout_s=0.2)
+    with capture_logs() as said:
+        for _ in range(3):
+            with pytest.raises(SendUnknown, match="plans"):
+                await log.append("plans", None, b"")
+        await log.close()
+    assert [line["event"] for line in said if line["log_level"] == "warning"] == ["broker does not answer"]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_start_is_nowhere_else_but_at_an_edge(nowhere):
+    log = KafkaLog(nowhere, client_id="test")
+    with pytest.raises(ValueError, match="earliest or latest"):
+        await log.reader(["plans"], start="yesterday")
+
+
+async def test_the_mock_is_enough_for_a_first_look():
+    mock = MockBroker()
+    log = KafkaLog(Connection(mock.bootstrap), client_id="test")
+    await log.append("plans", "svc/shop", b"plan", headers={"ce_id": b"x"})
+    reader = await log.reader(["plans"])
+    (record,) = await reader.read_to_end()
+    assert (record.topic, record.key, record.value, record.headers) == ("plans", "svc/shop", b"plan", {"ce_id": b"x"})
+    await reader.close()
+    await log.close()
+    await mock.stop()
