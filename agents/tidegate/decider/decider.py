@@ -13,7 +13,7 @@ from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
 from tidegate.decider.metrics import Metrics
 from tidegate.decider.notices import Notices
-from tidegate.decider.seat import CLAIM, HEARTBEAT, Seat
+from tidegate.decider.seat import CLAIM, HEARTBEAT, LONG_AGO_S, Seat
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log, LogReader, Record, SendUnknown
 from tidegate.rollout.events import Event, Tick
@@ -64,6 +64,8 @@ class Decider:
         self._inbox = Inbox(trust)
         self._levels = Levels(log, signer)
         self._notices = Notices(log, clock, self._timings)
+        self._wake_s = LONG_AGO_S
+        """On the monotonic clock: when time itself is news."""
         self._stopping = asyncio.Event()
         self.caught_up = False
 
@@ -118,9 +120,7 @@ class Decider:
             return self._timings.poll_s
         if self._inbox.asked:
             return 0.0
-        now_ms = self._clock.now_ms()
-        wake_ms = wake_at(self._book.ledger, self._inbox.view, now_ms)
-        wake_s = (wake_ms - now_ms) / 1000 if wake_ms is not None else self._timings.poll_s
+        wake_s = self._wake_s - self._clock.monotonic_s()
         return max(0.0, min(wake_s, self._seat.beat_due_s(), self._timings.poll_s))
 
     # reading
@@ -225,6 +225,7 @@ class Decider:
         await self._record(taken)
         self._levels.forget()
         self._notices.begin(self._inbox.view)
+        self._wake_s = LONG_AGO_S
         self._metrics.leading.set(1)
         log.info("leading", epoch=epoch, life=self._seat.life, decided_so_far=self._book.ledger.seq)
 
@@ -245,17 +246,30 @@ class Decider:
 
     async def _decide(self) -> None:
         """Let news and time work, retreats first of all; then answer what was asked, in order (D3)."""
-        await self._step(Tick(), {})
+        if self._inbox.news or self._clock.monotonic_s() >= self._wake_s:
+            await self._tick()
         for record in list(islice(self._inbox.asked, ANSWERS_PER_TURN)):
             # Only the record that answers it may say that it was read: without an answer to that send it is asked again.
             await self._step(asking_event(record, self._inbox.trust), {place(record): record.offset + 1})
             self._inbox.answered(record)
 
-    async def _step(self, event: Event, inputs: dict[str, int]) -> None:
+    async def _tick(self) -> None:
+        """Look at every subject. That costs as much as there are nodes, so news that say nothing new do not lead here."""
+        # What a change makes possible in turn is looked at in the next turn.
+        self._inbox.news = await self._step(Tick(), {})
+        now_ms = self._clock.now_ms()
+        wake_ms = wake_at(self._book.ledger, self._inbox.view, now_ms)
+        wait_s = self._timings.tick_s if wake_ms is None else min(self._timings.tick_s, (wake_ms - now_ms) / 1000)
+        self._wake_s = self._clock.monotonic_s() + wait_s
+
+    async def _step(self, event: Event, inputs: dict[str, int]) -> bool:
+        """Record what an event brings about; return whether that is anything."""
         ledger = self._book.ledger
         now_ms = max(self._clock.now_ms(), ledger.now_ms)
-        for decision in step(ledger, self._inbox.view, event, now_ms, self._inputs() | inputs):
+        decisions = step(ledger, self._inbox.view, event, now_ms, self._inputs() | inputs)
+        for decision in decisions:
             await self._record(decision)
+        return bool(decisions)
 
     def _inputs(self) -> dict[str, int]:
         """Return the next offset of every input, never less than a record has said before."""

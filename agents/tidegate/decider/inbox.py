@@ -7,10 +7,12 @@ import structlog
 
 from tidegate.decider.intake import POLICY_PREFIX, view_event
 from tidegate.ports import Record
-from tidegate.rollout.events import Event, NodesEnrolled
-from tidegate.rollout.view import View, see
+from tidegate.rollout.events import Event, NodesEnrolled, ReportArrived
+from tidegate.rollout.view import UNREACHABLE_MS, View, see
 from tidegate.wire.envelope import Trust, trust_after
 
+AGAIN_MS = UNREACHABLE_MS // 2
+"""A report after a longer silence is news whatever it says: its node may have counted as unreachable (B5)."""
 FAULTY_KEPT = 1_000
 """So many records that do not count wait for their dead letter; older ones are only counted."""
 
@@ -29,6 +31,8 @@ class Inbox:
         """Topic/partition to the next offset that has not been taken into account."""
         self.faulty: deque[tuple[Record, str]] = deque(maxlen=FAULTY_KEPT)
         """Records that do not count, and why."""
+        self.news = False
+        """Whether anything in the view has changed that a rule may look at; whoever looks takes it back."""
         self._enrolled = trust.nodes()
 
     def take_key(self, record: Record) -> None:
@@ -60,7 +64,8 @@ class Inbox:
             self.asked = deque(one for one in self.asked if one.offset >= answered.get(place(one), 0))
 
     def answered(self, record: Record) -> None:
-        """Note that a question needs no further answer."""
+        """Note that a question needs no further answer. Its answer may matter to other subjects."""
+        self.news = True
         self.inputs[place(record)] = record.offset + 1
         if self.asked and self.asked[0] is record:
             self.asked.popleft()
@@ -73,7 +78,16 @@ class Inbox:
 
     def see(self, event: Event) -> None:
         """Fold an event into the view."""
+        self.news |= not (isinstance(event, ReportArrived) and self._known(event))
         self.view = see(self.view, event)
+
+    def _known(self, event: ReportArrived) -> bool:
+        """Return whether a report only says again, in good time, what its node said before."""
+        before, now = self.view.reports.get(event.report.node), event.report
+        if before is None or event.seen_ms - before.seen_ms > AGAIN_MS:
+            return False
+        last = before.report
+        return (last.boot, last.services, last.zone, last.frozen) == (now.boot, now.services, now.zone, now.frozen)
 
 
 def place(record: Record) -> str:
