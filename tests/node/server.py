@@ -28,10 +28,10 @@ async def main(behaviour: dict) -> None:
         writer.close()
         busy.discard(task)
 
+    loop.add_signal_handler(signal.SIGTERM, stop.set)  # before the first connection is taken, or its client may be let down
     listener = socket.socket(fileno=3)
     assert os.environ["LISTEN_PID"] == str(os.getpid())
     server = await asyncio.start_server(answer, sock=listener)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     if "die_after_s" in behaviour:
         loop.call_later(behaviour["die_after_s"], os._exit, 3)
     if not behaviour.get("silent"):
@@ -39,7 +39,8 @@ async def main(behaviour: dict) -> None:
             told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
     await stop.wait()
     server.close()
-    await asyncio.sleep(0.05)  # what was accepted a moment ago is not in `busy` yet
+    for _ in range(10):  # what was accepted a moment ago is not in `busy` before the loop has turned a few times
+        await asyncio.sleep(0.005)
     await asyncio.gather(*busy)
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from tests.node.kit import Author, bare, config_of, node_signer, report_of, signer
 
 from tidegate.node import NodeAgent, NoneExecutor
 from tidegate.node.config import ServiceConfig
+from tidegate.node.metrics import NodeMetrics
 from tidegate.node.state import SLOTS
 from tidegate.wire.documents import Cohort, KeyRole, Move, Order, Phase
 from tidegate.wire.envelope import seal
@@ -412,3 +414,17 @@ async def test_reports_rise_and_repeat_nothing(world):
     assert [report.counter for report in reports] == list(range(1, len(reports) + 1))
     assert all(one.services != other.services for one, other in pairwise(reports))
     assert reports[-1].services[0].ready_ms > 0
+
+
+async def test_metrics_say_what_runs_and_what_was_done(world):
+    registry = CollectorRegistry()
+    world.executor.broken = {"2"}
+    async with world.agent() as agent:
+        registry.register(NodeMetrics(agent))
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
+        state = {"service": "shop", "state": "failed", "version": "2"}
+        assert registry.get_sample_value("tidegate_node_service_state", state) == 1
+        assert registry.get_sample_value("tidegate_node_actions_total", {"kind": "swap", "result": "failed"}) == 1
+        assert registry.get_sample_value("tidegate_node_accepted_generation", {"service": "shop"}) == world.author.generation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from tidegate.broker import Connection, KafkaLog
 from tidegate.node import ConfigError, NodeAgent, NodeConfig, build_agent, load_config
@@ -40,7 +41,7 @@ def node(path: Path, stop_services: bool) -> None:
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     stop = stop_signals()
     log = KafkaLog(Connection(config.kafka.bootstrap, config.kafka.prefix), client_id=f"node-{config.node}")
-    agent = build_agent(config, log)
+    agent = build_agent(config, log, registry=REGISTRY)
     try:
         async with serving("127.0.0.1", config.metrics_port or 0, _not_ready(agent)):
             await run_until(stop, agent.run(), lambda: agent.stop(stop_services=stop_services))

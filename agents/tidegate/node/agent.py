@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.node.config import NodeConfig
@@ -24,6 +25,18 @@ from tidegate.wire.names import service_subject
 LAST_ROWS_WITHIN_S = 2.0
 
 log = structlog.get_logger("node")
+
+
+class Figures(Struct, frozen=True):
+    """What an agent has counted since its start."""
+
+    actions: dict[tuple[str, str], int]
+    """By kind and result."""
+    refused: dict[str, int]
+    """Records that do not count, by reason."""
+    reports: int
+    rows_made: int
+    rows_dropped: int
 
 
 class NodeAgent:
@@ -87,6 +100,16 @@ class NodeAgent:
     def held(self, service: str) -> Held:
         """Return what the agent holds of a service."""
         return self._memory.held(service)
+
+    def figures(self) -> Figures:
+        """Return what was counted so far."""
+        return Figures(
+            actions=dict(self._hands.actions),
+            refused=dict(self._reading.refused),
+            reports=self._reporter.counter,
+            rows_made=self._liveness.made,
+            rows_dropped=self._liveness.dropped,
+        )
 
     @property
     def caught_up(self) -> bool:

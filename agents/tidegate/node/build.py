@@ -3,18 +3,24 @@
 import secrets
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from tidegate.node.agent import NodeAgent
 from tidegate.node.config import NodeConfig, load_signer, load_trust
+from tidegate.node.metrics import NodeMetrics
 from tidegate.node.none import NoneExecutor
 from tidegate.node.process import ProcessExecutor
 from tidegate.ports import Clock, Log, SystemClock, SystemDisk
 
 
-def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None) -> NodeAgent:
-    """Return the agent of a configured node; ConfigError where a key file cannot be used. ``log`` stays the caller's."""
+def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None, registry: CollectorRegistry | None = None) -> NodeAgent:
+    """Return the agent of a configured node; ConfigError where a key file cannot be used. ``log`` stays the caller's.
+
+    ``registry`` is where its metrics are shown.
+    """
     clock = clock or SystemClock()
     disk = SystemDisk(Path(config.state))
-    return NodeAgent(
+    agent = NodeAgent(
         log,
         clock,
         disk,
@@ -24,3 +30,6 @@ def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None) -> Nod
         trust=load_trust(config),
         boot=f"{clock.now_ms():x}-{secrets.token_hex(3)}",
     )
+    if registry is not None:
+        registry.register(NodeMetrics(agent))
+    return agent

@@ -96,8 +96,9 @@ class Watch:
 
     def terminate(self) -> None:
         """Ask the process itself, not its children, to finish and end."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fd, signal.SIGTERM)
 
     def kill(self) -> None:
         """End it and everything in its group."""

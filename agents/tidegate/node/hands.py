@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import structlog
@@ -39,6 +40,8 @@ class Hands:
         self._interruptible = False
         self._refused: dict[str, str] = {}
         self._fault: BaseException | None = None
+        self.actions: Counter[tuple[str, str]] = Counter()
+        """How many actions of a kind ended as ``done``, ``failed`` or ``ended early``."""
         self.changed: Callable[[], None] = lambda: None
 
     def look(self) -> None:
@@ -132,13 +135,16 @@ class Hands:
                 return
         except (FetchFailed, StartFailed) as error:
             log.warning("action failed", problem=str(error))
+            self.actions[action.kind, "failed"] += 1
             self._memory.failed(action, str(error), self._clock.now_ms())
         except asyncio.CancelledError:
             log.info("action ended early")
+            self.actions[action.kind, "ended early"] += 1
             self._memory.undone(action)
             raise
         else:
             log.info("action done")
+            self.actions[action.kind, "done"] += 1
             self._memory.done(action)
 
     async def _begin(self, action: Action) -> bool:

@@ -1,6 +1,7 @@
 """Reading ``keys`` and ``desired``: to the end captured now, then on; every record verified before it is folded (F1)."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -37,8 +38,8 @@ class Reading:
         """Envelope of the newest root document read from ``keys``."""
         self.heard = Heard()
         self.caught_up = False
-        self.refusals: dict[str, Refusal] = {}
-        """The last refusal by subject."""
+        self.refused: Counter[str] = Counter()
+        """How many records did not count, by reason."""
 
     async def follow(self) -> None:
         """Read for ever. Whatever was asked for by ``catch_up`` is answered between two polls."""
@@ -126,7 +127,7 @@ class Reading:
             self._refuse(subject, refusal)
 
     def _refuse(self, subject: str, refusal: Refusal) -> None:
-        self.refusals[subject] = refusal
+        self.refused[refusal.reason] += 1
         log_of_node.warning("document refused", subject=subject, reason=refusal.reason, problem=refusal.sentence)
 
 

@@ -62,7 +62,8 @@ class Reporter:
         self._config = config
         self._signer = signer
         self._boot = boot
-        self._counter = 0
+        self.counter = 0
+        """Number of the last report of this life."""
         self._last: tuple[tuple[ServiceReport, ...], str] | None = None
         self._sent_s = 0.0
         self.changed = asyncio.Event()
@@ -84,12 +85,12 @@ class Reporter:
         says = (services, frozen)
         if says == self._last and self._clock.monotonic_s() - self._sent_s < EVERY_S:
             return
-        self._counter += 1
+        self.counter += 1
         report = Report(
             fleet=self._config.fleet,
             node=self._config.node,
             boot=self._boot,
-            counter=self._counter,
+            counter=self.counter,
             issued_ms=self._clock.now_ms(),
             agent_version=agent_version(),
             services=services,
@@ -101,7 +102,7 @@ class Reporter:
         try:
             await self._log.append("reports", self._config.node, seal(report, self._signer))
         except SendUnknown:
-            log_of_node.warning("report not confirmed", counter=self._counter, remedy="it is sent again")
+            log_of_node.warning("report not confirmed", counter=self.counter, remedy="it is sent again")
             await self._clock.sleep(RETRY_S)
             self.changed.set()
         else:

@@ -105,8 +105,7 @@ class Slot:
             try:
                 await self._until_ready(candidate, notify)
             except BaseException:
-                candidate.kill()
-                await asyncio.shield(candidate.exited)
+                self._drain(candidate)  # it may have taken requests already
                 raise
         finally:
             notify.close()
@@ -208,7 +207,7 @@ class Slot:
         try:
             self._write(Journal(current=candidate.child, retiring=retiring))
         except OSError as error:
-            candidate.kill()
+            self._drain(candidate)
             raise StartFailed(f"cannot write {self._file}: {error}") from error
         self._current = None
         self._watch(candidate)

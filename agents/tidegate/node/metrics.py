@@ -1,0 +1,51 @@
+"""What a node agent shows on /metrics: read from the agent at each scrape, so nothing has to be kept in step."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tidegate.node.agent import NodeAgent
+
+
+class NodeMetrics(Collector):
+    """Gauges of every service and counters of one agent, for a registry of ``prometheus_client``."""
+
+    def __init__(self, agent: NodeAgent) -> None:
+        self._agent = agent
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the present values. Called from the serving thread, so it only looks."""
+        yield from self._services()
+        figures = self._agent.figures()
+        actions = CounterMetricFamily("tidegate_node_actions", "Actions by kind and result.", labels=("kind", "result"))
+        for (kind, result), number in sorted(figures.actions.items()):
+            actions.add_metric((kind, result), number)
+        refused = CounterMetricFamily("tidegate_node_refused", "Documents that do not count, by reason.", labels=("reason",))
+        for reason, number in sorted(figures.refused.items()):
+            refused.add_metric((reason,), number)
+        yield actions
+        yield refused
+        yield CounterMetricFamily("tidegate_node_rows", "Liveness rows made.", value=figures.rows_made)
+        yield CounterMetricFamily("tidegate_node_rows_dropped", "Liveness rows that never went out.", value=figures.rows_dropped)
+        yield CounterMetricFamily("tidegate_node_reports", "Reports made.", value=figures.reports)
+
+    def _services(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "tidegate_node_service_state", "1: the state of a service.", labels=("service", "state", "version")
+        )
+        exits = GaugeMetricFamily(
+            "tidegate_node_service_exits", "Exits nobody ordered since the last ordered start.", labels=("service",)
+        )
+        generation = GaugeMetricFamily(
+            "tidegate_node_accepted_generation", "Generation of the document accepted last.", labels=("service",)
+        )
+        frozen = GaugeMetricFamily("tidegate_node_frozen", "1: advances of a service are refused.", labels=("service",))
+        for service, status in self._agent.status().items():
+            held = self._agent.held(service)
+            state.add_metric((service, status.state, status.version), 1)
+            exits.add_metric((service,), held.exits)
+            generation.add_metric((service,), held.accepted.document.generation if held.accepted is not None else 0)
+            frozen.add_metric((service,), held.freeze is not None)
+        yield from (state, exits, generation, frozen)
