@@ -45,11 +45,7 @@ async def _run(home: Home) -> None:
         ),
     )
     try:
-        async with serving(
-            settings.http.host,
-            settings.http.decide,
-            lambda: None if decider.caught_up else "the log has not been read to its end yet",
-        ):
+        async with serving(settings.http.host, settings.http.decide, decider.not_ready):
             await run_until(stop, decider.run(), decider.stop)
     finally:
         await log.close()
