@@ -184,9 +184,10 @@ def pack_counts(counts: list[int]) -> bytes:
     >>> unpack_counts(pack_counts([1, 2, 70_000]))
     [1, 2, 70000]
     """
-    if max(counts, default=0) < 1 << 16:
+    try:
         return b"\x02" + struct.pack(f"<{len(counts)}H", *counts)
-    return b"\x04" + struct.pack(f"<{len(counts)}I", *counts)
+    except struct.error:
+        return b"\x04" + struct.pack(f"<{len(counts)}I", *counts)
 
 
 def unpack_counts(data: bytes) -> list[int]:

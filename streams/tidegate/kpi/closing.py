@@ -4,7 +4,9 @@ Rows become sums by group: a group is one member of a compared cohort, or the wh
 row does not depend on how many services or cohorts there are, and the order of rows never matters.
 """
 
+from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from itertools import compress
 from math import fsum
 
 import numpy as np
@@ -33,7 +35,7 @@ class Rows(Struct, frozen=True):
     """All rows of a second as columns; ``place`` and ``version`` point into the two lists of names."""
 
     parts: Sequence[Part]
-    places: list[Place]
+    places: dict[Place, int]
     versions: dict[str, int]
     place: Integers
     version: Integers
@@ -59,13 +61,14 @@ class Rows(Struct, frozen=True):
 
 
 class Groups(Struct, frozen=True):
-    """Who is summed up with whom: group and cohort of each place, and the version that its cohort runs."""
+    """Who is summed up with whom: group of each place, and the version that its cohort runs."""
 
     group: Integers
-    cohort: list[str]
+    compared: dict[int, str]
+    """Cohort of the places that are not rest."""
     version: Integers
     crowds: dict[str, int]
-    """Group of each service's rest."""
+    """Group of each service's rest; they come first."""
     count: int
 
 
@@ -105,7 +108,7 @@ def gather(parts: Sequence[Part], services: Container[str] | None = None) -> Row
                 rows,
             )
         )
-    return Rows(parts, list(places), versions, *map(np.concatenate, zip(*columns, strict=True)))
+    return Rows(parts, places, versions, *map(np.concatenate, zip(*columns, strict=True)))
 
 
 def close(
@@ -122,10 +125,8 @@ def close(
     totals = _total(rows, groups, counted)
     crowds = _crowds(rows, groups, counted, totals)
     nodes = _nodes(rows, groups, (counted, agent), totals)
-    moved: dict[str, int] = {}
-    for place in rows.place[transition].tolist():
-        service = rows.places[place][0]
-        moved[service] = moved.get(service, 0) + 1
+    names = list(rows.places)
+    moved = Counter(names[place][0] for place in rows.place[transition].tolist())
     for service in sorted(services):
         known = members.get(service, _EVERYBODY)
         cohorts = {
@@ -138,7 +139,7 @@ def close(
             )
             for name, version in sorted(known.versions.items())
         }
-        yield ServicePane(service=service, start_ms=start_ms, cohorts=cohorts, transition_rows=moved.get(service, 0))
+        yield ServicePane(service=service, start_ms=start_ms, cohorts=cohorts, transition_rows=moved[service])
 
 
 _EVERYBODY = Members()
@@ -146,22 +147,22 @@ _NOBODY = Crowd()
 
 
 def _group(rows: Rows, members: Mapping[str, Members]) -> Groups:
-    crowds: dict[str, int] = {}
-    group: list[int] = []
-    cohorts: list[str] = []
-    versions: list[int] = []
-    count = 0
-    for service, node in rows.places:
+    services: dict[str, int] = {}
+    group = np.array([services.setdefault(service, len(services)) for service, _ in rows.places], dtype=np.int64)
+    # A version that no row names is that of none of them.
+    wanted = {service: members.get(service, _EVERYBODY).versions[REST] for service in services}
+    versions = [rows.versions.get(version, len(rows.versions)) if version else ANY_VERSION for version in wanted.values()]
+    version = np.array(versions, dtype=np.int64)[group]
+    compared: dict[int, str] = {}
+    for service in services:
         known = members.get(service, _EVERYBODY)
-        cohort = known.cohorts.get(node, REST)
-        of = crowds.setdefault(service, count) if cohort == REST else count
-        count += of == count
-        group.append(of)
-        cohorts.append(cohort)
-        wanted = known.versions[cohort]
-        # A version that no row names is that of none of them.
-        versions.append(rows.versions.get(wanted, len(rows.versions)) if wanted else ANY_VERSION)
-    return Groups(np.array(group, dtype=np.int64), cohorts, np.array(versions, dtype=np.int64), crowds, count)
+        for node, cohort in known.cohorts.items():
+            place = rows.places.get((service, node))
+            if place is not None:
+                group[place] = len(services) + len(compared)
+                version[place] = rows.versions.get(known.versions[cohort], len(rows.versions))
+                compared[place] = cohort
+    return Groups(group, compared, version, services, len(services) + len(compared))
 
 
 def _first_source(rows: Rows, telemetry: Flags) -> Flags:
@@ -170,6 +171,13 @@ def _first_source(rows: Rows, telemetry: Flags) -> Flags:
     np.minimum.at(best, rows.place[telemetry], rows.source[telemetry])
     first: Flags = rows.source == best[rows.place]
     return telemetry & first
+
+
+def _speaking(rows: Rows, counted: Flags) -> Flags:
+    """Return which places have telemetry that counts."""
+    speaking = np.zeros(len(rows.places), dtype=np.bool_)
+    speaking[rows.place[counted]] = True
+    return speaking
 
 
 def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
@@ -195,13 +203,12 @@ def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
 def _crowds(rows: Rows, groups: Groups, counted: Flags, totals: Totals) -> dict[str, Crowd]:
     """Return each service's rest, summed up."""
     names: dict[str, list[str]] = {service: [] for service in groups.crowds}
-    for place in np.unique(rows.place[counted]).tolist():
-        if groups.cohort[place] == REST:
-            service, node = rows.places[place]
-            names[service].append(node)
+    crowded = _speaking(rows, counted) & (groups.group < len(groups.crowds))
+    for service, node in compress(rows.places, crowded.tolist()):
+        names[service].append(node)
     custom: dict[int, Custom] = {}
     group = groups.group[rows.place]
-    for at in np.flatnonzero(counted & np.isin(group, [*groups.crowds.values()])).tolist() if rows.custom() else ():
+    for at in np.flatnonzero(counted & (group < len(groups.crowds))).tolist() if rows.custom() else ():
         extra = rows.extra_of(at)
         if extra is not None:
             custom.setdefault(int(group[at]), Custom()).take(extra)
@@ -230,15 +237,14 @@ def _nodes(rows: Rows, groups: Groups, kinds: tuple[Flags, Flags], totals: Total
     which only the agent speaks.
     """
     counted, agent = kinds
-    speaks = np.zeros(len(rows.places), dtype=np.bool_)
-    speaks[rows.place[counted]] = True
-    crowded = np.array([cohort == REST for cohort in groups.cohort], dtype=np.bool_) & speaks
+    crowded = _speaking(rows, counted) & (groups.group < len(groups.crowds))
+    names = list(rows.places)
     mine: dict[int, list[int]] = {}
     for at in np.flatnonzero((counted | agent) & ~crowded[rows.place]).tolist():
         mine.setdefault(int(rows.place[at]), []).append(at)
     found: dict[tuple[str, str], dict[str, NodePane]] = {}
-    for place, own in sorted(mine.items(), key=lambda item: rows.places[item[0]]):
-        service, node = rows.places[place]
+    for place, own in sorted(mine.items(), key=lambda item: names[item[0]]):
+        service, node = names[place]
         told = [at for at in own if counted[at]]
         pane = _node(node, rows, sorted(told, key=rows.life), [at for at in own if agent[at]])
         if told:
@@ -246,7 +252,7 @@ def _nodes(rows: Rows, groups: Groups, kinds: tuple[Flags, Flags], totals: Total
             pane = replace(
                 pane, requests=totals.requests[group], errors=totals.errors[group], counts=totals.counts[group], telemetry=True
             )
-        found.setdefault((service, groups.cohort[place]), {})[node] = pane
+        found.setdefault((service, groups.compared.get(place, REST)), {})[node] = pane
     return found
 
 

@@ -3,9 +3,10 @@
 """
 
 from collections.abc import Mapping
+from struct import Struct
 
+import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from tidegate.wire.codec import Malformed
@@ -17,8 +18,12 @@ AGENT_CODE = SOURCE_CODE[Source.AGENT]
 WIDTHS = {"service": "<u2", "node": "<u4", "boot": "<u4", "version": "<u2", "seq": "<i8", "start_ms": "<i8", "append_ms": "<i8"}
 WIDTHS |= {"length_ms": "<u4", "requests": "<u4", "errors": "<u4", "sources": "u1", "first_slot": "u1", "slots": "u1"}
 
+_ROW = np.dtype(list(WIDTHS.items()))
+_PACK = Struct("<HIIHqqqIIIBBB").pack
+"""One row in the order of ``WIDTHS``."""
 
-class Columns(Struct, frozen=True):
+
+class Columns(msgspec.Struct, frozen=True):
     """Views on one record's columns; arrays have one entry a row. ``counts_start`` has one more: where each row's
     counts begin.
     """
@@ -44,11 +49,13 @@ class Columns(Struct, frozen=True):
         return len(self.service)
 
     def flat(self, rows: NDArray[np.int64], base: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]:
-        """Return the latency counts of some rows one after another, as (base of its row + slot, count)."""
+        """Return the latency counts of some rows, ascending, one after another: (base of its row + slot, count)."""
         slots = self.slots[rows].astype(np.int64)
         ends = np.cumsum(slots)
         within = np.arange(int(ends[-1]) if len(ends) else 0)
         at = np.repeat(base + self.first_slot[rows] - ends + slots, slots) + within
+        if len(rows) == len(self):
+            return at, self.counts
         return at, self.counts[np.repeat(self.counts_start[:-1][rows] - ends + slots, slots) + within]
 
 
@@ -59,28 +66,17 @@ class RowWriter:
         self._clear()
 
     def __len__(self) -> int:
-        return len(self._seq)
+        return len(self._rows)
 
     def add(self, row: Telemetry, append_ms: int) -> None:
         """Take one checked row and the time at which the broker appended it."""
-        index = len(self._seq)
+        services, nodes, boots, versions = self._names
         latency = row.latency
-        counts = latency.values() if latency is not None else []
-        names = self._names
-        self._service.append(names[0].setdefault(row.service, len(names[0])))
-        self._node.append(names[1].setdefault(row.node, len(names[1])))
-        self._boot.append(names[2].setdefault(row.boot, len(names[2])))
-        self._version.append(names[3].setdefault(row.version, len(names[3])))
-        self._seq.append(row.seq)
-        self._start_ms.append(row.start_ms)
-        self._append_ms.append(append_ms)
-        self._length_ms.append(row.length_ms)
-        self._requests.append(row.requests)
-        self._errors.append(row.errors)
-        self._sources.append(SOURCE_CODE[row.source])
-        self._first_slot.append(latency.offset - HISTOGRAM_OFFSET if latency is not None else 0)
-        self._slots.append(len(counts))
-        self._counts += counts
+        first_slot = slots = 0
+        if latency is not None:
+            packed = latency.counts if isinstance(latency.counts, bytes) else pack_counts(latency.counts)
+            first_slot, slots = latency.offset - HISTOGRAM_OFFSET, (len(packed) - 1) // packed[0]
+            self._counts.append(packed)
         extra = Extra(
             row.zone,
             row.labels,
@@ -96,22 +92,40 @@ class RowWriter:
             row.changed_ms,
         )
         if extra != _PLAIN:
-            self._extras[index] = extra
+            self._extras[len(self._rows)] = extra
+        self._rows.append(
+            _PACK(
+                services.setdefault(row.service, len(services)),
+                nodes.setdefault(row.node, len(nodes)),
+                boots.setdefault(row.boot, len(boots)),
+                versions.setdefault(row.version, len(versions)),
+                row.seq,
+                row.start_ms,
+                append_ms,
+                row.length_ms,
+                row.requests,
+                row.errors,
+                SOURCE_CODE[row.source],
+                first_slot,
+                slots,
+            )
+        )
 
     def flush(self, marks: Mapping[int, int]) -> NodeSeconds:
         """Return the rows so far with the marks that hold behind them; the writer is empty then."""
         services, nodes, boots, versions = ([*names] for names in self._names)
-        columns = {name: np.asarray(getattr(self, f"_{name}"), dtype=kind).tobytes() for name, kind in WIDTHS.items()}
-        packed = pack_counts(self._counts) if self._counts else b"\x02"
+        rows = np.frombuffer(b"".join(self._rows), dtype=_ROW)
+        width = max((packed[0] for packed in self._counts), default=2)
+        counts = [packed[1:] if packed[0] == width else _widened(packed) for packed in self._counts]
         record = NodeSeconds(
             marks=dict(sorted(marks.items())),
             services=services,
             nodes=nodes,
             boots=boots,
             versions=versions,
-            **columns,
-            counts=packed[1:],
-            counts_width=packed[0],
+            **{name: rows[name].tobytes() for name in WIDTHS},
+            counts=b"".join(counts),
+            counts_width=width,
             extras=self._extras,
         )
         self._clear()
@@ -119,21 +133,14 @@ class RowWriter:
 
     def _clear(self) -> None:
         self._names: tuple[dict[str, int], ...] = ({}, {}, {}, {})
-        self._service: list[int] = []
-        self._node: list[int] = []
-        self._boot: list[int] = []
-        self._version: list[int] = []
-        self._seq: list[int] = []
-        self._start_ms: list[int] = []
-        self._append_ms: list[int] = []
-        self._length_ms: list[int] = []
-        self._requests: list[int] = []
-        self._errors: list[int] = []
-        self._sources: list[int] = []
-        self._first_slot: list[int] = []
-        self._slots: list[int] = []
-        self._counts: list[int] = []
+        self._rows: list[bytes] = []
+        self._counts: list[bytes] = []
         self._extras: dict[int, Extra] = {}
+
+
+def _widened(packed: bytes) -> bytes:
+    """Return 16-bit counts as 32-bit ones: one row that needs them makes a record wide."""
+    return np.frombuffer(packed[1:], dtype="<u2").astype("<u4").tobytes()
 
 
 def read(record: NodeSeconds) -> Columns:

@@ -69,7 +69,11 @@ class CohortPane(Struct, frozen=True, kw_only=True):
     @property
     def reported(self) -> frozenset[str]:
         """Names of all nodes with telemetry."""
-        return self.crowd.nodes.union(name for name, node in self.nodes.items() if node.telemetry)
+        return (
+            self.crowd.nodes.union(name for name, node in self.nodes.items() if node.telemetry)
+            if self.nodes
+            else self.crowd.nodes
+        )
 
     @property
     def sums(self) -> Sums:

@@ -18,6 +18,8 @@ NODES_MAX = 100_000
 """Nodes known at once in one partition; the rows of further ones are never shifted."""
 
 NEVER = 1 << 62
+UNKNOWN = 0
+"""The slot of all nodes beyond the bound."""
 
 
 class Offset(Struct, frozen=True, array_like=True):
@@ -30,13 +32,15 @@ class Offset(Struct, frozen=True, array_like=True):
 
 
 class Skews:
-    """Offsets by node. Mutable; a node silent for ten minutes is forgotten."""
+    """Offsets by node. Mutable: arrays by slot, slots by node; a node silent for ten minutes is forgotten."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Offset] = {}
+        self._slots: dict[str, int] = {}
+        self._free: list[int] = []
+        self._offsets = _empty(64)
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._slots)
 
     def shifts_ms(
         self, nodes: Sequence[str], node: NDArray[np.integer], delay_ms: NDArray[np.int64], clock_ms: int
@@ -46,35 +50,48 @@ class Skews:
         ``node`` has the index into ``nodes`` of each row, ``delay_ms`` its (append - own window end). The shift is 0 or the
         skew; beyond ``EXCLUDE_BEYOND_MS`` the rows of the node are to be left out.
         """
+        known, add = self._slots.get, self._add
+        slots = np.array([slot if (slot := known(name)) is not None else add(name) for name in nodes], dtype=np.int64)
         lowest = np.full(len(nodes), NEVER, dtype=np.int64)
         np.minimum.at(lowest, node, delay_ms)
         rows = np.bincount(node, minlength=len(nodes))
-        known = self._nodes
-        skews: list[int] = []
-        for name, low_ms, more in zip(nodes, lowest.tolist(), rows.tolist(), strict=True):
-            old = known.get(name)
-            if old is None and len(known) < NODES_MAX:
-                old = Offset(NEVER, NEVER, 0, clock_ms)
-            if old is None or not more:
-                skews.append(0)
-                continue
-            if old.rows >= BLOCK_ROWS:
-                old = Offset(old.current_ms, NEVER, 0, clock_ms)
-            current_ms = min(old.current_ms, low_ms)
-            known[name] = Offset(old.before_ms, current_ms, old.rows + more, clock_ms)
-            skews.append(min(old.before_ms, current_ms))
-        skew_ms = np.array(skews, dtype=np.int64)
-        return np.where(np.abs(skew_ms) > SHIFT_BEYOND_MS, skew_ms, 0)
+        before_ms, current_ms, kept, last_ms = self._offsets[:, slots]
+        full = (kept >= BLOCK_ROWS) & (rows > 0)
+        before_ms = np.where(full, current_ms, before_ms)
+        current_ms = np.minimum(np.where(full, NEVER, current_ms), lowest)
+        kept = np.where(full, 0, kept) + rows
+        self._offsets[:, slots] = before_ms, current_ms, kept, np.where(rows > 0, clock_ms, last_ms)
+        skew_ms = np.minimum(before_ms, current_ms)
+        return np.where((np.abs(skew_ms) > SHIFT_BEYOND_MS) & (slots != UNKNOWN) & (rows > 0), skew_ms, 0)
 
     def forget(self, clock_ms: int) -> None:
         """Drop nodes that have been silent for ten minutes of judge clock."""
-        for name in [name for name, offset in self._nodes.items() if clock_ms - offset.last_ms > FORGET_AFTER_MS]:
-            del self._nodes[name]
+        last_ms = self._offsets[3]
+        for name in [name for name, slot in self._slots.items() if clock_ms - last_ms[slot] > FORGET_AFTER_MS]:
+            self._free.append(self._slots.pop(name))
 
     def known(self) -> Iterator[tuple[str, Offset]]:
         """Yield every node, for a checkpoint."""
-        return iter(self._nodes.items())
+        for name, slot in self._slots.items():
+            yield name, Offset(*map(int, self._offsets[:, slot]))
 
     def recall(self, node: str, offset: Offset) -> None:
         """Take one node from a checkpoint."""
-        self._nodes[node] = offset
+        slot = self._add(node)
+        self._offsets[:, slot] = (offset.before_ms, offset.current_ms, offset.rows, offset.last_ms)
+
+    def _add(self, node: str) -> int:
+        """Return the slot of a new node; UNKNOWN where no more are taken."""
+        if len(self._slots) >= NODES_MAX:
+            return UNKNOWN
+        slot = self._free.pop() if self._free else len(self._slots) + 1
+        if slot == self._offsets.shape[1]:
+            self._offsets = np.concatenate((self._offsets, _empty(slot)), axis=1)
+        self._offsets[:, slot] = (NEVER, NEVER, 0, 0)
+        self._slots[node] = slot
+        return slot
+
+
+def _empty(slots: int) -> NDArray[np.int64]:
+    """Return int64[4, slots]: the fields of ``Offset``."""
+    return np.zeros((4, slots), dtype=np.int64)
