@@ -102,7 +102,7 @@ class Reporter:
         try:
             await self._log.append("reports", self._config.node, seal(report, self._signer))
         except SendUnknown:
-            log_of_node.warning("report not confirmed", counter=self.counter, remedy="it is sent again")
+            log_of_node.debug("report not confirmed", counter=self.counter, remedy="it is sent again")
             await self._clock.sleep(RETRY_S)
             self.changed.set()
         else:
