@@ -21,6 +21,7 @@ help:
 	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow --repeat N --json\")"
 	@echo "make test    everything, on real parts"
 	@echo "make check   format, lint, types, layers, fast tests; under a minute"
+	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
 	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
 
@@ -38,6 +39,9 @@ check: $(READY)
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
 	$(call tests,check,"not kafka and not scenario")
+
+bench: $(READY)
+	@PYTHONPATH=. $(BIN)/python -m tests.bench $(ARGS)
 
 lock:
 	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \
