@@ -1,5 +1,6 @@
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +66,15 @@ def test_a_snapshot_in_the_middle_changes_nothing(rows, cut):
     state, first = play(records[: cut + 1])
     _, second_half = play(records[cut + 1 :], restore(snapshot(state)))
     assert first + second_half == whole
+
+
+@settings(deadline=None, max_examples=20)
+@given(fleet_rows())
+def test_the_same_records_give_the_same_bytes_and_the_same_state(rows):
+    records = [CANARY, *(record(rows[at : at + 5], at / 5) for at in range(0, len(rows), 5)), record([], 30)]
+    (one, first), (other, second) = play(records), play(records)
+    assert [msgspec.msgpack.encode(outcome) for outcome in first] == [msgspec.msgpack.encode(outcome) for outcome in second]
+    assert snapshot(one) == snapshot(other)
 
 
 def test_a_pane_closes_one_second_after_its_end_by_the_slowest_mark_and_not_before():
@@ -145,6 +155,79 @@ def test_a_node_whose_clock_is_wrong_is_shifted_and_one_far_off_is_left_out():
     assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 5
     step(state, record([row("lost", second=-4_000)], 20, late_ms=4_000_000), T0 + 90_000)
     assert state.tally.excluded == 1
+
+
+def test_a_node_whose_clock_is_far_off_raises_an_alarm_that_ends_with_it():
+    wrong = [row("lost", seq=second + 1, second=second - 4_000) for second in range(6)]
+    records = [record([row(requests=1)], 1)]
+    records += [record([one], second + 2, late_ms=4_000_000) for second, one in enumerate(wrong)]
+    records += [record([], second) for second in range(8, 30)]
+    _, outcomes = play(records)
+    edges = [alarm for outcome in outcomes for alarm in outcome.alarms if alarm.name == "clock_wrong"]
+    assert [edge.state for edge in edges] == [AlarmState.FIRING, AlarmState.RESOLVED]
+    assert "lost" in edges[0].summary
+
+
+def test_a_row_of_a_boot_is_not_taken_twice_although_no_partition_had_a_clock_yet():
+    early = record([row(requests=3)])
+    state, _ = play([early, record([], 9.5), early], append_second=10)
+    assert (state.tally.accepted, state.tally.duplicate) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "length_ms", "second"),
+    [(0, 1_000, 0), (3, 1_000, 0), (-3, 1_000, 0), (499, 1_000, 0), (500, 1_000, 1), (1, 1_600, 0), (1, 60_000, 59), (0, 1, 0)],
+)
+def test_a_row_belongs_to_the_second_in_which_the_middle_of_its_window_lies(start_ms, length_ms, second):
+    _, outcomes = play([record([row(start_ms=T0 + start_ms, length_ms=length_ms, requests=1)]), record([], 70)])
+    assert [end_ms for (_, end_ms), kpi in kpis(outcomes).items() if kpi.requests] == [T0 + second * 1_000 + 1_000]
+
+
+def test_a_window_holds_no_second_of_before_a_long_silence():
+    base = T0 // 60_000 * 60_000 - T0
+    first = row(requests=7, start_ms=T0 + base + 60_000)
+    later = row(seq=2, requests=5, start_ms=T0 + base + 3_655_000)
+    marks = (base / 1_000 + 63, base / 1_000 + 3_662)
+    _, outcomes = play([record([first], marks[0]), record([], marks[1] - 10), record([later], marks[1])], append_second=10_000)
+    assert [kpi.requests for kpi in kpis(outcomes, 60).values() if kpi.requests] == [5]
+
+
+def test_what_falls_silent_is_forgotten_with_all_that_was_known_of_it():
+    rows = [row(f"n{node}", service=f"s{node}", requests=200, latency=histogram(0.01)) for node in range(30)]
+    state, outcomes = play([record([], 0), record(rows, 2), *(record([], second) for second in range(4, 900, 2))])
+    assert len({alarm.key for outcome in outcomes for alarm in outcome.alarms}) == 30
+    assert all(alarm.state is AlarmState.RESOLVED for alarm in kept_last(outcomes).values())
+    tables = (state.seen, state.subjects, state.books, state.late, state.excluded, state.panes.seconds, state.dedupe, state.skews)
+    assert [len(table) for table in tables] == [0] * len(tables)
+
+
+def kept_last(outcomes):
+    return {alarm.key: alarm for outcome in outcomes for alarm in outcome.alarms}
+
+
+def test_services_beyond_the_bound_are_left_out_and_counted(monkeypatch):
+    monkeypatch.setattr("tidegate.judge.rows.SERVICES_MAX", 3)
+    state, outcomes = play([record([row(service=f"s{number}", requests=1) for number in range(5)], 3)])
+    assert (state.tally.accepted, state.tally.excluded) == (3, 2)
+    assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 1
+    assert len(state.seen) == 3
+
+
+def test_a_torn_record_changes_nothing():
+    state, _ = play([record([row(requests=3)], 1)])
+    before = snapshot(state)
+    with pytest.raises(Malformed):
+        step(state, msgspec.structs.replace(record([row(seq=2)], 5), seq=b"torn"), T0 + 9_000)
+    assert snapshot(state) == before
+
+
+def test_a_state_of_many_nodes_comes_back_whole():
+    rows = [row(f"n{node}", seq=seq, second=seq - 1, requests=1) for node in range(300) for seq in (1, 3)]
+    state, _ = play([record(rows, 1.5)])
+    again = restore(snapshot(state))
+    assert snapshot(again) == snapshot(state)
+    more = [record([row(f"n{node}", seq=2, second=1, requests=1) for node in range(300)], 9)]
+    assert play(more, again)[1] == play(more, state)[1]
 
 
 def test_partitions_that_stop_raise_one_alarm_and_its_end():

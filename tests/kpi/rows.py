@@ -43,21 +43,9 @@ def fleet_rows(draw, nodes=4, seconds=6):
         for second in range(seconds):
             if draw(st.integers(0, 9)) == 0:
                 continue
-            requests = draw(st.integers(0, 50))
-            rows.append(
-                row(
-                    f"n{node}",
-                    seq=second + 1,
-                    second=second,
-                    boot=boot,
-                    requests=requests,
-                    errors=draw(st.integers(0, requests)),
-                    latency=histogram(*([0.01 * (1 + node)] * requests)) if requests else None,
-                    gauges={"queue": float(draw(st.integers(0, 5)))},
-                    ratios={"cache": (draw(st.integers(0, 3)), 3)},
-                    version=draw(st.sampled_from(["v1", "v1", "v2"])),
-                )
-            )
+            # Now and then a second life of the process in the same second.
+            lives = range(draw(st.sampled_from([1, 1, 1, 2])))
+            rows += [_telemetry(draw, node, second, f"{boot}.{life}") for life in lives]
             if draw(st.booleans()):
                 rows.append(
                     row(
@@ -70,3 +58,21 @@ def fleet_rows(draw, nodes=4, seconds=6):
                     )
                 )
     return rows
+
+
+def _telemetry(draw, node, second, boot):
+    requests = draw(st.integers(0, 50))
+    return row(
+        f"n{node}",
+        seq=second + 1,
+        second=second,
+        boot=boot,
+        requests=requests,
+        errors=draw(st.integers(0, requests)),
+        latency=histogram(*([0.01 * (1 + node)] * requests)) if requests else None,
+        gauges={"queue": draw(st.floats(-1e6, 1e6))},
+        counters={"orders": draw(st.integers(0, 3))},
+        ratios={"cache": (draw(st.integers(0, 3)), 3)},
+        version=draw(st.sampled_from(["v1", "v1", "v2"])),
+        source=draw(st.sampled_from([Source.SDK, Source.SDK, Source.OTLP])),
+    )

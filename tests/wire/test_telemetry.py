@@ -9,6 +9,7 @@ from tidegate.wire.codec import Malformed
 from tidegate.wire.telemetry import (
     COUNT_MAX,
     FIELDS_MAX,
+    GAUGE_MAX,
     HISTOGRAM_OFFSET,
     HISTOGRAM_SLOTS,
     MESSAGE_BYTES_MAX,
@@ -28,7 +29,7 @@ from tidegate.wire.telemetry import (
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 LABELS = st.text(st.characters(codec="utf-8"), max_size=20)
 COUNTS = st.integers(0, COUNT_MAX - 1)
-GAUGES = st.dictionaries(LABELS, st.floats(allow_nan=False, allow_infinity=False), max_size=4)
+GAUGES = st.dictionaries(LABELS, st.floats(-GAUGE_MAX, GAUGE_MAX), max_size=4)
 
 
 @st.composite
@@ -129,6 +130,7 @@ POISON = [
     (fields(zone="z" * 257), "zone"),
     (fields(gauges=MANY), "gauges"),
     (fields(gauges={"g": None}), "gauges[...]"),
+    (fields(gauges={"g": 1.1e100}), "gauges.g"),
     (fields(counters={"c": -1}), "counters[...]"),
     (fields(ratios={"r": [2, 1]}), "ratios.r"),
     (fields(ratios={"r": [1]}), "ratios[...]"),

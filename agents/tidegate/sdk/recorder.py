@@ -3,7 +3,6 @@
 Bounds: names beyond the limits of the wire (64 gauges, counters and ratios, 32 slices) are ignored and counted as ``overflow``.
 """
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +11,7 @@ from tidegate.sdk.identity import Identity
 from tidegate.wire.telemetry import (
     COUNT_MAX,
     FIELDS_MAX,
+    GAUGE_MAX,
     HISTOGRAM_OFFSET,
     HISTOGRAM_SLOTS,
     SLICES_MAX,
@@ -70,8 +70,8 @@ class Recorder:
                 tally.add(slot, error)
 
     def gauge(self, name: str, value: float) -> None:
-        """Say what a quantity is now; the last word of a second counts. Values that are not finite are ignored."""
-        if math.isfinite(value):
+        """Say what a quantity is now; the last word of a second counts. Beyond ±1e100, and what is no number, is ignored."""
+        if -GAUGE_MAX <= value <= GAUGE_MAX:
             with self._lock:
                 if self._admits(self._gauges, name, FIELDS_MAX):
                     self._gauges[name] = value

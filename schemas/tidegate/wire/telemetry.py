@@ -28,6 +28,8 @@ MESSAGE_BYTES_MAX = 256 << 10
 FIELDS_MAX = 64
 SLICES_MAX = 32
 COUNT_MAX = 1 << 31
+GAUGE_MAX = 1e100
+"""Sums of gauges must not overflow, whatever one node says."""
 
 Count = Annotated[int, Meta(ge=0, lt=COUNT_MAX)]
 MillisecondsEpoch = Annotated[int, Meta(ge=0, lt=1 << 43)]
@@ -166,8 +168,8 @@ def check(row: Telemetry) -> None:
     if not math.isfinite(row.uptime_s):
         raise Malformed("uptime_s", "not a finite number")
     for name, value in row.gauges.items():
-        if not math.isfinite(value):
-            raise Malformed(f"gauges.{name}", "not a finite number")
+        if not -GAUGE_MAX <= value <= GAUGE_MAX:
+            raise Malformed(f"gauges.{name}", f"not a finite number of at most {GAUGE_MAX:g}")
     for name, (part, whole) in row.ratios.items():
         if part > whole:
             raise Malformed(f"ratios.{name}", f"part {part} exceeds whole {whole}")

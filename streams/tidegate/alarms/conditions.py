@@ -21,6 +21,8 @@ class Name(StrEnum):
     """Canary and control break a limit together: not the release but its world."""
     TELEMETRY_DOWN = "telemetry_down"
     """The watermarks of the telemetry partitions stand apart (A3): parts of the telemetry have stopped."""
+    CLOCK_WRONG = "clock_wrong"
+    """Nodes whose clock is minutes off: nothing they say is counted (A4)."""
     BOTH_SILENT = "both_silent"
     """Neither canary nor control reports."""
 
@@ -43,7 +45,7 @@ class Condition(Struct, frozen=True, kw_only=True):
 def severity_of(name: Name) -> Severity:
     """Return how loud an alarm is. Critical ones stop every advance of the service (D4); for a missing node the verdict does."""
     match name:
-        case Name.COVERAGE_LOST:
+        case Name.COVERAGE_LOST | Name.CLOCK_WRONG:
             return Severity.WARNING
         case Name.ENVIRONMENT | Name.TELEMETRY_DOWN | Name.BOTH_SILENT:
             return Severity.CRITICAL
@@ -62,6 +64,9 @@ def conditions_of(pane: ServicePane, verdicts: Sequence[Verdict] = (), *, teleme
         if missing:
             summary = f"{len(missing)} of {len(cohort.expected)} nodes of {cohort.name} do not report: {', '.join(missing[:5])}"
             found.append(Condition(name=Name.COVERAGE_LOST, service=pane.service, cohort=cohort.name, summary=summary))
+    if pane.excluded_nodes:
+        summary = f"The clocks of {', '.join(pane.excluded_nodes[:5])} are more than 5 minutes off; their rows are left out."
+        found.append(Condition(name=Name.CLOCK_WRONG, service=pane.service, summary=summary))
     for verdict in verdicts:
         for reason, name in ((Reason.ENVIRONMENT, Name.ENVIRONMENT), (Reason.BOTH_SILENT, Name.BOTH_SILENT)):
             if verdict.reason is reason:

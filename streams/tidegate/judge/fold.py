@@ -4,7 +4,6 @@ judged.
 
 from collections.abc import Collection, Iterable
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -13,22 +12,19 @@ from tidegate.alarms.conditions import Name, conditions_of, severity_of
 from tidegate.detect.scores import score
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
+from tidegate.judge.memory import RECENT_MS, forget
+from tidegate.judge.rows import take
 from tidegate.judge.state import JudgeState
 from tidegate.kpi.clock import GRACE_MS
 from tidegate.kpi.closing import close, gather
-from tidegate.kpi.columns import read
 from tidegate.kpi.kpis import kpi_of
-from tidegate.kpi.membership import members_of
 from tidegate.kpi.pane import PANE_MS, ServicePane
-from tidegate.kpi.panes import AHEAD_MAX_MS, second_of
-from tidegate.kpi.skew import EXCLUDE_BEYOND_MS
 from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Verdict
 from tidegate.wire.names import service_subject
-from tidegate.wire.nodeseconds import Context, NodeSeconds, Record
+from tidegate.wire.nodeseconds import Context, Record
 
-RECENT_MS = 60_000
 FORGET_EVERY_MS = 10_000
-CLOSE_MOST = 900
+CLOSE_MOST = 120
 """Seconds closed by one record at most; after a longer gap of the clock the empty ones between are skipped."""
 
 
@@ -52,7 +48,7 @@ def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
     if isinstance(record, Context):
         _know(state, record)
         return NOTHING
-    _fold_rows(state, record)
+    take(state, record, append_ms)
     state.clock.fold(record.marks, append_ms)
     return _close(state) if record.marks else NOTHING
 
@@ -61,37 +57,7 @@ def _know(state: JudgeState, context: Context) -> None:
     """Keep the context with the greatest (epoch, generation) of a subject (C7)."""
     known = state.contexts.get(context.subject)
     if known is None or (context.epoch, context.generation) >= (known.epoch, known.generation):
-        state.contexts[context.subject] = context
-        state.looked = (0, 0)
-        if context.subject == service_subject(context.service):
-            state.members[context.service] = members_of(context)
-
-
-def _fold_rows(state: JudgeState, record: NodeSeconds) -> None:
-    columns = read(record)
-    if not len(columns):
-        return
-    now_ms = state.clock.now_ms or 0
-    ends_ms = columns.start_ms + columns.length_ms
-    delays_ms = columns.append_ms - ends_ms
-    new = state.dedupe.admit(columns, now_ms)
-    skews_ms = state.skews.shifts_ms(record.nodes, columns.node[new], delays_ms[new], now_ms)
-    shifts_ms = skews_ms[columns.node]
-    wild = (np.abs(shifts_ms) > EXCLUDE_BEYOND_MS) | (shifts_ms - delays_ms > AHEAD_MAX_MS)
-    seconds_ms = second_of(ends_ms + shifts_ms, columns.length_ms)
-    late = new & ~wild & (seconds_ms < (state.closed_ms or 0))
-    kept = new & ~wild & ~late
-    for service in columns.service[late].tolist():
-        name = record.services[service]
-        state.late[name] = state.late.get(name, 0) + 1
-    tally = state.tally
-    tally.duplicate += int((~new).sum())
-    tally.excluded += int((new & wild).sum())
-    tally.late += int(late.sum())
-    tally.accepted += int(kept.sum())
-    tally.skewed += int((kept & (shifts_ms != 0)).sum())
-    rows = np.flatnonzero(kept)
-    state.panes.add(columns, rows, seconds_ms[rows])
+        state.know(context)
 
 
 def _close(state: JudgeState) -> Outcome:
@@ -114,7 +80,7 @@ def _close(state: JudgeState) -> Outcome:
             alarms += found.alarms
         state.closed_ms = start_ms + PANE_MS
         if state.closed_ms % FORGET_EVERY_MS == 0:
-            _forget(state, state.closed_ms)
+            forget(state, state.closed_ms)
     verdicts += _early(state, now_ms)
     return Outcome(tuple(kpis), tuple(scores), tuple(verdicts), tuple(alarms))
 
@@ -154,14 +120,14 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     rows = gather(state.panes.take(start_ms))
     for service, node in rows.places:
         state.seen.setdefault(service, {})[node] = start_ms
-    services: dict[str, Collection[str]] = {context.service: () for context in state.contexts.values() if context.placement}
+    services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
     for service, nodes in state.seen.items():
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
     for pane in close(start_ms, rows, state.members, services):
-        late = state.late.pop(pane.service, 0)
+        late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows
-        yield replace(pane, late_rows=late) if late else pane
+        yield replace(pane, late_rows=late, excluded_nodes=tuple(sorted(excluded or ())))
 
 
 def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
@@ -170,8 +136,7 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
         kpi_of(pane.service, cohort, pane.end_ms, seconds, window, own) for seconds, cohort, window in state.windows.add(pane)
     ]
     verdicts: list[Verdict] = []
-    contexts = [context for _, context in sorted(state.contexts.items()) if context.service == pane.service]
-    for context in contexts:
+    for context in state.of_service.get(pane.service, ()):
         subject = state.subjects.get(context.subject, SubjectJudgement())
         if context.placement:
             now_ms = state.clock.now_ms or pane.end_ms
@@ -184,8 +149,9 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
     if own is None:
         name = service_subject(pane.service)
         state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)
-    book, alarms = fold(state.books.get(pane.service, AlarmBook()), conditions_of(pane, verdicts), pane.start_ms, pane.end_ms)
-    state.books[pane.service] = book
+    book, alarms = fold(state.books.pop(pane.service, AlarmBook()), conditions_of(pane, verdicts), pane.start_ms, pane.end_ms)
+    if book.watched:
+        state.books[pane.service] = book
     return Outcome(tuple(kpis), _scores(state, kpis), tuple(verdicts), alarms)
 
 
@@ -217,12 +183,3 @@ def _telemetry_down(state: JudgeState) -> Iterable[Alarm]:
         end_ms=0 if state.down else since_ms,
         summary="Parts of the telemetry have stopped: no second is judged until they come again.",
     )
-
-
-def _forget(state: JudgeState, now_ms: int) -> None:
-    state.dedupe.forget(now_ms)
-    state.skews.forget(now_ms)
-    for service, nodes in list(state.seen.items()):
-        state.seen[service] = {node: last_ms for node, last_ms in nodes.items() if last_ms > now_ms - RECENT_MS}
-        if not state.seen[service]:
-            del state.seen[service]

@@ -11,15 +11,13 @@ from tidegate.judge.state import JudgeState, Tally
 from tidegate.kpi.clock import Clock
 from tidegate.kpi.columns import Columns, read
 from tidegate.kpi.dedupe import Seen
-from tidegate.kpi.membership import members_of
 from tidegate.kpi.panes import Part
 from tidegate.kpi.skew import Offset
 from tidegate.kpi.windows import Windows
 from tidegate.wire.codec import Malformed, malformed
-from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, NodeSeconds
 
-VERSION = 2
+VERSION = 3
 
 
 class OpenRows(Struct, frozen=True):
@@ -44,6 +42,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     books: dict[str, AlarmBook]
     seen: dict[str, dict[str, int]]
     late: dict[str, int]
+    excluded: dict[str, set[str]]
     early: dict[str, int]
     down: bool
     tally: Tally
@@ -74,6 +73,7 @@ def snapshot(state: JudgeState) -> bytes:
             books=state.books,
             seen=state.seen,
             late=state.late,
+            excluded=state.excluded,
             early=state.early,
             down=state.down,
             tally=state.tally,
@@ -97,12 +97,12 @@ def restore(data: bytes) -> JudgeState:
     for node, offset in found.skews.items():
         state.skews.recall(node, offset)
     state.windows, state.scores, state.closed_ms = found.windows, found.scores, found.closed_ms
-    state.contexts, state.subjects, state.books = found.contexts, found.subjects, found.books
+    state.subjects, state.books = found.subjects, found.books
+    for context in found.contexts.values():
+        state.know(context)
     state.seen, state.late, state.early = found.seen, found.late, found.early
+    state.excluded = found.excluded
     state.down, state.tally = found.down, found.tally
-    for subject, context in state.contexts.items():
-        if subject == service_subject(context.service):
-            state.members[context.service] = members_of(context)
     for chunk in found.open_rows:
         columns = read(chunk.record)
         for start_ms, rows in chunk.rows:

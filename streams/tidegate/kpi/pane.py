@@ -117,6 +117,8 @@ class ServicePane(Struct, frozen=True, kw_only=True):
     cohorts: dict[str, CohortPane]
     late_rows: int = 0
     transition_rows: int = 0
+    excluded_nodes: tuple[str, ...] = ()
+    """Nodes whose clock is so wrong that their rows are left out (A4)."""
 
     @property
     def end_ms(self) -> int:

@@ -6,13 +6,14 @@ from tidegate.kpi.pane import PANE_MS, CohortPane, ServicePane
 from tidegate.kpi.sums import Sums, plus
 
 WINDOWS_S = (10, 60)
-COHORTS_MAX = 50_000
-"""Windows open at once in one partition; of more, the oldest are dropped."""
+OPEN_MAX = 12_000
+"""Windows open at once in one partition; of more, those that have not changed for longest are dropped."""
 
 
 class Window(Struct):
-    """One cohort over some panes, ``sums.panes`` of them. Plain data, mutable."""
+    """One cohort over some panes, ``sums.panes`` of them. Plain data, mutable. Late and transition rows are the service's."""
 
+    end_ms: int = 0
     version: str = ""
     sums: Sums = Sums()
     nodes: set[str] = set()
@@ -38,6 +39,7 @@ def window_of(cohort: CohortPane, pane: ServicePane) -> Window:
     reported = cohort.reported
     seen = next((node.version for node in cohort.reporting()), "")
     return Window(
+        end_ms=pane.end_ms,
         version=cohort.version or cohort.crowd.version or seen,
         sums=cohort.sums,
         nodes=set(reported),
@@ -57,19 +59,25 @@ class Windows(Struct):
         """Add a pane; return what is complete with it, as (seconds, cohort, window), the pane itself among them."""
         done: list[tuple[int, str, Window]] = []
         for name, cohort in pane.cohorts.items():
-            if not cohort.expected and not cohort.nodes:
-                continue
-            single = window_of(cohort, pane)
-            done.append((1, name, single))
-            for seconds in WINDOWS_S:
-                key = f"{seconds}/{pane.service}/{name}"
-                if key not in self.open and len(self.open) >= COHORTS_MAX:
-                    del self.open[next(iter(self.open))]
-                self.open.setdefault(key, Window()).add(single)
+            if cohort.expected or cohort.nodes:
+                single = window_of(cohort, pane)
+                done.append((1, name, single))
+                for seconds in WINDOWS_S:
+                    self._open(f"{seconds}/{pane.service}/{name}", pane.end_ms + -pane.end_ms % (seconds * PANE_MS)).add(single)
         for seconds in WINDOWS_S:
             if pane.end_ms % (seconds * PANE_MS) == 0:
                 for name in ("canary", "control", "rest"):
                     complete = self.open.pop(f"{seconds}/{pane.service}/{name}", None)
-                    if complete is not None:
+                    if complete is not None and complete.end_ms == pane.end_ms:
                         done.append((seconds, name, complete))
         return done
+
+    def _open(self, key: str, end_ms: int) -> Window:
+        window = self.open.pop(key, None)
+        if window is None or window.end_ms != end_ms:
+            # What is left of an older one never became full: its service fell silent.
+            window = Window(end_ms=end_ms)
+        if len(self.open) >= OPEN_MAX:
+            del self.open[next(iter(self.open))]
+        self.open[key] = window
+        return window
