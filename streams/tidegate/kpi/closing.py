@@ -94,8 +94,11 @@ def gather(parts: Sequence[Part], services: Container[str] | None = None) -> Row
             rows = rows[wanted[source.service[rows]]]
         codes = source.service[rows].astype(np.int64) * len(record.nodes) + source.node[rows]
         unique, inverse = np.unique(codes, return_inverse=True)
-        at = [divmod(code, len(record.nodes)) for code in unique.tolist()]
-        found = [places.setdefault((record.services[service], record.nodes[node]), len(places)) for service, node in at]
+        services_of, nodes_of = np.divmod(unique, max(1, len(record.nodes)))
+        at = zip(
+            map(record.services.__getitem__, services_of.tolist()), map(record.nodes.__getitem__, nodes_of.tolist()), strict=True
+        )
+        found = [places.setdefault(place, len(places)) for place in at]
         named = [versions.setdefault(version, len(versions)) for version in record.versions]
         columns.append(
             (

@@ -7,6 +7,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from tidegate.kpi.columns import Columns
+from tidegate.kpi.slots import found_or_added
 
 FORGET_AFTER_MS = 60_000
 HOLES_MAX = 64
@@ -46,8 +47,36 @@ class Dedupe:
 
     def admit(self, columns: Columns, clock_ms: int) -> NDArray[np.bool_]:
         """Return which rows of a record are new, and remember them. Shuffled rows are new once, whatever their order."""
-        slots = self._find(columns)
+        found = self._find(columns)
+        slots = np.array(found, dtype=np.int64)
         self._last_ms[slots] = clock_ms
+        if len({*found}) == len(found) and (columns.seq == self._high[slots] + 1).all():
+            # One row of each boot, each the next one: the rule, and cheap.
+            self._high[slots] = columns.seq
+            return np.not_equal(slots, UNKNOWN)
+        return self._admit_sorted(columns, slots)
+
+    def forget(self, clock_ms: int) -> None:
+        """Drop boots that have been silent for a minute of judge clock."""
+        for key, slot in [*self._slots.items()]:
+            if clock_ms - self._last_ms[slot] > FORGET_AFTER_MS:
+                del self._slots[key]
+                self._holes.pop(slot, None)
+                self._free.append(slot)
+
+    def known(self) -> Iterator[Seen]:
+        """Yield every boot, for a checkpoint."""
+        for key, slot in self._slots.items():
+            yield Seen(key, int(self._high[slot]), int(self._last_ms[slot]), self._holes.get(slot, []))
+
+    def recall(self, seen: Seen) -> None:
+        """Take one boot from a checkpoint."""
+        slot = self._add(seen.key)
+        self._high[slot], self._last_ms[slot] = seen.high, seen.last_ms
+        if seen.holes:
+            self._holes[slot] = list(seen.holes)
+
+    def _admit_sorted(self, columns: Columns, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         order = np.lexsort((columns.seq, slots))
         sorted_slots, seq = slots[order], columns.seq[order]
         begins = np.ones(len(seq), dtype=np.bool_)
@@ -72,37 +101,17 @@ class Dedupe:
         admitted[order] = new
         return admitted
 
-    def forget(self, clock_ms: int) -> None:
-        """Drop boots that have been silent for a minute of judge clock."""
-        for key, slot in [*self._slots.items()]:
-            if clock_ms - self._last_ms[slot] > FORGET_AFTER_MS:
-                del self._slots[key]
-                self._holes.pop(slot, None)
-                self._free.append(slot)
-
-    def known(self) -> Iterator[Seen]:
-        """Yield every boot, for a checkpoint."""
-        for key, slot in self._slots.items():
-            yield Seen(key, int(self._high[slot]), int(self._last_ms[slot]), self._holes.get(slot, []))
-
-    def recall(self, seen: Seen) -> None:
-        """Take one boot from a checkpoint."""
-        slot = self._add(seen.key)
-        self._high[slot], self._last_ms[slot] = seen.high, seen.last_ms
-        if seen.holes:
-            self._holes[slot] = list(seen.holes)
-
-    def _find(self, columns: Columns) -> NDArray[np.int64]:
+    def _find(self, columns: Columns) -> list[int]:
         record = columns.record
-        keys = zip(
-            map(record.nodes.__getitem__, columns.node.tolist()),
-            map(record.services.__getitem__, columns.service.tolist()),
-            map(record.boots.__getitem__, columns.boot.tolist()),
-            strict=True,
-        )
-        known, add = self._slots.get, self._add
-        found = [slot if (slot := known(key)) is not None else add(key) for key in keys]
-        return np.array(found, dtype=np.int64)
+        keys = [
+            *zip(
+                map(record.nodes.__getitem__, columns.node.tolist()),
+                map(record.services.__getitem__, columns.service.tolist()),
+                map(record.boots.__getitem__, columns.boot.tolist()),
+                strict=True,
+            )
+        ]
+        return found_or_added(self._slots, keys, self._add)
 
     def _add(self, key: Key) -> int:
         """Return the slot of a new boot; UNKNOWN where no more are taken."""

@@ -9,6 +9,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from tidegate.kpi.slots import found_or_added
+
 BLOCK_ROWS = 30
 SHIFT_BEYOND_MS = 2_000
 EXCLUDE_BEYOND_MS = 300_000
@@ -50,8 +52,7 @@ class Skews:
         ``node`` has the index into ``nodes`` of each row, ``delay_ms`` its (append - own window end). The shift is 0 or the
         skew; beyond ``EXCLUDE_BEYOND_MS`` the rows of the node are to be left out.
         """
-        known, add = self._slots.get, self._add
-        slots = np.array([slot if (slot := known(name)) is not None else add(name) for name in nodes], dtype=np.int64)
+        slots = np.array(found_or_added(self._slots, nodes, self._add), dtype=np.int64)
         lowest = np.full(len(nodes), NEVER, dtype=np.int64)
         np.minimum.at(lowest, node, delay_ms)
         rows = np.bincount(node, minlength=len(nodes))

@@ -1,0 +1,14 @@
+"""Slots: a key's place in arrays, so that a whole record is folded without a look at each row."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def found_or_added(slots: Mapping[Key, int], keys: Sequence[Key], add: Callable[[Key], int]) -> list[int]:
+    """Return the slot of each key; ``add`` gives new ones theirs, and may find a key that stands twice in ``keys``."""
+    found = list(map(slots.get, keys))
+    if None not in found:
+        return found  # type: ignore[return-value] # mypy does not see what the line above says
+    return [slots[key] if key in slots else add(key) for key in keys]
