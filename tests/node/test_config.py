@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
+from tidegate.runtime.problem import Problem
 
 GOOD = """
 fleet: demo
@@ -67,7 +68,7 @@ def test_missing_files_say_what_to_do(tmp_path):
         load_config(tmp_path / "absent.yaml")
     config = load_config(write(tmp_path, GOOD))
     for load in (load_signer, load_trust):
-        with pytest.raises(ConfigError, match="tidegate init"):
+        with pytest.raises(Problem, match="tidegate init"):
             load(config)
 
 
@@ -76,5 +77,6 @@ def test_keys_that_are_none_are_refused_with_their_path(tmp_path):
     (tmp_path / "keys").mkdir()
     for name, load in (("n1.key", load_signer), ("root.json", load_trust)):
         (tmp_path / "keys" / name).write_text("nothing of the kind")
-        with pytest.raises(ConfigError, match=name):
+        (tmp_path / "keys" / name).chmod(0o600)
+        with pytest.raises(Problem, match=name):
             load(config)

@@ -26,7 +26,6 @@ kafka:
 timings:
   heartbeat: 3s       # of the decision agent
   takeover: 9s        # silence after which another one takes over
-  unreachable: 90s    # a node that has not reported for so long
 http:                 # /metrics, /healthz, /readyz of each role; port 0: any free one, the log tells which
   host: 127.0.0.1
   intake: 0

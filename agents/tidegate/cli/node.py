@@ -10,10 +10,8 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from tidegate.broker import Connection, KafkaLog
-from tidegate.node import ConfigError, NodeAgent, NodeConfig, build_agent, load_config
-from tidegate.runtime.keys import read_key
+from tidegate.node import NodeAgent, NodeConfig, build_agent, load_config
 from tidegate.runtime.logs import configure
-from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
 from tidegate.runtime.stopping import run_until, stop_signals
@@ -27,15 +25,11 @@ def node(path: Path, stop_services: bool) -> None:
 
     Serves /metrics and health at metrics_port of the file. SIGTERM ends it; its services run on, and its successor adopts them.
     """
-    try:
-        config = load_config(path)
-        read_key(Path(config.keys.private))
-        if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
-            config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
-        configure(LogSettings(), sys.stderr, role="node", node=config.node)
-        asyncio.run(_run(config, stop_services=stop_services))
-    except ConfigError as error:
-        raise Problem(str(error), code=2) from error
+    config = load_config(path)
+    if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
+        config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
+    configure(LogSettings(), sys.stderr, role="node", node=config.node)
+    asyncio.run(_run(config, stop_services=stop_services))
 
 
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:

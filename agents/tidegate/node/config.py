@@ -5,20 +5,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from tidegate.runtime.keys import read_key, read_trust
+from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, convert
-from tidegate.wire.envelope import Refused, Signer, Trust, trust_of, unseal_root
+from tidegate.wire.envelope import Signer, Trust
 from tidegate.wire.names import Duration, Label, Name, duration_ms
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", description="host:port")]
 
 
-class ConfigError(Exception):
+class ConfigError(Problem):
     """A configuration that cannot be used. Names file, path and remedy."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, code=2)
 
 
 class Kafka(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,27 +119,15 @@ def faults(config: NodeConfig) -> list[tuple[str, str]]:
 
 
 def load_signer(config: NodeConfig) -> Signer:
-    """Return this node's private key. ConfigError."""
-    path = Path(config.keys.private)
-    try:
-        return Signer(path.stem, Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip())))
-    except OSError as error:
-        raise ConfigError(f"keys.private: {path}: {error.strerror}; make keys with: tidegate init") from error
-    except ValueError as error:
-        raise ConfigError(f"keys.private: {path}: not a private key of 64 hexadecimal digits") from error
+    """Return this node's private key. Problem where it cannot be used, or where others can read it."""
+    return read_key(Path(config.keys.private))
 
 
 def load_trust(config: NodeConfig) -> Trust:
-    """Return the trust that this node's key document states. ConfigError."""
-    path = Path(config.keys.root)
-    try:
-        trust = trust_of(unseal_root(path.read_bytes(), None))
-    except OSError as error:
-        raise ConfigError(f"keys.root: {path}: {error.strerror}; make keys with: tidegate init") from error
-    except (Malformed, Refused) as error:
-        raise ConfigError(f"keys.root: {path}: {error}") from error
+    """Return the trust that this node's key document states. Problem; ConfigError where it is another fleet's."""
+    trust = read_trust(Path(config.keys.root))
     if trust.fleet != config.fleet:
-        raise ConfigError(f"keys.root: {path}: is of fleet {trust.fleet}, this node is of {config.fleet}")
+        raise ConfigError(f"keys.root: {config.keys.root}: is of fleet {trust.fleet}, this node is of {config.fleet}")
     return trust
 
 

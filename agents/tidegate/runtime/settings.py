@@ -29,13 +29,11 @@ class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class TimingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Intervals of decide (rules B5, E3)."""
+    """Intervals of decide (rule E3)."""
 
     heartbeat: Duration = "3s"
     takeover: Duration = "9s"
     """Silence of the author after which a successor claims."""
-    unreachable: Duration = "90s"
-    """A node that has not reported for so long is unreachable."""
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
