@@ -17,4 +17,5 @@ async def main() -> None:
     await Worker(Role(role), Connection(bootstrap, prefix), instance=f"{role}-0").run(stop)
 
 
-uvloop.run(main())
+if __name__ == "__main__":
+    uvloop.run(main())
