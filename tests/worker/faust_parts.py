@@ -59,7 +59,8 @@ class FakeThread(Service):
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list]:  # noqa: ASYNC109
         self.polling.set()
         try:
-            return await asyncio.wait_for(self.polls.get(), timeout)
+            async with asyncio.timeout(timeout):
+                return await self.polls.get()
         except TimeoutError:
             return {}
 

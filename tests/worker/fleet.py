@@ -40,7 +40,8 @@ class Process:
 
     async def stop(self) -> int:
         self._process.terminate()
-        return await asyncio.wait_for(self._process.wait(), DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S):
+            return await self._process.wait()
 
 
 @asynccontextmanager

@@ -34,7 +34,8 @@ class Running:
 
     async def stop(self) -> None:
         self._stop.set()
-        await asyncio.wait_for(self._task, DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S):
+            await self._task
 
     async def until_read(self, number: int) -> None:
         await self._until(lambda: (told(self.registry, "tidegate_intake_messages_read_total") or 0) >= number)

@@ -4,13 +4,16 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, assert_never
 
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.types import TP
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.broker import Connection
@@ -18,6 +21,7 @@ from tidegate.broker.connection import TopicsMissing, patiently
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.outbox import Outbox, SendFailed
 from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url
+from tidegate.worker.watch import Stalled, Watch
 
 SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 0.5
@@ -27,6 +31,7 @@ SEND_WITHIN_S = 30.0
 REQUEST_BYTES_MAX = 16 << 20
 BUFFERED_CHUNKS_MAX = 64
 LOOK_EVERY_S = 0.1
+WATCH_EVERY_S = 5.0
 STOP_WITHIN_S = 15.0
 
 log = structlog.get_logger("tidegate.worker")
@@ -55,6 +60,10 @@ class Part(Host, Protocol):
 
     async def run(self) -> None:
         """Run for ever beside."""
+        ...
+
+    def positions(self) -> Mapping[TP, int]:
+        """Return the next offset of each partition in hand."""
         ...
 
 
@@ -92,6 +101,8 @@ class Worker:
         app = self._app = self._build()
         try:
             await _unless(stop, self._work(app))
+        except Stalled as stalled:
+            raise WorkerFailed(f"{self.role} ended: {stalled}") from stalled
         finally:
             if self._leaving:
                 app.consumer.leave_at_stop()
@@ -120,9 +131,26 @@ class Worker:
     async def _work(self, app: WorkerApp) -> None:
         await app.start()
         gc.freeze()
+        watch, looked_s = Watch(time.monotonic()), time.monotonic()
         # Looked at, not awaited: Faust's other thread sets this flag, and that wakes nobody here.
-        while not app.should_stop:  # noqa: ASYNC110
+        while not app.should_stop:
             await asyncio.sleep(LOOK_EVERY_S)
+            if time.monotonic() - looked_s >= WATCH_EVERY_S:
+                await self._look(app, watch)
+                looked_s = time.monotonic()
+
+    async def _look(self, app: WorkerApp, watch: Watch) -> None:
+        if not app.consumer.flow_active:
+            watch.stopped(time.monotonic())
+            return
+        positions = dict(app.host.positions())
+        try:
+            async with asyncio.timeout(WATCH_EVERY_S):
+                ends = await app.consumer.highwaters(*positions) if positions else {}
+        except (KafkaError, TimeoutError):
+            # A broker that is away says nothing about this worker.
+            ends = {}
+        watch.flowing(positions, ends, time.monotonic())
 
     def _build(self) -> WorkerApp:
         app = build_app(self.role, self.connection, self._instance)

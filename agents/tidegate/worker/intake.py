@@ -152,6 +152,10 @@ class Intake:
         except TimeoutError:
             return
 
+    def positions(self) -> Mapping[TP, int]:
+        """Return the next offset of each partition in hand."""
+        return self._next
+
     # out
 
     async def flush(self) -> None:

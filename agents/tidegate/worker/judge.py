@@ -104,6 +104,10 @@ class Judge:
             return
         await self._outbox.send(topic, data, key=key, time_ms=time_ms)
 
+    def positions(self) -> Mapping[TP, int]:
+        """Return the next offset of each partition in hand."""
+        return {tp: held.next for tp, held in self._held.items()}
+
     # checkpoints
 
     async def run(self) -> None:
@@ -148,17 +152,22 @@ class Judge:
         """Load the states of partitions; return where each goes on."""
         self._metrics.forget(self.topic)
         found = await checkpoints.load(self._connection, ROLE, self.topic, {tp.partition for tp in assigned})
-        self._held, starts = {}, {}
+        self._held, starts, lost = {tp: _Held(JudgeState(), 0, 0) for tp in assigned}, {}, {}
         for tp in assigned:
-            state, offset = JudgeState(), None
-            if tp.partition in found:
-                try:
-                    state, offset = restore(found[tp.partition].state), found[tp.partition].offset
-                except Malformed as fault:
-                    log.warning("a state cannot be read; judged anew from here (C7)", partition=tp.partition, reason=str(fault))
-            self._held[tp] = _Held(state, offset or 0, offset or 0)
-            if offset is not None:
-                starts[tp] = offset
+            if tp.partition not in found:
+                continue
+            try:
+                self._held[tp].state = restore(found[tp.partition].state)
+            except Malformed as fault:
+                lost[tp.partition] = str(fault)
+            else:
+                starts[tp] = found[tp.partition].offset
+        if lost:
+            log.warning(
+                "states that cannot be read; judged anew from here (C7)",
+                partitions=sorted(lost),
+                reason=next(iter(lost.values())),
+            )
         return starts
 
     def on_positions(self, positions: Mapping[TP, int]) -> None:
