@@ -36,9 +36,10 @@ class CommandFailed(Exception):
 class Fleet:
     """Servers n1 to nN in three zones, and the control plane that looks after them."""
 
-    def __init__(self, folder: Path, servers: int, announce: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, servers: int, announce: Callable[[str], None], bootstrap: str | None = None) -> None:
         self._folder = folder
         self._announce = announce
+        self._bootstrap = bootstrap or os.environ.get("TIDEGATE_BOOTSTRAP")
         self._nodes = [f"n{number}" for number in range(1, servers + 1)]
         self._home = Home(folder / "home", {})
         self._stats = folder / "stats"
@@ -55,7 +56,7 @@ class Fleet:
     async def start(self) -> None:
         """Start everything. What fails to start says so in its own log, under ``logs``."""
         self._broker = await find_broker(
-            bootstrap=os.environ.get("TIDEGATE_BOOTSTRAP"),
+            bootstrap=self._bootstrap,
             folder=self._folder / "kafka",
             allow_mock=True,
             announce=self._announce,
