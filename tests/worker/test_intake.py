@@ -148,11 +148,26 @@ async def test_rows_that_stood_there_at_the_probe_are_awaited_and_marked_behind(
     assert [record.marks for record in rows] == [{0: 9_000}]
 
 
-async def test_a_partition_that_moves_needs_no_probe(rig):
+async def test_a_partition_that_has_moved_beyond_the_probe_is_not_waited_for_and_keeps_its_mark(rig):
+    rig.producer.answers_at_once = 9_000
     rig.intake.on_positions({A: 0})
-    await rig.take(A, encode_json(ROW))
+    rig.consumer.ends = {A: 100}
+    marking = asyncio.create_task(rig.intake._mark_ends())
+    await rig.consumer.asked.wait()
+    await rig.take(A, encode_json(ROW), time_ms=9_001)
+    await marking
+    await rig.intake.flush()
+    assert rig.records()[-1][1].marks == {0: 9_001}
+
+
+async def test_a_partition_with_rows_still_before_it_is_not_marked_with_the_probe(rig):
+    rig.producer.answers_at_once = 9_000
+    rig.intake.on_positions({A: 0})
+    await rig.take(A, encode_json(ROW), time_ms=5_000)
+    rig.consumer.ends = {A: 2}
     await rig.intake._mark_ends()
-    assert rig.producer.sent == []
+    await rig.intake.flush()
+    assert rig.records()[-1][1].marks == {0: 5_000}
 
 
 async def test_a_new_assignment_forgets_marks_and_positions(rig):

@@ -5,6 +5,7 @@ partition, the rows for it and behind them the marks; when all of a flush is ack
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
@@ -128,29 +129,30 @@ class Intake:
         probe's append time lies before those ends, so a partition read up to them is complete up to that time. This is the
         fetch that comes back empty, without the wait for it.
         """
-        quiet = [tp for tp in self._next if self._marks.get(tp, 0) <= self._sent[1].get(tp, 0)]
-        if not quiet:
-            return
-        probe = await self._outbox.send("nodeseconds", PROBE, partition=quiet[0].partition % TARGETS)
+        tps = list(self._next)
+        probe = await self._outbox.send("nodeseconds", PROBE, partition=tps[0].partition % TARGETS)
         try:
             time_ms = (await probe).timestamp
-            ends = await self.consumer.highwaters(*quiet)
+            ends = await self.consumer.highwaters(*tps)
         except KafkaError as error:
             log.warning("broker does not answer", during="marking the ends of telemetry", error=str(error))
             return
-        await self._catch_up(ends)
+        await self._catch_up(ends, time_ms)
         for tp, end in ends.items():
             if self._next.get(tp, -1) >= end:
                 self._mark(tp, time_ms)
 
-    async def _catch_up(self, ends: Mapping[TP, int]) -> None:
-        try:
+    async def _catch_up(self, ends: Mapping[TP, int], time_ms: int) -> None:
+        """Wait until every partition has been read to its end or beyond ``time_ms``, though not for long."""
+
+        def behind(tp: TP, end: int) -> bool:
+            return self._next.get(tp, end) < end and self._marks.get(tp, 0) < time_ms
+
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_S):
-                while any(self._next.get(tp, end) < end for tp, end in ends.items()):
+                while any(behind(tp, end) for tp, end in ends.items()):
                     self._progress.clear()
                     await self._progress.wait()
-        except TimeoutError:
-            return
 
     def positions(self) -> Mapping[TP, int]:
         """Return the next offset of each partition in hand."""
