@@ -82,8 +82,8 @@ async def test_an_end_that_holds_no_record_is_an_end(log):
     reader = await log.reader(["plans"])
     async with asyncio.timeout(10):
         assert [record.value for record in await reader.read_to_end()] == [b"1", b"2"]
-        assert await reader.read_to_end() == []
-    assert reader.positions() == {("plans", 0): 3}
+        while reader.positions() != {("plans", 0): 3}:  # the broker writes the marker after it has answered
+            assert await reader.read_to_end() == []
     await reader.close()
 
 
