@@ -20,6 +20,9 @@ A, B = TP("p.telemetry", 0), TP("p.telemetry", 1)
 ROW = Telemetry(node="n1", service="shop", boot="b", seq=1, version="v1", start_ms=1_000, requests=3)
 
 
+BEGIN_MS = 1_700_000_000_000
+
+
 class Rig:
     def __init__(self) -> None:
         self.producer = FakeProducer()
@@ -127,47 +130,57 @@ async def test_much_input_is_flushed_before_the_next_tick(rig):
 
 
 async def test_a_partition_at_its_end_is_marked_with_the_append_time_of_the_last_acknowledged_flush(rig):
-    rig.producer.answers_at_once = 9_000
+    rig.producer.answers_at_once = BEGIN_MS + 9_000
     rig.intake.on_positions({A: 4, B: 0})
     rig.consumer.ends = {A: 4, B: 2}
     await rig.intake._mark_ends()
     await rig.intake.flush()
-    assert rig.records()[-1][1].marks == {0: 9_000}
+    assert rig.records()[-1][1].marks == {0: BEGIN_MS + 9_000}
 
 
 async def test_rows_that_stood_there_at_the_probe_are_awaited_and_marked_behind(rig):
-    rig.producer.answers_at_once = 9_000
+    rig.producer.answers_at_once = BEGIN_MS + 9_000
     rig.intake.on_positions({A: 0})
     rig.consumer.ends = {A: 1}
     marking = asyncio.create_task(rig.intake._mark_ends())
     await rig.consumer.asked.wait()
-    await rig.take(A, encode_json(ROW), time_ms=8_000)
+    await rig.take(A, encode_json(ROW), time_ms=BEGIN_MS + 8_000)
     await marking
     await rig.intake.flush()
     rows = [record for _, record in rig.records() if record.services]
-    assert [record.marks for record in rows] == [{0: 9_000}]
+    assert [record.marks for record in rows] == [{0: BEGIN_MS + 9_000}]
 
 
 async def test_a_partition_that_has_moved_beyond_the_probe_is_not_waited_for_and_keeps_its_mark(rig):
-    rig.producer.answers_at_once = 9_000
+    rig.producer.answers_at_once = BEGIN_MS + 9_000
     rig.intake.on_positions({A: 0})
     rig.consumer.ends = {A: 100}
     marking = asyncio.create_task(rig.intake._mark_ends())
     await rig.consumer.asked.wait()
-    await rig.take(A, encode_json(ROW), time_ms=9_001)
+    await rig.take(A, encode_json(ROW), time_ms=BEGIN_MS + 9_001)
     await marking
     await rig.intake.flush()
-    assert rig.records()[-1][1].marks == {0: 9_001}
+    assert rig.records()[-1][1].marks == {0: BEGIN_MS + 9_001}
 
 
 async def test_a_partition_with_rows_still_before_it_is_not_marked_with_the_probe(rig):
-    rig.producer.answers_at_once = 9_000
+    rig.producer.answers_at_once = BEGIN_MS + 9_000
     rig.intake.on_positions({A: 0})
-    await rig.take(A, encode_json(ROW), time_ms=5_000)
+    await rig.take(A, encode_json(ROW), time_ms=BEGIN_MS + 5_000)
     rig.consumer.ends = {A: 2}
     await rig.intake._mark_ends()
     await rig.intake.flush()
-    assert rig.records()[-1][1].marks == {0: 5_000}
+    assert rig.records()[-1][1].marks == {0: BEGIN_MS + 5_000}
+
+
+async def test_a_broker_that_tells_no_append_time_leaves_the_senders(rig):
+    rig.producer.answers_at_once = 1_234
+    rig.intake.on_positions({A: 0})
+    rig.consumer.ends = {A: 0}
+    await rig.intake._mark_ends()
+    await rig.intake.flush()
+    (mark_ms,) = rig.records()[-1][1].marks.values()
+    assert mark_ms > BEGIN_MS
 
 
 async def test_a_new_assignment_forgets_marks_and_positions(rig):

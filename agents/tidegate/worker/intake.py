@@ -6,6 +6,7 @@ partition, the rows for it and behind them the marks; when all of a flush is ack
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
@@ -36,6 +37,10 @@ ROW_BYTES = 64
 FLUSHES_IN_FLIGHT_MAX = 16
 CATCH_UP_S = 0.1
 """How long a flush waits for rows that stood in the partitions when their ends were asked for."""
+NO_TIME_MS = 1_000_000_000_000
+"""librdkafka's mock cluster answers 1234 to every send and leaves the sender's time on the record: there, and only there, the
+sender's time is the append time.
+"""
 TARGETS = BY_NAME["nodeseconds"].partitions
 PROBE = nodeseconds.encode(NodeSeconds())
 """A flush without rows or marks: its append time is the broker's clock."""
@@ -130,13 +135,15 @@ class Intake:
         fetch that comes back empty, without the wait for it.
         """
         tps = list(self._next)
-        probe = await self._outbox.send("nodeseconds", PROBE, partition=tps[0].partition % TARGETS)
+        sent_ms = time.time_ns() // 1_000_000
+        probe = await self._outbox.send("nodeseconds", PROBE, partition=tps[0].partition % TARGETS, time_ms=sent_ms)
         try:
-            time_ms = (await probe).timestamp
+            appended_ms = (await probe).timestamp
             ends = await self.consumer.highwaters(*tps)
         except KafkaError as error:
             log.warning("broker does not answer", during="marking the ends of telemetry", error=str(error))
             return
+        time_ms = appended_ms if appended_ms > NO_TIME_MS else sent_ms
         await self._catch_up(ends, time_ms)
         for tp, end in ends.items():
             if self._next.get(tp, -1) >= end:
