@@ -14,19 +14,17 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
 from msgspec import Struct
 
-from tidegate.sdk import AsyncPublisher, Stats
+from tidegate.sdk import AsyncPublisher, Stats, listener, ready
 
 LATENCY_MEDIAN_S = 0.020
 LATENCY_SIGMA = 0.35
 ERROR_RATIO = 0.0005
 DRAIN_MOST_S = 5.0
-LISTEN_FD = 3
 
 
 class Behaviour(Struct, frozen=True):
@@ -95,44 +93,35 @@ class Shop:
         status = b"500 Internal Server Error" if failed else b"200 OK"
         connection.answer(status, self._behaviour.version, last=self._draining)
 
-    async def serve(self, listener: socket.socket) -> None:
+    async def serve(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
-        server = await self._loop.create_server(lambda: _Connection(self), sock=listener)
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT):  # before the first connection is taken: SIGTERM would let it down
             self._loop.add_signal_handler(number, stop.set)
-        notify("READY=1")
+        server = await self._loop.create_server(lambda: _Connection(self), sock=listening)
+        ready()
         await stop.wait()
         self._draining = True
         server.close()  # the agent and the next version hold the same socket: whoever waits in its queue is served there
         deadline = self._loop.time() + DRAIN_MOST_S
-        await asyncio.sleep(0.05)  # what was accepted a moment ago has no connection object yet
+        for _ in range(10):  # what was accepted a moment ago has no connection object before the loop has turned a few times
+            await asyncio.sleep(0.005)
         while self.connections and self._loop.time() < deadline:
             await asyncio.sleep(0.02)
-
-
-def notify(state: str) -> None:
-    """Tell the supervisor, if there is one, by systemd's notification protocol (sd_notify)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.sendto(state.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def serve(behaviour: Behaviour) -> None:
     """Run one version until it is told to stop; leave what became of its telemetry in the folder named by SHOP_STATS."""
 
     async def run() -> tuple[str, Stats]:
-        listener = socket.socket(fileno=LISTEN_FD)
-        listener.setblocking(False)
+        listening = listener()
+        listening.setblocking(False)
         telemetry = AsyncPublisher(version=behaviour.version)
         await telemetry.start()
-        await Shop(behaviour, telemetry).serve(listener)
+        await Shop(behaviour, telemetry).serve(listening)
         stats = await telemetry.close()
         return telemetry.identity.boot, stats
 
-    if not os.environ.get("LISTEN_FDS"):
-        sys.exit("this server is started by a node agent, which hands it the listening socket (LISTEN_FDS)")
     boot, stats = asyncio.run(run())
     if folder := os.environ.get("SHOP_STATS"):
         said = {"made": stats.made, "sent": stats.sent, "dropped": stats.dropped}

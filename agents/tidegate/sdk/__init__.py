@@ -1,19 +1,24 @@
-"""What a service uses: publish telemetry in a few lines, without ever waiting for or failing because of Tidegate.
+"""What a service uses: telemetry, and the three things that let a node agent swap it. A whole first service:
 
-    from tidegate.sdk import Publisher
+    from http.server import BaseHTTPRequestHandler
+    from tidegate.sdk import Publisher, serve_http
 
-    with Publisher(service="shop") as telemetry:
-        with telemetry.request():
-            ...
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self):
+            with telemetry.request():
+                ...
 
-Light by rule: nothing here needs more than aiokafka and msgspec. Recording never blocks, never raises into the service,
-and memory is
-bounded: rows that cannot be sent are dropped, the oldest first, and counted.
+    with Publisher() as telemetry:
+        serve_http(Shop)
+
+Light by rule: nothing here needs more than aiokafka and msgspec. Recording never blocks, never raises into the service, and
+memory is bounded: rows that cannot be sent are dropped, the oldest first, and counted.
 """
 
 from tidegate.sdk.identity import Identity
 from tidegate.sdk.publisher import AsyncPublisher, Publisher
 from tidegate.sdk.recorder import Recorder
 from tidegate.sdk.sender import Stats
+from tidegate.sdk.service import listener, ready, serve_http
 
-__all__ = ["AsyncPublisher", "Identity", "Publisher", "Recorder", "Stats"]
+__all__ = ["AsyncPublisher", "Identity", "Publisher", "Recorder", "Stats", "listener", "ready", "serve_http"]
