@@ -57,6 +57,27 @@ def test_the_way_back_is_what_is_settled(installed: World) -> None:
     assert second.rollback.artifact == first.artifact
 
 
+def test_the_way_back_is_what_is_still_being_watched(world: World) -> None:
+    world.artifact("shop-v1.tar")
+    world.artifact("shop-v2.tar")
+    first = world.type("rollout", "start", world.plan(FIRST.replace("watch: 0s", "watch: 1h")), "--wait", "--timeout", "3s")
+    assert first.code == Exit.TIMEOUT
+    assert "watching" in world.type("rollout", "status").out
+    started = world.type("rollout", "start", world.plan(SECOND))
+    assert (started.code, started.err) == (0, "")
+    assert "rolls out v2" in started.out
+
+
+def test_the_way_back_of_a_plan_that_waits_is_what_runs_before_it(installed: World) -> None:
+    installed.artifact("shop-v3.tar")
+    assert installed.type("rollout", "start", installed.plan(SECOND)).code == 0
+    queued = installed.type("rollout", "start", installed.plan(SECOND.replace("v2", "v3")))
+    assert queued.code == 0, queued.out
+    _, second, third = plans(installed)
+    assert third.rollback is not None
+    assert third.rollback.artifact == second.artifact
+
+
 def test_a_share_of_the_way_back_is_kept_though_its_target_is_left_out(installed: World) -> None:
     plan = installed.plan(SECOND + "rollback: {maxUnavailable: 1}\n")
     assert installed.type("rollout", "start", plan).code == 0
@@ -158,3 +179,9 @@ def test_status_of_what_nobody_rolled_out_says_what_is_known(installed: World) -
     unknown = installed.type("rollout", "status", "shoe")
     assert unknown.code == Exit.FAILED
     assert "known are: svc/shop" in unknown.err
+
+
+def test_watching_a_service_that_nobody_knows_is_refused_with_the_names_there_are(installed: World) -> None:
+    watched = installed.type("rollout", "watch", "shpo")
+    assert watched.code == 1
+    assert "known are: shop" in watched.err

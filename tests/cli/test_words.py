@@ -1,16 +1,18 @@
 """What a person reads: status, explanation, the live picture."""
 
 import io
+import re
+from collections.abc import Sequence
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from tests.model.test_model import kpi
 
 from tidegate.cli.rollout_explain import text
 from tidegate.cli.rollout_status import lines
 from tidegate.cli.rollout_watch import picture, sparkline
 from tidegate.cli.tell import age, versions
-from tidegate.model import Model, Summary
+from tidegate.model import Model, Summary, Told
 from tidegate.model.panes import Panes
 from tidegate.model.summary import Blocker, CohortSummary
 from tidegate.wire.decisions import Decision, DecisionKind, Result
@@ -128,19 +130,55 @@ def test_a_sparkline_is_as_tall_as_its_top_and_leaves_gaps() -> None:
     assert sparkline([0, 0], 0) == "▁▁"
 
 
-def test_the_picture_shows_each_cohort() -> None:
-    panes = Panes("shop")
-    panes.see([kpi(NOW_MS + second * 1_000, cohort) for second in range(30) for cohort in ("rest", "canary")])
+def frame(panes: Panes, width: int, height: int = 40, told: Sequence[Told] = ()) -> str:
+    model = Model(Trust("local", 1, {}))
+    model.told.extend(told)
     out = io.StringIO()
-    frame = picture(Model(Trust("local", 1, {})), "svc/shop", panes, NOW_MS)
-    Console(file=out, width=160).print(frame)
-    shown = out.getvalue()
-    assert shown.index("canary") < shown.index("rest")
-    assert "█" in shown
+    Console(file=out, width=width).print(picture(model, "svc/shop", panes, NOW_MS, ConsoleDimensions(width, height)))
+    return out.getvalue()
+
+
+def busy() -> Panes:
+    panes = Panes("shop")
+    panes.see([kpi(NOW_MS + second * 1_000, cohort) for second in range(30) for cohort in ("rest", "canary", "control")])
+    return panes
+
+
+@pytest.mark.parametrize(("width", "bars"), [(160, 24), (80, 10), (45, 0)])
+def test_the_picture_shows_every_figure_of_each_cohort_at_any_width_and_bars_where_they_fit(width: int, bars: int) -> None:
+    shown = frame(busy(), width)
+    assert shown.index("canary") < shown.index("control") < shown.index("rest")
+    for head in ("version", "nodes", "req/s", "errors", "p95"):
+        assert head in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert max((len(run) for run in re.findall("[▁▂▃▄▅▆▇█]+", shown)), default=0) == bars
     assert "generation 0" in shown
 
 
+def test_the_newest_decisions_are_the_ones_that_fit() -> None:
+    told = [
+        Told(
+            NOW_MS,
+            Decision(
+                seq=number,
+                prev="x",
+                epoch=1,
+                kind=DecisionKind.RELEASE,
+                subject="svc/shop",
+                generation=number,
+                now_ms=NOW_MS,
+                reason=Reason.STARTED,
+                message=f"decision {number}: " + "a long story " * 8,
+            ),
+        )
+        for number in range(30)
+    ]
+    shown = frame(busy(), 80, 24, told)
+    assert len(shown.splitlines()) <= 24
+    assert "decision 29" in shown
+    assert "decision 0:" not in shown
+
+
 def test_a_picture_without_kpis_says_what_may_be_missing() -> None:
-    out = io.StringIO()
-    Console(file=out, width=120).print(picture(Model(Trust("local", 1, {})), "svc/shop", Panes("shop"), NOW_MS))
-    assert "no KPIs yet" in out.getvalue()
+    assert "no KPIs yet" in frame(Panes("shop"), 120)

@@ -58,6 +58,13 @@ def test_a_fleet_without_an_eligible_node_gets_no_rollout(fleet):
     fleet.turn(91)
     (refused,) = fleet.submit(plan("2"))
     assert refused.reason is Reason.NO_ELIGIBLE_NODES
+    assert f"{len(fleet.nodes)} did not report within 90 s" in refused.message
+
+
+def test_a_service_that_no_node_names_is_told_apart_from_a_silent_fleet(fleet):
+    (refused,) = fleet.submit(plan("1", None, service="till"))
+    assert refused.reason is Reason.NO_ELIGIBLE_NODES
+    assert f"{len(fleet.nodes)} do not name till" in refused.message
 
 
 @pytest.mark.parametrize("why", ["cordoned", "silent", "other version", "frozen"])

@@ -114,7 +114,7 @@ def test_a_batch_waits_for_the_one_before_it(fleet):
     fleet.nodes[third].slow.add("2")
     fleet.turn(30)
     assert fleet.state().released == 6
-    assert (Reason.NOT_READY, f"{third} do not report ready yet.") in blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms)
+    assert (Reason.NOT_READY, f"Not reported ready yet: {third}.") in blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms)
     fleet.nodes[third].slow.clear()
     fleet.until(Phase.WATCHING)
 

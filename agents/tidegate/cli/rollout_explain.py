@@ -91,7 +91,7 @@ def numbers(verdict: Verdict) -> list[str]:
         sides = f"canary {_number(verdict.canary)}, {other} {_number(verdict.control)}"
         found.append(f"  {verdict.metric}: {sides}, limit {_number(verdict.limit)}")
     found.append(f"  canary   {verdict.canary_requests} requests, {verdict.canary_errors} errors")
-    if verdict.compared_with:
+    if verdict.compared_with and verdict.control_requests:
         found.append(f"  {other:<8} {verdict.control_requests} requests, {verdict.control_errors} errors")
     if verdict.last_pane_ms:
         found.append(

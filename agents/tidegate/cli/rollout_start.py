@@ -12,6 +12,7 @@ from tidegate.cli.plan_file import Draft, Given, read_plan, with_target
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.tell import line
 from tidegate.model import Told
+from tidegate.model.summary import next_settled
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
@@ -96,7 +97,7 @@ class _Printing:
 async def _start(home: Home, draft: Draft, signer: Signer, printing: _Printing, wait_s: float | None) -> int:
     subject = service_subject(draft.plan.service)
     async with session(home, topics=("decisions",)) as here:
-        plan = with_target(draft, here.model.ledger.subject(subject).settled)
+        plan = with_target(draft, next_settled(here.model.ledger, subject))
         envelope = seal(plan, signer)
         asked = digest(envelope)
         answer = await here.ask("plans", subject, envelope, asked, within_s=ANSWER_WITHIN_S)

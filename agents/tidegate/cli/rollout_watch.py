@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,18 +18,28 @@ from tidegate.model import Model, Told, last_rollout, summary
 from tidegate.model.panes import Pane, Panes
 from tidegate.ports import LogReader
 from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
 from tidegate.wire.judgement import Outcome, Verdict
-from tidegate.wire.names import service_subject
+from tidegate.wire.names import service_of, service_subject
 from tidegate.wire.partition import partition_of
 from tidegate.wire.topics import BY_NAME
 
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 24
-TIMELINE = 12
+BARS_MOST = 24
+BARS_LEAST = 4
+"""Narrower, and no bars are drawn at all."""
+GAP = 2
+WHEN_AND_WHAT = 12 + GAP + 9 + GAP
+"""Columns of a decision's time and kind, in front of what it says."""
+TIMELINE_LEAST = 3
 FRAMES_PER_S = 4
 ORDER = {"canary": 0, "control": 1, "rest": 2}
 FLOORS = {"rate": 1.0, "error_ratio": 0.05, "p95_ms": 1.0}
 """The least that a bar of full height means: a single error among a thousand requests is no mountain."""
+HEADS = ("cohort", "version", "nodes", "req/s", "errors", "p95")
+DRAWN = {"req/s": ("rate", "cyan"), "errors": ("error_ratio", "red"), "p95": ("p95_ms", "magenta")}
+"""Columns that have bars beside them: the field, and their colour."""
+MEASURING = Console()
 COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.HOLD: "yellow"}
 
 
@@ -48,6 +58,7 @@ async def _watch(home: Home, service: str) -> None:
     topic = BY_NAME["kpis"]
     panes = Panes(service)
     async with session(home) as here:
+        _known(here.model, service)
         if not sys.stdout.isatty():
             await _print(here, service_subject(service))
             return
@@ -61,6 +72,17 @@ async def _watch(home: Home, service: str) -> None:
                 )
         finally:
             await reader.close()
+
+
+def _known(model: Model, service: str) -> None:
+    """Refuse to wait for a service that nobody has heard of: the name is misspelt more often than it is early."""
+    rolled = {service_of(subject) or "" for subject in model.ledger.subjects}
+    known = sorted((rolled | {name for seen in model.view.reports.values() for name in seen.services}) - {""})
+    if service not in known:
+        raise Problem(
+            f"no node names {service} and nothing of it was rolled out",
+            f"known are: {', '.join(known)}" if known else "name it in a node's file and start its agent again",
+        )
 
 
 async def _print(here: Session, subject: str) -> None:
@@ -83,12 +105,12 @@ async def _read(reader: LogReader, panes: Panes) -> None:
 
 async def _draw(live: Live, model: Model, subject: str, panes: Panes) -> None:
     while True:
-        live.update(picture(model, subject, panes, time.time_ns() // 1_000_000))
+        live.update(picture(model, subject, panes, time.time_ns() // 1_000_000, live.console.size))
         await asyncio.sleep(1 / FRAMES_PER_S)
 
 
-def picture(model: Model, subject: str, panes: Panes, now_ms: int) -> RenderableType:
-    """Return one frame: headline, cohorts, verdict, what blocks, timeline."""
+def picture(model: Model, subject: str, panes: Panes, now_ms: int, size: ConsoleDimensions) -> RenderableType:
+    """Return one frame that fits a terminal: headline, cohorts, verdict, what blocks, the newest decisions."""
     one = summary(model, subject, now_ms)
     head = Text.assemble(
         (f"{one.service}  ", "bold"),
@@ -99,13 +121,14 @@ def picture(model: Model, subject: str, panes: Panes, now_ms: int) -> Renderable
     )
     parts: list[RenderableType] = [head, Text()]
     nodes = {cohort.name: f"{cohort.ready}/{cohort.expected}" for cohort in one.cohorts}
-    parts += [_cohorts(panes, nodes), Text()]
+    parts += [_cohorts(panes, nodes, size.width), Text()]
     if one.verdict is not None:
         parts.append(_verdict(one.verdict, now_ms))
     parts += [Text(f"waits    {blocker.sentence}", style="dim") for blocker in one.blockers]
     parts += [Text(f"alarm    {alarm}", style="bold red") for alarm in one.alarms]
-    parts += [Text(), _timeline(model, subject)]
-    return Group(*parts)
+    parts.append(Text())
+    taken = len(Console(width=size.width).render_lines(Group(*parts)))
+    return Group(*parts, _timeline(model, subject, size.width, size.height - taken))
 
 
 def sparkline(values: Sequence[float], top: float) -> str:
@@ -118,33 +141,51 @@ def sparkline(values: Sequence[float], top: float) -> str:
     return "".join(" " if value < 0 else BARS[min(len(BARS) - 1, int(value * scale))] for value in values)
 
 
-def _cohorts(panes: Panes, nodes: dict[str, str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("cohort", "version", "nodes", "requests/s", "", "errors", "", "p95", ""):
-        table.add_column(column, no_wrap=True)
+def _cohorts(panes: Panes, nodes: dict[str, str], width: int) -> Table:
+    if not panes.by_cohort:
+        table = Table.grid()
+        table.add_row(Text("no KPIs yet: does the service publish telemetry, do intake and judge run?", style="dim"))
+        return table
     kept = sorted(panes.by_cohort.items(), key=lambda item: (ORDER.get(item[0], len(ORDER)), item[0]))
     tops = {field: max([floor, *(one for _, cohort in kept for one in _last(cohort, field))]) for field, floor in FLOORS.items()}
-    for name, cohort in kept:
-        last = cohort[-1]
-        rate, errors, p95 = (sparkline(_last(cohort, field), top).rjust(WIDTH) for field, top in tops.items())
-        table.add_row(
-            Text(name, style="bold cyan" if name == "canary" else ""),
-            last.version,
-            nodes.get(name, str(last.nodes)),
-            f"{last.rate:.0f}",
-            Text(rate, style="cyan"),
-            "-" if last.error_ratio < 0 else f"{last.error_ratio:.2%}",
-            Text(errors, style="red"),
-            "-" if last.p95_ms < 0 else f"{last.p95_ms:.0f} ms",
-            Text(p95, style="magenta"),
-        )
-    if not kept:
-        table.add_row(Text("no KPIs yet: does the service publish telemetry, do intake and judge run?", style="dim"))
+    rows = [_figures(name, nodes, cohort[-1]) for name, cohort in kept]
+    bars = _bars(width, [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)])
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in HEADS:
+        table.add_column(head, no_wrap=True)
+        if head in DRAWN and bars:
+            table.add_column("", no_wrap=True)
+    for (name, cohort), row in zip(kept, rows, strict=True):
+        cells: list[Text] = [Text(row[0], style="bold cyan" if name == "canary" else "")]
+        for head, figure in zip(HEADS[1:], row[1:], strict=True):
+            cells.append(Text(figure))
+            if head in DRAWN and bars:
+                field, colour = DRAWN[head]
+                cells.append(Text(sparkline(_last(cohort, field)[-bars:], tops[field]).rjust(bars), style=colour))
+        table.add_row(*cells)
     return table
 
 
+def _figures(name: str, nodes: dict[str, str], last: Pane) -> tuple[str, ...]:
+    return (
+        name,
+        last.version,
+        nodes.get(name, str(last.nodes)),
+        f"{last.rate:.0f}",
+        "-" if last.error_ratio < 0 else f"{last.error_ratio:.2%}",
+        "-" if last.p95_ms < 0 else f"{last.p95_ms:.0f} ms",
+    )
+
+
+def _bars(width: int, columns: Sequence[int]) -> int:
+    """Return how many bars fit beside the figures, in each of the columns of bars."""
+    free = width - sum(columns) - GAP * (len(columns) + len(DRAWN) - 1)
+    bars = min(free // len(DRAWN), BARS_MOST)
+    return bars if bars >= BARS_LEAST else 0
+
+
 def _last(cohort: Iterable[Pane], field: str) -> list[float]:
-    return [float(getattr(pane, field)) for pane in cohort][-WIDTH:]
+    return [float(getattr(pane, field)) for pane in cohort][-BARS_MOST:]
 
 
 def _verdict(verdict: Verdict, now_ms: int) -> Text:
@@ -156,13 +197,20 @@ def _verdict(verdict: Verdict, now_ms: int) -> Text:
     )
 
 
-def _timeline(model: Model, subject: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _timeline(model: Model, subject: str, width: int, height: int) -> Table:
+    """Return the newest decisions that fit: what happens now must never lie below the edge."""
+    table = Table.grid(padding=(0, GAP, 0, 0))
     for _ in range(3):
         table.add_column()
-    for told in last_rollout(model, subject)[-TIMELINE:]:
-        decision = told.decision
-        table.add_row(
-            Text(clock(told.at_ms), style="dim"), Text(decision.kind, style=STYLES.get(decision.kind, "")), why(decision)
-        )
+    room = max(height, TIMELINE_LEAST)
+    shown: list[tuple[Told, Text]] = []
+    for told in reversed(last_rollout(model, subject)):
+        text = Text(why(told.decision), overflow="fold")
+        room -= len(text.wrap(MEASURING, max(width - WHEN_AND_WHAT, 1)))
+        if room < 0 and shown:
+            break
+        shown.append((told, text))
+    for told, text in reversed(shown):
+        kind = told.decision.kind
+        table.add_row(Text(clock(told.at_ms), style="dim"), Text(kind, style=STYLES.get(kind, "")), text)
     return table

@@ -5,12 +5,15 @@ from msgspec.structs import replace
 
 from tidegate.model.model import Model, Told
 from tidegate.rollout.advance import blockers
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.roster import RUNNING
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.view import runs
 from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import service_of
+from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 
 
@@ -109,6 +112,15 @@ def last_rollout(model: Model, subject: str) -> list[Told]:
     return told[begin:] if begin is not None else told
 
 
+def next_settled(ledger: Ledger, subject: str) -> Artifact | None:
+    """Return what will be settled when a plan sent now has its turn, provided that everything before it succeeds (D6, D7)."""
+    state = ledger.subject(subject)
+    ahead = [*((state.plan_digest,) if state.phase in (*RUNNING, Phase.WATCHING) else ()), *state.queue]
+    if state.phase is Phase.ROLLING_BACK and not state.queue:
+        return state.settled
+    return ledger.plans[ahead[-1]].plan.artifact if ahead and ahead[-1] in ledger.plans else state.settled
+
+
 def _cohorts(scene: Scene) -> tuple[CohortSummary, ...]:
     nodes, sizes = scene.roster.nodes, scene.sizes
     controls = scene.controls
@@ -134,13 +146,17 @@ def _cohorts(scene: Scene) -> tuple[CohortSummary, ...]:
                 ready=sum(scene.control_ready(node) for node in controls),
             )
         )
-    found.append(
-        CohortSummary(
-            name="rest",
-            version=old.version if old else "",
-            expected=len(rest),
-            nodes=len(rest),
-            ready=sum(old is not None and runs(scene.view.service(node, scene.plan.service), old) for node in rest),
-        )
-    )
+    if rest:
+        found.append(_rest(scene, rest))
     return tuple(found)
+
+
+def _rest(scene: Scene, rest: list[str]) -> CohortSummary:
+    old = scene.state.settled
+    return CohortSummary(
+        name="rest",
+        version=old.version if old else "",
+        expected=len(rest),
+        nodes=len(rest),
+        ready=sum(old is not None and runs(scene.view.service(node, scene.plan.service), old) for node in rest),
+    )

@@ -105,7 +105,7 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     if now.fetching:
         yield Reason.PREFETCHING, f"{sentence(now.fetching)} still fetch {scene.plan.artifact.version}."
     if now.unready:
-        yield Reason.NOT_READY, f"{sentence(now.unready)} do not report ready yet."
+        yield Reason.NOT_READY, f"Not reported ready yet: {sentence(now.unready)}."
     if len(now.unreachable) > now.tolerated:
         yield Reason.UNREACHABLE, f"{waits_for(now)} for 90 s."
     if not complete(scene):
@@ -166,7 +166,7 @@ def _bake(scene: Scene) -> Change:
         kind=DecisionKind.BAKE,
         reason=Reason.BATCH_READY,
         subject=scene.state.subject,
-        message=f"All {scene.sizes.canary - len(left_out)} reachable nodes of stage {scene.state.stage + 1} run "
+        message=f"Every reachable node of stage {scene.state.stage + 1} runs "
         f"{scene.plan.artifact.version}; it bakes for {scene.stage.bake}."
         + (f" Left out, unreachable: {sentence(left_out)}." if left_out else ""),
         facts={"ready": named(tuple(node for node in scene.canaries if scene.reachable(node))), "unreachable": named(left_out)},

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, counted
 from tidegate.rollout.scene import Scene, Standing
 from tidegate.rollout.view import UNREACHABLE_MS
 from tidegate.wire.decisions import DecisionKind
@@ -37,12 +37,13 @@ def next_batch(scene: Scene) -> Change | None:
         batch_ms=scene.now_ms,
     )
     first = state.batch_ms == 0
-    restarted = f" and restarts {controls} controls" if controls and scene.plan.control is ControlMode.RESTART else ""
+    given = counted(canaries, "node")
+    restarted = f" and restarts {counted(controls, 'control')}" if controls and scene.plan.control is ControlMode.RESTART else ""
     return Change(
         kind=DecisionKind.RELEASE,
         reason=Reason.STARTED if first else Reason.BATCH_READY,
         subject=state.subject,
-        message=f"Stage {state.stage + 1} gives {canaries} nodes {scene.plan.artifact.version}{restarted}: "
+        message=f"Stage {state.stage + 1} gives {given} {scene.plan.artifact.version}{restarted}: "
         f"{new.released} of {scene.sizes.canary} nodes have it.",
         facts={
             "batch": named(scene.roster.nodes[state.released : new.released]),

@@ -62,3 +62,12 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
         roster=change.roster,
         cordoned=change.cordoned,
     )
+
+
+def counted(number: int, what: str) -> str:
+    """Return so many of something, for a sentence.
+
+    >>> counted(1, "node"), counted(3, "node")
+    ('1 node', '3 nodes')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -40,6 +40,27 @@ def eligible(ledger: Ledger, view: View, subject: str, settled: Artifact | None,
     return Eligible(tuple(free), tuple(taken))
 
 
+def why_none(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
+    """Return why no node is eligible, in words for a person: how many each condition leaves out (B1)."""
+    service = subject.partition("/")[2]
+    if not view.enrolled:
+        return "no node is enrolled: tidegate init --node NAME"
+    counts: dict[str, int] = defaultdict(int)
+    for node in view.enrolled:
+        if not view.reachable(node, now_ms):
+            counts["did not report within 90 s (does its agent run?)"] += 1
+        elif view.service(node, service) is None:
+            counts[f"do not name {service} (add it to their file and start their agent again)"] += 1
+        elif node in ledger.cordoned:
+            counts["are cordoned"] += 1
+        elif view.reports[node].report.frozen:
+            counts["are frozen"] += 1
+        else:
+            counts["do not run the settled version"] += 1
+    told = ", ".join(f"{count} {why}" for why, count in sorted(counts.items()))
+    return f"none of the {len(view.enrolled)} enrolled nodes can take part: {told}; see: tidegate fleet list"
+
+
 def in_order(rollout: str, nodes: tuple[str, ...], view: View) -> tuple[str, ...]:
     """Return nodes in the order in which a rollout reaches them: by hash, the zones taking turns (B1).
 

@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, counted
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.roster import Eligible, eligible, in_order
+from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
@@ -32,7 +32,12 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
     """
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
-    return _unfit(plan, state) or _too_few(plan, eligible(ledger, view, state.subject, state.settled, now_ms))
+    nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
+    if unfit := _unfit(plan, state):
+        return unfit
+    if not nodes.free and not nodes.held:
+        return Reason.NO_ELIGIBLE_NODES, why_none(ledger, view, state.subject, now_ms)
+    return _too_few(plan, nodes)
 
 
 def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
@@ -64,6 +69,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
     rollout = f"{plan.id}.{attempt}"
     free = eligible(ledger, view, state.subject, state.settled, now_ms).free
     roster = Roster(fleet=plan.fleet, subject=state.subject, rollout=rollout, nodes=in_order(rollout, free, view))
+    nodes, stages = counted(len(roster.nodes), "node"), counted(len(plan.stages), "stage")
     new = SubjectState(
         subject=state.subject,
         generation=state.generation,
@@ -85,8 +91,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         kind=DecisionKind.START,
         reason=Reason.STARTED,
         subject=state.subject,
-        message=f"{rollout} brings {plan.artifact.version} to {len(roster.nodes)} nodes in {len(plan.stages)} stages; "
-        "the artifact is fetched first.",
+        message=f"{rollout} brings {plan.artifact.version} to {nodes} in {stages}; the artifact is fetched first.",
         actor=plan.actor,
         facts={"nodes": list(roster.nodes)},
         roster=roster,
@@ -115,15 +120,8 @@ def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
 
 
 def _too_few(plan: Plan, nodes: Eligible) -> Obstacle | None:
-    """Return NO_ELIGIBLE_NODES where there is none at all, ALREADY_RUNNING where others hold so many that a first stage and
-    as many controls do not fit.
-    """
+    """Return ALREADY_RUNNING where others hold so many that a first stage and as many controls do not fit."""
     every = len(nodes.free) + len(nodes.held)
-    if not every:
-        return (
-            Reason.NO_ELIGIBLE_NODES,
-            "no node is enrolled, reported within 90 s, on the settled version and not cordoned; see tidegate fleet",
-        )
     if nodes.held and len(nodes.free) < min(every, 2 * size_of(plan.stages[0], every)):
         return Reason.ALREADY_RUNNING, f"{len(nodes.held)} of {every} eligible nodes take part in another rollout"
     shrinks = shrinking(plan, len(nodes.free))
