@@ -51,14 +51,14 @@ class Kpis:
 
     def __init__(self) -> None:
         self.seconds: dict[int, dict[str, Kpi]] = {}
-        self.appended_ms: dict[int, int] = {}
-        """End of a second to when its last new record was written."""
+        self.seen_ms: dict[int, int] = {}
+        """End of a second to when its last new record was read."""
 
     def see(self, record: Record) -> None:
         kpi = msgspec.json.decode(record.value or b"", type=Kpi)
         if kpi.window_s == 1 and kpi.cohort not in self.seconds.setdefault(kpi.end_ms, {}):
             self.seconds[kpi.end_ms][kpi.cohort] = kpi
-            self.appended_ms[kpi.end_ms] = record.time_ms
+            self.seen_ms[kpi.end_ms] = time.time_ns() // 1_000_000
 
     def nodes(self, end_ms: int) -> int:
         """Return of how many nodes the rows of a second were there."""
