@@ -1,5 +1,6 @@
 """``tidegate init``: everything once, nothing overwritten."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_a_home_holds_what_every_role_needs(empty: World) -> None:
     config = load_config(home.nodes / "edge.yaml")
     assert (config.fleet, config.zone, load_trust(config)) == ("prod", "west", home.trust)
     assert "tidegate up" in made.out
+
+
+def test_the_examples_of_two_nodes_do_not_share_a_port(empty: World) -> None:
+    empty.type("init", "--nodes", "2")
+    empty.type("init", "--node", "late")
+    ports = {re.findall(r"listen: 127.0.0.1:([0-9]+)", path.read_text())[0] for path in empty.home.nodes.iterdir()}
+    assert ports == {"8101", "8102", "8103"}
 
 
 def test_private_keys_are_their_owners_alone(empty: World) -> None:

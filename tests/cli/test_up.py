@@ -78,6 +78,9 @@ async def test_up_runs_every_role_until_ctrl_c(tmp_path: Path, kafka: str) -> No
         assert sum(line.rstrip().endswith(" ready") for line in told) == 5, told
         assert "your cluster" in told[0]
 
+        second = await shell.type("up")
+        assert (second.code, "another tidegate up runs" in second.err) == (1, True)
+        assert (shell.home / "state" / "broker").exists()
         checked = await shell.type("topics", "check")
         assert (checked.code, checked.err) == (0, "")
         started = await shell.type("rollout", "start", str(tmp_path / "plan.yaml"), "--wait", "--timeout", "40s")

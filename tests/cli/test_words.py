@@ -182,3 +182,30 @@ def test_the_newest_decisions_are_the_ones_that_fit() -> None:
 
 def test_a_picture_without_kpis_says_what_may_be_missing() -> None:
     assert "no KPIs yet" in frame(Panes("shop"), 120)
+
+
+def test_figures_that_no_longer_come_are_called_stale() -> None:
+    panes = Panes("shop")
+    panes.see([kpi(NOW_MS - 20_000)])
+    assert "the last KPI is 20 s old" in frame(panes, 120)
+    assert "stale" not in frame(busy(), 120)
+
+
+def test_a_story_of_many_lines_takes_three_of_the_picture() -> None:
+    told = Told(
+        NOW_MS,
+        Decision(
+            seq=0,
+            prev="x",
+            epoch=1,
+            kind=DecisionKind.ROLLBACK,
+            subject="svc/shop",
+            generation=1,
+            now_ms=NOW_MS,
+            reason=Reason.START_FAILED,
+            message="\n".join(f"line {n}" for n in range(9)),
+        ),
+    )
+    shown = frame(busy(), 80, 40, [told])
+    assert "line 2" in shown
+    assert "line 3" not in shown

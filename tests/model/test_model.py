@@ -109,6 +109,11 @@ def test_what_cannot_be_read_is_counted_and_passed_over(trust: Trust, topic: str
     assert model.refused == 1
 
 
+def test_a_decision_log_that_cannot_be_read_is_a_problem_with_its_place(trust: Trust) -> None:
+    with pytest.raises(Problem, match="broken at offset 7"):
+        Model(trust).see([record("decisions", b"{", 7)])
+
+
 def test_the_last_rollout_begins_with_the_plan_that_is_current(trust: Trust) -> None:
     chain, model = Chain(), Model(trust)
     raws = [chain.write(DecisionKind.PAUSE, number) for number in range(3)]

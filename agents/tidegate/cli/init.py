@@ -17,6 +17,9 @@ from tidegate.wire.envelope import seal
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
+FIRST_PORT = 8101
+"""Node files come with an example whose port is no other node's."""
+
 CONFIG = """\
 # Settings of this installation. Every value can be overridden by a variable: TIDEGATE__KAFKA__PREFIX=other.
 fleet: {fleet}
@@ -54,8 +57,8 @@ services: {{}}
 #   shop:
 #     executor: process
 #     command: ["{{python}}", "{{artifact}}"]   # also {{version}}, {{config}}, {{listen}}
-#     listen: 127.0.0.1:8101                  # opened by the agent, handed from version to version
-#     readiness: notify                       # or {{http: "http://127.0.0.1:8101/ready"}}, {{tcp: "127.0.0.1:8101"}}
+#     listen: 127.0.0.1:{port:<22}# opened by the agent, handed from version to version
+#     readiness: notify                       # or {{http: "http://127.0.0.1:9101/ready"}}, {{tcp: "127.0.0.1:9101"}}
 #     readyWithin: 10s
 #     drain: 10s
 """
@@ -85,7 +88,7 @@ def init(
     enrolled = [name for name, zone in nodes.items() if _enrol(home, name, zone)]
     click.echo(f"home {home.folder}: fleet {home.settings.fleet}{' made' if fresh else ', as it was'}")
     if enrolled:
-        click.echo(f"enrolled {', '.join(enrolled)}; each one's services stand in {home.nodes}/<node>.yaml")
+        click.echo(f"enrolled {', '.join(enrolled)}; name each one's services in {home.nodes}/<node>.yaml")
     click.echo(run(_publish(home, insist=publish)))
 
 
@@ -147,6 +150,7 @@ def _enrol(home: Home, name: str, zone: str) -> bool:
             zone=_text(zone),
             bootstrap=kafka.bootstrap or "127.0.0.1:9092",
             prefix=_text(kafka.prefix),
+            port=FIRST_PORT + len(list(home.nodes.glob("*.yaml"))),
         )
         path.write_text(text)
     return True

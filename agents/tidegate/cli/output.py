@@ -1,5 +1,6 @@
 """The same rows as a table for people, or as JSON or YAML for programs."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,6 +9,9 @@ import msgspec
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+PIPE_WIDTH = 1_000
+"""Whoever reads a table through a pipe looks for words in it: nothing may be wrapped or cut."""
 
 Format = Literal["table", "json", "yaml"]
 
@@ -31,11 +35,13 @@ def show(rows: Sequence[Mapping[str, object]], form: Format, *, empty: str) -> N
         click.echo(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "))
+    for number, column in enumerate(rows[0]):
+        # What a row is called is never cut: it is what the next command is given.
+        whole = max(len(_cell(row[column])) for row in rows) if number == 0 else None
+        table.add_column(column.replace("_", " "), min_width=whole)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def dump(value: object, form: Format) -> None:

@@ -1,6 +1,7 @@
 """``tidegate rollout watch``: a live picture of one rollout."""
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,9 @@ BARS_MOST = 24
 BARS_LEAST = 4
 """Narrower, and no bars are drawn at all."""
 GAP = 2
+STALE_MS = 6_000
+LINES_MOST = 3
+"""Of one decision: the output of a service that failed stands in `explain`, whole."""
 WHEN_AND_WHAT = 12 + GAP + 9 + GAP
 """Columns of a decision's time and kind, in front of what it says."""
 TIMELINE_LEAST = 3
@@ -64,6 +68,8 @@ async def _watch(home: Home, service: str) -> None:
             return
         reader = await here.log.reader([topic.name], start="latest", partitions=[partition_of(service, topic.partitions)])
         try:
+            # A log line would be written across the picture; what it says about the broker shows as stale figures.
+            logging.disable()
             with Live(console=Console(), refresh_per_second=FRAMES_PER_S, screen=True) as live:
                 await asyncio.gather(
                     here.follow(lambda _: False, None),
@@ -122,6 +128,11 @@ def picture(model: Model, subject: str, panes: Panes, now_ms: int, size: Console
     parts: list[RenderableType] = [head, Text()]
     nodes = {cohort.name: f"{cohort.ready}/{cohort.expected}" for cohort in one.cohorts}
     parts += [_cohorts(panes, nodes, size.width), Text()]
+    stale_ms = now_ms - max((cohort[-1].end_ms for cohort in panes.by_cohort.values()), default=now_ms)
+    if stale_ms > STALE_MS:
+        parts.append(
+            Text(f"stale    the last KPI is {age(stale_ms)} old: do the broker, intake and judge run?", style="bold yellow")
+        )
     if one.verdict is not None:
         parts.append(_verdict(one.verdict, now_ms))
     parts += [Text(f"waits    {blocker.sentence}", style="dim") for blocker in one.blockers]
@@ -205,8 +216,9 @@ def _timeline(model: Model, subject: str, width: int, height: int) -> Table:
     room = max(height, TIMELINE_LEAST)
     shown: list[tuple[Told, Text]] = []
     for told in reversed(last_rollout(model, subject)):
-        text = Text(why(told.decision), overflow="fold")
-        room -= len(text.wrap(MEASURING, max(width - WHEN_AND_WHAT, 1)))
+        wrapped = Text(why(told.decision), overflow="fold").wrap(MEASURING, max(width - WHEN_AND_WHAT, 1))
+        text = Text("\n").join(wrapped[:LINES_MOST])
+        room -= min(len(wrapped), LINES_MOST)
         if room < 0 and shown:
             break
         shown.append((told, text))

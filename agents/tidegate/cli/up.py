@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import fcntl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -33,7 +35,22 @@ def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
     home.trust  # noqa: B018 - refuse before anything starts
     configure(home.settings.log, sys.stderr, role="up")
     nodes = [] if without_nodes else sorted(home.nodes.glob("*.yaml"))
-    asyncio.run(_up(home, nodes, keep_services=keep_services))
+    with _alone(home):
+        asyncio.run(_up(home, nodes, keep_services=keep_services))
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Hold the home. Problem where another one holds it: two would fight over broker, ports and logs."""
+    home.state.mkdir(parents=True, exist_ok=True)
+    with (home.state / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Problem(
+                f"another tidegate up runs in {home.folder}", "stop that one first: Ctrl-C where it was started"
+            ) from error
+        yield
 
 
 async def _up(home: Home, nodes: list[Path], *, keep_services: bool) -> None:

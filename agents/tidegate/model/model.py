@@ -63,18 +63,19 @@ class Model:
         return next((told for told in reversed(self.told) if told.decision.answers == asked), None)
 
     def _decide(self, record: Record, raw: bytes) -> Told:
-        decision = decode(raw, Decision)
         self._raw.append((record.offset, raw))
         try:
-            self.ledger = apply(self.ledger, decision, raw)
-        except BrokenChain:
-            # A takeover voids records of the author before it: what was folded of them is folded anew without (E3).
+            decision = decode(raw, Decision)
             try:
+                self.ledger = apply(self.ledger, decision, raw)
+            except BrokenChain:
+                # A takeover voids records of the author before it: what was folded of them is folded anew without (E3).
                 self.ledger = rebuild(self._raw)
-            except BrokenChain as error:
-                raise Problem(
-                    f"the topic decisions is broken: {error}", "restore it, or start a new fleet with its own prefix"
-                ) from error
+        except (BrokenChain, Malformed) as error:
+            raise Problem(
+                f"the topic decisions is broken at offset {record.offset}: {error}",
+                "restore it from a copy, or start a new fleet with its own prefix; nodes keep what they run",
+            ) from error
         told = Told(record.time_ms, decision)
         self.told.append(told)
         return told
