@@ -15,6 +15,7 @@ from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
 from tidegate.broker.connection import UNANSWERED, Connection, patiently
 from tidegate.broker.reader import KafkaReader
 from tidegate.ports import Appended, SendUnknown
+from tidegate.wire.cloudevents import event_headers
 
 REQUEST_BYTES_MAX = 16 << 20
 """The largest record of the topic table; the broker started here takes as much."""
@@ -59,7 +60,7 @@ class KafkaLog:
                     value,
                     key=None if key is None else key.encode(),
                     partition=partition,
-                    headers=list((headers or {}).items()),
+                    headers=list({**event_headers(topic, key, value, self._client_id), **(headers or {})}.items()),
                     timestamp_ms=time_ms,
                 )
         except MessageSizeTooLargeError as error:

@@ -10,6 +10,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
+from tidegate.wire.cloudevents import event_headers
+
+SOURCE = "worker"
+"""Who speaks, in the headers of events."""
 IN_FLIGHT_MAX = 2_000
 """Messages without an answer; beyond, sending waits, and so does reading."""
 
@@ -51,7 +55,7 @@ class Outbox:
                 value,
                 key=None if key is None else key.encode(),
                 partition=partition,
-                headers=list(headers),
+                headers=[*event_headers(topic, key, value, SOURCE).items(), *headers],
                 timestamp_ms=time_ms,
             )
         except (KafkaError, AssertionError) as error:
