@@ -166,6 +166,11 @@ class System(Fleet):
         """Return the last records in words, for whoever reads why a test failed."""
         return "\n".join(f"{time_ms} {one.kind} {one.reason}: {one.message}" for time_ms, one in self.decisions[-25:])
 
+    @property
+    def epochs(self) -> list[int]:
+        """Return the epochs of all takeovers, in the order of the log."""
+        return [one.epoch for _, one in self.decisions if one.kind is DecisionKind.TAKEOVER]
+
     # what a person does
 
     def artifact(self, version: str, *, error_ratio: float = 0.0, start_s: float = 0.0) -> Path:
@@ -198,8 +203,12 @@ class System(Fleet):
         life = next(one for _, one in reversed(self.decisions) if one.kind is DecisionKind.TAKEOVER).message.split()[0]
         found: list[str] = []
 
+        def leading(name: str) -> bool:
+            lines = (self.logs / f"{name}.log").read_text().splitlines()
+            return any('"event": "leading"' in line and f'"life": "{life}"' in line for line in lines)
+
         def told() -> bool:
-            found[:] = [name for name in DECIDERS if f'"life": "{life}"' in (self.logs / f"{name}.log").read_text()]
+            found[:] = [name for name in DECIDERS if leading(name)]
             return bool(found)
 
         await self.until(told, 10, f"the log of {life}")

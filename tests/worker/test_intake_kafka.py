@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.kafka
 
 MESSAGES = 20_000
 DEADLINE_S = 30.0
+FIELD = re.compile(rb'"(requests|seq|start_ms|load|node|offset)":[^,}]+')
+HOSTILE = [
+    *(b"NaN", b"Infinity", b"1e308", b"-1e308", b"1e999", b"-1", b"0.5", b"99999999999999999999", b"4294967295"),
+    *(b"null", b"true", b"{}", b'"7"', b'"\\ud800"', b'"\xed\xa0\x80"', b'"%b"' % (b"x" * 5_000), b"[" * 3_000 + b"]" * 3_000),
+]
 
 
 class Running:
@@ -112,6 +118,11 @@ def fuzzed(source: random.Random, number: int) -> bytes | None:
         data[at:at] = source.randbytes(source.randrange(1, 20))
     elif kind == 3:
         return source.choice([None, b"", b"{}", b"[" * 3_000, b"null", b"\xc1", source.randbytes(50)])
+    elif kind == 5:
+        fields = list(FIELD.finditer(encode_json(row)))
+        field = source.choice(fields)
+        begin, _, _ = field[0].partition(b":")
+        return encode_json(row).replace(field[0], begin + b":" + source.choice(HOSTILE), 1)
     elif kind == 4 and source.random() < 0.01:
         return bytes(300_000)
     return bytes(data)
