@@ -274,6 +274,19 @@ async def test_a_token_restarts_once_whatever_is_repeated_lost_or_restarted(worl
     assert [launch.token for launch in world.executor.launches] == ["", "r.1/0", "r.1/1"]
 
 
+async def test_a_restart_for_a_token_that_fails_is_tried_again(world):
+    """B3: a control that did not come up once is no reason to roll a good release back."""
+    await world.author.start(TWO, ONE)
+    async with world.agent() as agent:
+        world.executor.broken = {"1"}
+        cohort = Cohort(name="control", first=0, count=1, version="1", token="r.1/0")
+        await world.author.say(world.author.desired(cohorts=(cohort,)))
+        await world.until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
+        world.executor.broken = set()
+        await world.clock.advance(120)
+        await world.until(lambda: world.reports()[-1].services[0].token == "r.1/0")
+
+
 async def test_a_start_that_fails_is_said_and_not_tried_again(world):
     world.executor.broken = {"2"}
     async with world.agent() as agent:

@@ -289,3 +289,49 @@ def test_undo_goes_back_without_the_slow_path():
     for _ in range(60):
         fleet.turn()
     assert len(fleet.on("1")) == 12
+
+
+def test_nodes_outside_the_roster_come_after_everyone_in_it():
+    """B6: a newcomer does not overtake the batches of the last stage."""
+    fleet = Fleet()
+    fleet.install()
+    fleet.ask(Verb.CORDON, target="n00")
+    fleet.submit(plan("2", max_unavailable="2"))
+    fleet.until_stage(2, baking=False)
+    while fleet.state().released < 11:
+        assert "n00" not in fleet.on("2")
+        fleet.turn()
+    fleet.turn(3)
+    assert len(fleet.on("2")) == 12
+
+
+def test_a_node_on_which_a_one_way_release_does_not_start_is_let_go_by_cordoning_it():
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2", on_fail=Action.PAUSE))
+    fleet.until_stage(0)
+    sick = next(node for node in fleet.ledger.rosters["svc/shop"].nodes if node not in fleet.on("2"))
+    fleet.nodes[sick].broken.add("2")
+    fleet.until(Phase.PAUSED)
+    fleet.ask(Verb.RESUME)
+    fleet.turn()
+    assert fleet.state().phase is Phase.PAUSED
+    fleet.ask(Verb.CORDON, target=sick)
+    fleet.ask(Verb.RESUME)
+    fleet.until(Phase.DONE)
+    assert fleet.state().result is Result.PROMOTED
+
+
+def test_a_node_that_did_not_come_back_keeps_the_alarm_open_over_the_next_rollout():
+    fleet = running(1)
+    lost = fleet.on("2")[0]
+    fleet.nodes[lost].away = True
+    fleet.judge(Outcome.FAIL)
+    fleet.until(Phase.DONE)
+    fleet.submit(plan("3"))
+    fleet.turn(3)
+    assert fleet.state().phase is Phase.RUNNING
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["rollback_happened"]
+    fleet.nodes[lost].away = False
+    fleet.turn(3)
+    assert alarms_of(fleet.ledger, fleet.view) == ()

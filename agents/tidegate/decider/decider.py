@@ -131,8 +131,13 @@ class Decider:
     async def _take(self, records: Iterable[Record]) -> None:
         """Fold records; stop acting at once where they say that another one leads."""
         last: Record | None = None
+        mended = False
         for record in sorted(records, key=lambda one: RANKS[one.topic]):
             last = record
+            if not mended and RANKS[record.topic] > RANKS["decisions"]:
+                # What a takeover voids has answered nothing: questions are held against the ledger as it really is (E3).
+                await self._book.mend(self._log)
+                mended = True
             try:
                 self._fold(record)
             except (Malformed, Refused) as error:

@@ -74,9 +74,14 @@ class Memory:
         return self._put(action.service, held)
 
     def failed(self, action: Action, error: str, now_ms: int) -> bool:
-        """Write down that an action failed. A revival that fails is one more exit that nobody ordered."""
+        """Write down that an action failed. A revival that fails is one more exit that nobody ordered.
+
+        A restart that failed is owed still: the token of before is kept, so that it is tried again (B3).
+        """
         kind = FailureKind.FETCH if action.kind is Kind.FETCH else FailureKind.START
-        held = replace(self.held(action.service), undertaking=None)
+        held = self.held(action.service)
+        owed = action.kind is Kind.RESTART and held.undertaking is not None
+        held = replace(held, undertaking=None, token=held.undertaking.token_before if owed and held.undertaking else held.token)
         held = replace(held, failure=_failure(held, kind, action.artifact, now_ms, error))
         if action.kind is Kind.REVIVE:
             held = _with_exit(held, now_ms)

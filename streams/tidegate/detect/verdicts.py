@@ -97,9 +97,11 @@ def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clo
 def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> SubjectJudgement:
     """Begin what a new rollout or a new placement begins; the baseline is frozen by the first pane of a rollout."""
     if state.rollout != context.rollout:
-        new = not state.rollout and not state.baseline.blocks
+        # Without its state the judge took every row for rest until the context came: that is no baseline (C3, C7).
+        blocks = tuple(block for block in state.baseline.blocks if block[0] < context.started_ms or not context.started_ms)
+        new = not state.rollout and not blocks
         state = SubjectJudgement(
-            baseline=freeze(state.baseline, context.rollout, context.rest_version, pane.start_ms),
+            baseline=freeze(replace(state.baseline, blocks=blocks), context.rollout, context.rest_version, pane.start_ms),
             rollout=context.rollout,
             lost=new and pane.start_ms - context.started_ms > LOST_MS,
         )

@@ -42,7 +42,10 @@ def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> D
         released=state.released,
         cohorts=_cohorts(scene) if scene is not None else (),
         settled=state.settled,
-        newcomers=scene.plan.artifact if scene is not None and under_way and scene.last_stage else None,
+        # Those outside the roster come last: when the last stage has been given to everyone in it (B6).
+        newcomers=scene.plan.artifact
+        if scene is not None and under_way and scene.last_stage and state.released >= scene.sizes.canary
+        else None,
         prefetch=state.phase in (Phase.RUNNING, Phase.PAUSED),
         issued_ms=state.decided_ms,
         expires_ms=state.decided_ms + scene.deadline_ms if scene is not None and move is Move.ADVANCE else 0,
@@ -156,7 +159,8 @@ def _alarm(scene: Scene) -> tuple[str, str] | None:
     if state.phase is Phase.ROLLING_BACK:
         return "rollback_happened", f"{version} is being rolled back ({state.decided_reason})."
     if state.phase is not Phase.DONE:
-        return None
+        bad = [node for node in state.missing if _on_quarantined(scene, node)]
+        return ("rollback_happened", f"Not back yet from a version that was rolled back: {', '.join(bad)}.") if bad else None
     if _never_settled(state):
         return "first_install_failed", f"The first install {version} failed; nodes keep what they run."
     away = [node for node in state.missing if not back(scene, node)]
@@ -167,3 +171,9 @@ def _alarm(scene: Scene) -> tuple[str, str] | None:
 
 def _never_settled(state: SubjectState) -> bool:
     return state.settled is None and state.result in (Result.FAILED, Result.ABORTED)
+
+
+def _on_quarantined(scene: Scene, node: str) -> bool:
+    """Return whether a node that had not come back still says, or said last, that it runs a version in quarantine."""
+    report = scene.view.service(node, scene.plan.service)
+    return report is not None and report.version in scene.state.quarantined

@@ -23,7 +23,8 @@ def failing(scene: Scene) -> Change | None:
     if Action.ROLLBACK in fails:
         verdict = fails[Action.ROLLBACK]
         return _fail(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
-    broken = tuple(node for node in scene.canaries if scene.failed(node))
+    # Cordoning is how a person lets go of a node on which a one-way release does not start.
+    broken = tuple(node for node in scene.canaries if scene.failed(node) and node not in scene.cordoned)
     if broken:
         report = scene.view.service(broken[0], scene.plan.service)
         error = f": {report.error}" if report is not None and report.error else ""

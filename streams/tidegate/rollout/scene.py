@@ -87,7 +87,11 @@ class Scene(Struct, frozen=True, dict=True):
         """How the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5)."""
         target = self.sizes.canary
         members = self.roster.nodes[:target]
-        unready = [node for node in self.canaries if self.reachable(node) and not self.canary_ready(node)]
+        unready = [
+            node
+            for node in self.canaries
+            if self.reachable(node) and not self.canary_ready(node) and not (node in self.cordoned and self.failed(node))
+        ]
         unready += [node for node in self.controls if self.reachable(node) and not self.control_ready(node)]
         coming = () if self.state.prefetch_done else members[self.state.released :]
         return Standing(

@@ -85,6 +85,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         settled=state.settled,
         quarantined=state.quarantined,
         queue=state.queue,
+        missing=state.missing,
         since_generation=state.generation + 1,
     )
     return Change(
