@@ -364,7 +364,7 @@ async def test_damaged_memory_keeps_what_runs_and_refuses_advances(world):
 
 async def test_the_next_life_remembers_and_does_nothing_twice(world):
     await world.author.start(TWO, ONE)
-    document = await world.author.advance(token="r.1")  # noqa: S106
+    document = await world.author.advance(token="r.1")
     async with world.agent():
         await world.runs("2")
     async with world.agent() as agent:

@@ -11,8 +11,8 @@ ONE, TWO = bare("1"), bare("2")
 NOTHING = frozenset({"shop"})
 
 BEGUN = {
-    "it took place": (Running(artifact=TWO, token="t2"), "2", "t2"),  # noqa: S106
-    "it did not: the old one runs, and its token was not carried out": (Running(artifact=ONE, token="t1"), "1", "t1"),  # noqa: S106
+    "it took place": (Running(artifact=TWO, token="t2"), "2", "t2"),
+    "it did not: the old one runs, and its token was not carried out": (Running(artifact=ONE, token="t1"), "1", "t1"),
     "nothing runs any more": (None, "1", "t1"),
     "the version without its restart": (Running(artifact=TWO), "2", "t1"),
 }
@@ -26,10 +26,10 @@ def life(disk: MemoryDisk) -> Memory:
 def test_what_was_begun_is_finished_or_undone_by_what_runs(running, applied, token):
     disk = MemoryDisk()
     before = life(disk)
-    first = Action(kind=Kind.START, service="shop", artifact=ONE, token="t1")  # noqa: S106
+    first = Action(kind=Kind.START, service="shop", artifact=ONE, token="t1")
     before.begin(first, 1)
     before.done(first)
-    before.begin(Action(kind=Kind.SWAP, service="shop", artifact=TWO, token="t2"), 2)  # noqa: S106
+    before.begin(Action(kind=Kind.SWAP, service="shop", artifact=TWO, token="t2"), 2)
     after = life(disk)
     after.settle("shop", running)
     held = life(disk).held("shop")

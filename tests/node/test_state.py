@@ -67,7 +67,7 @@ def test_any_flipped_bit_of_the_newest_copy_leaves_the_one_before(times, at, bit
 
 @given(cut=st.integers(0, 400))
 def test_any_torn_copy_is_seen(cut):
-    whole = pack(NodeState(services={"shop": Held(token="t")}))  # noqa: S106
+    whole = pack(NodeState(services={"shop": Held(token="t")}))
     with pytest.raises(Malformed):
         unpack(whole[: min(cut, len(whole) - 1)])
 

@@ -119,7 +119,7 @@ def test_a_retreat_that_fails_is_tried_ever_more_slowly(kit, count, wait_ms):
 
 def test_an_exit_is_followed_by_a_revival_of_the_same_version_with_its_token(kit):
     scene = Scene(kit)
-    action = scene.ask(scene.runs(None), applied=scene.two, applied_token="t1", exits_ms=(NOW_MS,))  # noqa: S106
+    action = scene.ask(scene.runs(None), applied=scene.two, applied_token="t1", exits_ms=(NOW_MS,))
     assert (action.kind, action.artifact, action.token) == (Kind.REVIVE, scene.two, "t1")
 
 

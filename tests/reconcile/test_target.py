@@ -29,7 +29,7 @@ def test_absence_of_a_document_asks_nothing():
     ],
 )
 def test_roster_positions_say_who_runs_what(kit, node, cohort, version, token):
-    cohorts = (kit.canary(2, token="r.1"), kit.control(2, 1, token="r.1/1"))  # noqa: S106 - a run token
+    cohorts = (kit.canary(2, token="r.1"), kit.control(2, 1, token="r.1/1"))
     target = target_of(accepted(kit, cohorts=cohorts), node)
     assert (target.cohort, target.artifact.version, target.token) == (cohort, version, token)
 
