@@ -83,7 +83,7 @@ async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(sys
 
     say(
         capsys,
-        f"epoch {epochs[-1]} slept, epoch {system.decisions[-1][1].epoch} ended the rollout; {system.load.failed - failed} requests lost",
+        f"epoch {epochs[-1]} slept, {system.epochs[-1]} ended the rollout; {system.load.failed - failed} requests lost",
     )
     assert system.result is Result.PROMOTED
     assert len(system.epochs) == len(epochs) + 1
