@@ -109,3 +109,21 @@ async def test_keys_are_published_once_and_two_homes_do_not_share_a_prefix(tmp_p
     refused = await second.type("init", "--prefix", prefix, "--publish")
     assert refused.code == 1
     assert "another installation uses this cluster" in refused.err
+
+
+async def test_up_can_be_stopped_while_it_waits_for_a_broker_and_says_in_one_line_that_it_waits(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, "127.0.0.1:1")
+    assert (await shell.type("init", "--nodes", "1")).code == 0
+    up = await shell.start("up")
+    assert up.stderr is not None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            told = (await up.stderr.readline()).decode()
+            up.send_signal(signal.SIGINT)
+            out, more = await up.communicate()
+    finally:
+        if up.returncode is None:
+            up.kill()
+    assert "broker does not answer" in told
+    assert more == b""
+    assert (up.returncode, out.decode().split()[-1]) == (0, "stopped")

@@ -27,6 +27,7 @@ def lines(settings: LogSettings) -> tuple[io.StringIO, list[dict[str, object]]]:
     structlog.get_logger("ours").info("pane closed", service="shop")
     logging.getLogger("theirs").warning("look %s", "here")
     logging.getLogger("aiokafka.conn").info("chatter")
+    logging.getLogger("aiokafka").error("Unable connect to node with id %s: %s", 1, "one try of many")
     logging.getLogger("tidegate.worker.app").info("[^App]: Starting...")
     return stream, [json.loads(line) for line in stream.getvalue().splitlines()] if settings.format != "console" else []
 

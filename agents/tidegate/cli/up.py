@@ -15,7 +15,7 @@ from tidegate.cli.publish import publish_keys
 from tidegate.runtime.home import Home
 from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
-from tidegate.runtime.stopping import stop_signals
+from tidegate.runtime.stopping import Stopped, stop_signals, unless
 from tidegate.runtime.supervise import Program, Supervisor
 
 READY_WITHIN_S = 60.0
@@ -55,24 +55,25 @@ def _alone(home: Home) -> Iterator[None]:
 
 async def _up(home: Home, nodes: list[Path], *, keep_services: bool) -> None:
     stop = stop_signals()
-    broker = await find_broker(bootstrap=home.settings.kafka.bootstrap, folder=home.state / "kafka", announce=click.echo)
-    click.echo(broker.describe())
-    home.broker.write_text(broker.bootstrap + "\n")
-    try:
-        await create_topics(connection(home))
-        async with open_log(home, "up") as log:
-            await publish_keys(log, home)
-        supervisor = Supervisor(
-            _programs(home, nodes, broker.bootstrap, keep_services=keep_services),
-            logs=home.logs,
-            state=home.state,
-            announce=click.echo,
-        )
-        await _supervise(home, supervisor, stop)
-    finally:
-        home.broker.unlink(missing_ok=True)
-        await broker.stop()
+    where = home.settings.kafka.bootstrap
+    with contextlib.suppress(Stopped):
+        broker = await unless(stop, find_broker(bootstrap=where, folder=home.state / "kafka", announce=click.echo))
+        click.echo(broker.describe())
+        home.broker.write_text(broker.bootstrap + "\n")
+        try:
+            await unless(stop, _prepare(home))
+            programs = _programs(home, nodes, broker.bootstrap, keep_services=keep_services)
+            await _supervise(home, Supervisor(programs, logs=home.logs, state=home.state, announce=click.echo), stop)
+        finally:
+            home.broker.unlink(missing_ok=True)
+            await broker.stop()
     click.echo("stopped")
+
+
+async def _prepare(home: Home) -> None:
+    await create_topics(connection(home))
+    async with open_log(home, "up") as log:
+        await publish_keys(log, home)
 
 
 async def _supervise(home: Home, supervisor: Supervisor, stop: asyncio.Event) -> None:

@@ -19,6 +19,9 @@ QUIET = {
 }
 """Libraries that speak of every retry; ours says once what matters (a broker that is away is one line)."""
 
+RETRIES = ("Unable connect to", "Unable to update metadata", "Group Coordinator Request failed")
+"""So begin the lines in which aiokafka tells of one try of many, as errors."""
+
 LIFECYCLE = "[^"
 """So begin the lines in which the services inside Faust say that they start and stop; they log under their module's name."""
 
@@ -44,7 +47,9 @@ def configure(settings: LogSettings, stream: TextIO, **context: str) -> None:
         if people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    level = getattr(logging, settings.level.upper())
     handler = logging.StreamHandler(stream)
+    handler.addFilter(lambda record: level <= logging.DEBUG or not str(record.msg).startswith(RETRIES))
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or not str(record.msg).startswith(LIFECYCLE))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -53,7 +58,6 @@ def configure(settings: LogSettings, stream: TextIO, **context: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    level = getattr(logging, settings.level.upper())
     root.setLevel(level)
     for name, quiet in QUIET.items():
         logging.getLogger(name).setLevel(level if level <= logging.DEBUG else quiet)
