@@ -26,7 +26,10 @@ class MockBroker:
     def __init__(self) -> None:
         library = self._library = _load()
         error = ctypes.create_string_buffer(ERROR_BYTES)
-        self._client = library.rd_kafka_new(RD_KAFKA_PRODUCER, None, error, ERROR_BYTES)
+        conf = library.rd_kafka_conf_new()
+        # It would warn that the producer behind the mock has no broker to talk to.
+        library.rd_kafka_conf_set(conf, b"log_level", b"4", error, ERROR_BYTES)
+        self._client = library.rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, ERROR_BYTES)
         if not self._client:
             raise MockMissing(error.value.decode(errors="replace"))
         self._cluster = library.rd_kafka_mock_cluster_new(self._client, 1)
@@ -54,6 +57,8 @@ def _load() -> ctypes.CDLL:
         raise MockMissing("the confluent-kafka wheel holds no librdkafka")
     library = ctypes.CDLL(found[0])
     try:
+        library.rd_kafka_conf_new.restype = ctypes.c_void_p
+        library.rd_kafka_conf_set.argtypes = [ctypes.c_void_p, *[ctypes.c_char_p] * 3, ctypes.c_size_t]
         library.rd_kafka_new.restype = ctypes.c_void_p
         library.rd_kafka_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
         library.rd_kafka_destroy.argtypes = [ctypes.c_void_p]
