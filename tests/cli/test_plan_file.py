@@ -47,7 +47,7 @@ BAD = [
     (changed(artifact=None), {"artifact": "is missing"}),
     (changed(gardrails=[]), {"gardrails": "unknown key; did you mean guardrails?"}),
     (changed(stages=[]), {"stages": "length >= 1"}),
-    (changed(stages=[{"setNodes": "one"}, {"setWeight": 100}]), {"stages[0].setNodes": "`int"}),
+    (changed(stages=[{"setNodes": "one"}, {"setWeight": 100}]), {"stages[0].setNodes": "not a whole number"}),
     (
         changed(stages=[{"setNodes": 1, "bake": "60"}, {"setWeight": 100}]),
         {"stages[0].bake": "'60' is not a number and ms, s, m, h or d"},
@@ -58,7 +58,7 @@ BAD = [
     (changed(stages=[{"setNodes": 3}, {"setNodes": 2}, {"setWeight": 100}]), {"stages[1].setNodes": "must exceed"}),
     (changed(stages=[{"setNodes": 3}]), {"stages[0].setWeight": "setWeight: 100"}),
     (changed(stages=["all"]), {"stages[0]": "expected an object"}),
-    (changed(stages={"setWeight": 100}), {"stages": "got `object`"}),
+    (changed(stages={"setWeight": 100}), {"stages": "expected a list, got an object"}),
     (changed(guardrails=[{"metric": "p42", "max": 1}]), {"guardrails[0].metric": "is not errorRatio, p50"}),
     (changed(guardrails=[{"metric": "p95"}]), {"guardrails[0]": "exactly one of max"}),
     (changed(guardrails=[{"metric": "p95", "max": 1, "of": "4/3"}]), {"guardrails[0].of": "more broken panes"}),
@@ -80,6 +80,7 @@ BAD = [
     (changed(rollback={"maxUnavailable": "half"}), {"rollback.maxUnavailable": "is not a number of nodes, or a percentage"}),
     (changed(rollback={"artefact": {}}), {"rollback.artefact": "did you mean artifact?", "rollback.artifact": "is missing"}),
     (changed(control="maybe", onFail="cry"), {"control": "none of restart, observe, none", "onFail": "none of rollback, pause"}),
+    (changed(maxUnavailable="200%"), {"maxUnavailable": "'200%' is not a number of nodes, or a percentage"}),
     (changed(kind="Deployment"), {"kind": "must be Rollout"}),
     ("just text", {"(whole file)": "expected service"}),
     ("", {"(whole file)": "expected service"}),
@@ -97,6 +98,11 @@ def test_every_fault_is_named_by_its_path(tmp_path: Path, plan: object, expected
 def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     wrong = changed(stages=[{"setNodes": -1}, {"setWeight": 100, "beke": "1s"}], guardrails=[{"metric": "x"}], watch="soon")
     assert set(faults(tmp_path, wrong)) == {"stages[0].setNodes", "stages[1].beke", "guardrails[0].metric", "watch"}
+
+
+def test_what_makes_no_sense_is_told_together_with_what_has_the_wrong_form(tmp_path: Path) -> None:
+    wrong = changed(artifact={"version": "v2", "path": "none.tar"}, stages=[{"setNodes": 2}, {"setNodes": 1}], watch="soon")
+    assert set(faults(tmp_path, wrong)) == {"artifact.path", "stages[1].setNodes", "stages[1].setWeight", "watch"}
 
 
 @pytest.mark.parametrize("text", ["a: [", "\t- x", "a: b: c"])

@@ -18,6 +18,14 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.plans import Artifact, Plan, Rollback, faults
 
 CHUNK_BYTES = 1 << 20
+HARMLESS: dict[str, Any] = {
+    "id": "none",
+    "fleet": "none",
+    "service": "none",
+    "artifact": {"version": "none", "sha256": "0" * 64},
+    "stages": [{"setWeight": 100}],
+    "expiresMs": 0,
+}
 ARTIFACT_WORDS = ("path", "uri", "sha256", "sizeBytes")
 CONFIG_WORDS = ("configPath", "configUri", "configSha256", "")
 
@@ -58,13 +66,20 @@ def read_plan(path: Path, given: Given) -> Draft:
         share = target.get("maxUnavailable")
         del raw["rollback"]
         found += [(f"rollback.{at}", what) for at, what in faults_of(target, Rollback) if at != "artifact"]
-    found += faults_of(raw, Plan)
+    wrong = faults_of(raw, Plan)
+    found += wrong + faults(_sound_part(raw, wrong))
     if found:
         raise problem(path, found)
-    plan = msgspec.convert(raw, Plan)
-    if found := faults(plan):
-        raise problem(path, found)
-    return Draft(path=path, plan=plan, retreat_share=share)
+    return Draft(path=path, plan=msgspec.convert(raw, Plan), retreat_share=share)
+
+
+def _sound_part(raw: Mapping[str, Any], wrong: list[Fault]) -> Plan:
+    """Return the file as a plan, with a harmless value in place of each part that has the wrong form.
+
+    So what a person must mend is told at once, not form first and sense later.
+    """
+    blamed = {re.split(r"[.\[]", at, maxsplit=1)[0] for at, _ in wrong}
+    return msgspec.convert(HARMLESS | {name: part for name, part in raw.items() if name not in blamed}, Plan)
 
 
 def with_target(draft: Draft, settled: Artifact | None) -> Plan:

@@ -4,6 +4,7 @@ A decoder stops at the first fault; a person who writes a file wants all of them
 """
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -13,6 +14,15 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 
 from tidegate.wire.codec import malformed
+
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 
 Fault = tuple[str, str]
 """Path (empty: the whole document) and problem."""
@@ -60,7 +70,7 @@ def _value(value: object, kind: Any, at: str, *, strict: bool) -> Iterator[Fault
     except msgspec.ValidationError as error:
         found = malformed(error)
         inside = found.path if found.path.startswith("[") or not found.path else f".{found.path}"
-        yield at + inside, found.problem if inside else _in_words(value, kind) or found.problem
+        yield at + inside, found.problem if inside else _in_words(value, kind) or _plainly(found.problem, value)
 
 
 def _in_words(value: object, kind: Any) -> str | None:
@@ -72,6 +82,19 @@ def _in_words(value: object, kind: Any) -> str | None:
             return f"{value!r} is none of {', '.join(map(str, get_args(one)))}"
     description = next((meta.description for meta in _metas(kind) if meta.description), None)
     return f"{value!r} is not {description}" if description else None
+
+
+def _plainly(problem: str, value: object) -> str:
+    """Return msgspec's complaint in the words of a person who writes YAML.
+
+    >>> _plainly("Expected `int | null`, got `str`", "one"), _plainly("Expected `float` >= 0.0", -1)
+    ("'one' is not a whole number", '-1 is not a number >= 0.0')
+    """
+    found = re.fullmatch(r"Expected `(\w+)(?: \| null)?`(?:, got `\w+`)?( [<>=]+ \S+)?", problem)
+    if not found:
+        return problem
+    wanted = f"{WORDS.get(found[1], found[1])}{found[2] or ''}"
+    return f"expected {wanted}, got {_name(value)}" if isinstance(value, Mapping | list) else f"{value!r} is not {wanted}"
 
 
 def _metas(kind: Any) -> list[msgspec.Meta]:
@@ -130,6 +153,7 @@ def _name(value: object) -> str:
         int: "a number",
         float: "a number",
         list: "a list",
+        dict: "an object",
     }
     return names.get(type(value), type(value).__name__)
 

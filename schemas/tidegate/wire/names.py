@@ -16,7 +16,7 @@ Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256 of 64 hexadecimal digits")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$(?!\n)", description="a number and ms, s, m, h or d, as in 90s")]
 Share = Annotated[
-    str, Meta(pattern=r"^([0-9]{1,9}|[0-9]{1,3}%)$(?!\n)", description="a number of nodes, or a percentage of the roster")
+    str, Meta(pattern=r"^([0-9]{1,9}|([0-9]{1,2}|100)%)$(?!\n)", description="a number of nodes, or a percentage of the roster")
 ]
 
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
