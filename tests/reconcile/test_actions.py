@@ -198,6 +198,14 @@ def test_a_failed_start_is_said_although_the_old_version_serves(kit):
     assert (status.state, status.version, status.error) == (ServiceState.READY, "1", "")
 
 
+def test_why_a_prefetch_fails_is_said_while_it_is_asked_for(kit):
+    failure = Scene(kit).failure(FailureKind.FETCH)
+    for prefetch, error in ((True, "no such table"), (False, "")):
+        scene = Scene(kit, prefetch=prefetch, cohorts=())
+        status = status_of("n0", replace(scene.held, failure=failure), scene.seen, None)
+        assert (status.state, status.version, status.error) == (ServiceState.READY, "1", error)
+
+
 ARTIFACTS = st.sampled_from([None, "1", "2", "3"])
 
 

@@ -79,6 +79,8 @@ class Node:
         self.order: dict[str, Order] = {}
         self.failed: dict[str, str] = {}
         self.fetched: dict[str, set[str]] = {}
+        self.unfetchable: dict[str, str] = {}
+        """Versions that cannot be fetched here, and what this node says of it."""
         self.starting: dict[str, str] = {}
         self.frozen = ""
         self.counter = 0
@@ -90,7 +92,7 @@ class Node:
         if desired.order <= self.order.get(service, Order()) or (desired.move is Move.ADVANCE and now_ms >= desired.expires_ms):
             return
         self.order[service] = desired.order
-        if prefetch is not None and desired.prefetch:
+        if prefetch is not None and desired.prefetch and prefetch.version not in self.unfetchable:
             self.fetched.setdefault(service, set()).add(prefetch.version)
         self.failed.pop(service, None)
         self.starting.pop(service, None)
@@ -141,6 +143,7 @@ class Node:
             order=self.order.get(service, Order()),
             token=self.token.get(service, ""),
             prefetched=tuple(sorted(self.fetched.get(service, ()))),
+            error=next(iter(self.unfetchable.values()), ""),
         )
 
 

@@ -85,6 +85,17 @@ def test_a_good_release_goes_one_three_all_and_is_settled_after_the_watch(fleet)
     fleet.check_rebuilt()
 
 
+def test_what_a_node_says_of_its_trouble_stands_in_what_the_rollout_waits_for_and_in_its_end(fleet):
+    for node in fleet.nodes.values():
+        node.unfetchable["2"] = "wrong sha256"
+    fleet.submit(plan("2", progress_deadline="30s"))
+    fleet.turn()
+    assert next(told for _, told in blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms)).endswith("says: wrong sha256")
+    fleet.until(Phase.DONE)
+    rollback = next(one for one in fleet.decisions if one.kind is DecisionKind.ROLLBACK)
+    assert rollback.message.endswith("says: wrong sha256")
+
+
 def test_nothing_is_released_before_its_nodes_hold_the_artifact(fleet):
     fleet.submit(plan("2"))
     assert fleet.state().released == 0

@@ -25,7 +25,9 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     target, failure, running = target_of(held.accepted, node), held.failure, seen.running
     rollout = held.accepted.document.rollout if held.accepted is not None else ""
     relevant = failure is not None and failure.rollout == rollout and same(failure.artifact, target.artifact)
-    error = failure.error if failure is not None and relevant else ""
+    # What is fetched ahead is not owed yet, but why it does not come is what a rollout waits for.
+    ahead = held.accepted is not None and held.accepted.document.prefetch and failure is not None and failure.rollout == rollout
+    error = failure.error if failure is not None and (relevant or (ahead and failure.kind is FailureKind.FETCH)) else ""
     if under_way is not None and under_way.kind is not Kind.FETCH:
         return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
     if failure is not None and relevant and failure.kind is not FailureKind.FETCH:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from tidegate.rollout.batches import complete, named, next_batch, reaffirm, sentence, stopped_by_expiry, waits_for
+from tidegate.rollout.batches import complaint, complete, named, next_batch, reaffirm, sentence, stopped_by_expiry, waits_for
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
 from tidegate.rollout.ledger import Ledger
@@ -103,9 +103,9 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     if stopped_by_expiry(scene):
         yield Reason.EXPIRED, "The plan has expired."
     if now.fetching:
-        yield Reason.PREFETCHING, f"{sentence(now.fetching)} still fetch {scene.plan.artifact.version}."
+        yield Reason.PREFETCHING, f"{sentence(now.fetching)} must still fetch {scene.plan.artifact.version}.{complaint(scene)}"
     if now.unready:
-        yield Reason.NOT_READY, f"Not reported ready yet: {sentence(now.unready)}."
+        yield Reason.NOT_READY, f"Not reported ready yet: {sentence(now.unready)}.{complaint(scene)}"
     if len(now.unreachable) > now.tolerated:
         yield Reason.UNREACHABLE, f"{waits_for(now)} for 90 s."
     if not complete(scene):

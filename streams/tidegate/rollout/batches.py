@@ -82,7 +82,16 @@ def overdue(scene: Scene) -> str:
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""
-    return f"{waits_for(now)} within {scene.plan.progress_deadline}."
+    return f"{waits_for(now)} within {scene.plan.progress_deadline}.{complaint(scene)}"
+
+
+def complaint(scene: Scene) -> str:
+    """Return what the first of the nodes that are waited for says of its trouble, as a sentence; empty where none says any."""
+    for node in scene.standing.unready or scene.standing.fetching:
+        report = scene.view.service(node, scene.plan.service)
+        if report is not None and report.error:
+            return f" {node} says: {report.error}"
+    return ""
 
 
 def waits_for(now: Standing) -> str:
