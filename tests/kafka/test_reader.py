@@ -16,8 +16,8 @@ async def test_a_reader_reads_to_the_end_of_now_then_follows(log):
         await log.append("desired", "svc/shop", b"%d" % number, headers={"ce_id": b"x"})
     reader = await log.reader(["desired", "plans"])
     records = await reader.read_to_end()
-    assert [(record.offset, record.value, record.headers) for record in records] == [
-        (number, b"%d" % number, {"ce_id": b"x"}) for number in range(5)
+    assert [(record.offset, record.value, record.headers["ce_id"]) for record in records] == [
+        (number, b"%d" % number, b"x") for number in range(5)
     ]
     assert await reader.poll(0.1) == []
     await log.append("plans", "svc/shop", b"plan")
