@@ -184,6 +184,13 @@ def test_a_picture_without_kpis_says_what_may_be_missing() -> None:
     assert "no KPIs yet" in frame(Panes("shop"), 120)
 
 
+def test_a_cohort_that_is_no_more_leaves_the_picture() -> None:
+    panes = busy()
+    panes.see([kpi(NOW_MS + second * 1_000, "rest") for second in range(30, 40)])
+    assert "rest" in frame(panes, 120)
+    assert "canary" not in frame(panes, 120)
+
+
 def test_figures_that_no_longer_come_are_called_stale() -> None:
     panes = Panes("shop")
     panes.see([kpi(NOW_MS - 20_000)])

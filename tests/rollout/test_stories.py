@@ -1,9 +1,11 @@
 """Whole rollouts, from the plan to the end."""
 
 import pytest
+from msgspec.structs import replace
 from tests.rollout.fleet import SHOP, Fleet, plan
 
 from tidegate.rollout.advance import blockers
+from tidegate.rollout.events import VerdictArrived
 from tidegate.rollout.levels import alarms_of, context_of, desired_of
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Move, Phase, Verb
@@ -530,3 +532,13 @@ def test_a_decider_that_starts_again_from_the_log_goes_on_as_if_nothing_had_happ
         fleet.submit(document)
     assert fleet.kinds().count(DecisionKind.ACCEPT) == 2
     assert fleet.state().settled.version == "2"
+
+
+def test_too_few_requests_are_told_once(fleet):
+    fleet.outcome, fleet.requests = Outcome.HOLD, 3
+    fleet.submit(plan("2"))
+    fleet.turn(5)
+    judged = fleet.view.verdicts[SHOP]
+    fleet.feed(VerdictArrived(replace(judged, reason=Reason.TOO_FEW_REQUESTS, sentence="3 of 10 requests so far."), fleet.now_ms))
+    told = [text for reason, text in blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms) if reason is Reason.TOO_FEW_REQUESTS]
+    assert told == ["The canary has served 3 of the 10 requests that this stage needs."]

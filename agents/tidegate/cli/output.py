@@ -41,7 +41,10 @@ def show(rows: Sequence[Mapping[str, object]], form: Format, *, empty: str) -> N
         table.add_column(column.replace("_", " "), min_width=whole)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as drawn:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def dump(value: object, form: Format) -> None:

@@ -157,7 +157,10 @@ def _cohorts(panes: Panes, nodes: dict[str, str], width: int) -> Table:
         table = Table.grid()
         table.add_row(Text("no KPIs yet: does the service publish telemetry, do intake and judge run?", style="dim"))
         return table
-    kept = sorted(panes.by_cohort.items(), key=lambda item: (ORDER.get(item[0], len(ORDER)), item[0]))
+    newest_ms = max(cohort[-1].end_ms for cohort in panes.by_cohort.values())
+    # A cohort of a stage that is over has no panes any more: its last figures must not look like news.
+    live = [item for item in panes.by_cohort.items() if newest_ms - item[1][-1].end_ms < STALE_MS]
+    kept = sorted(live, key=lambda item: (ORDER.get(item[0], len(ORDER)), item[0]))
     tops = {field: max([floor, *(one for _, cohort in kept for one in _last(cohort, field))]) for field, floor in FLOORS.items()}
     rows = [_figures(name, nodes, cohort[-1]) for name, cohort in kept]
     bars = _bars(width, [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)])

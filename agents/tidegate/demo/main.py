@@ -85,7 +85,15 @@ def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None
 async def _run(options: Options, narrator: Narrator) -> DemoReport:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - inside asyncio.run
+    asked = False
+
+    def interrupt() -> None:
+        nonlocal asked
+        if not asked:  # once: a second Ctrl-C must not break off the tidying up
+            asked = True
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
     return await Story(options, narrator).run()

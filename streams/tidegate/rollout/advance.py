@@ -137,13 +137,15 @@ def _verdict_blockers(scene: Scene) -> Iterator[Blocker]:
     if verdict is None or verdict.placement != state.placement:
         yield Reason.NO_VERDICT, "There is no verdict on this stage yet."
         return
+    few = verdict.canary_requests < scene.stage.min_requests
     if verdict.outcome is not Outcome.PASS:
-        yield verdict.reason, verdict.sentence or f"The verdict is {verdict.outcome}."
+        if not (few and verdict.reason is Reason.TOO_FEW_REQUESTS):  # it is told below, in more words
+            yield verdict.reason, verdict.sentence or f"The verdict is {verdict.outcome}."
     elif scene.now_ms - verdict.last_pane_ms > FRESH_MS:
         yield Reason.STALE_VERDICT, f"The last pass is {(scene.now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
     elif verdict.last_pane_ms <= state.baking_since_ms:
         yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
-    if verdict.canary_requests < scene.stage.min_requests:
+    if few:
         yield (
             Reason.TOO_FEW_REQUESTS,
             f"The canary has served {verdict.canary_requests} of the {scene.stage.min_requests} requests that this stage needs.",

@@ -84,7 +84,7 @@ def _resume(scene: Scene, intent: Intent) -> Change:
         )
     phase = Phase.WATCHING if state.watch_ms else Phase.RUNNING
     new = replace(state, phase=phase, paused_reason=None, resumed_generation=state.generation + 1)
-    return _asked(intent, DecisionKind.RESUME, f"The rollout goes on; it was paused for {state.paused_reason}.", new)
+    return _asked(intent, DecisionKind.RESUME, f"The rollout goes on; it was paused ({state.paused_reason}).", new)
 
 
 def _promote(scene: Scene, intent: Intent) -> Change:
