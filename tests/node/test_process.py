@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from contextlib import asynccontextmanager
@@ -74,6 +75,16 @@ async def test_swaps_under_load_lose_no_request(bench, capsys):
     assert load.lost == []
     assert set(load.answers) == set("12345")
     assert bench.exits == []
+
+
+async def test_folders_that_a_person_threw_away_to_free_space_are_made_again(bench):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        for name in ("output", "artifacts"):
+            shutil.rmtree(Path(bench.config.state) / name)
+        assert await executor.measure("shop") == ""
+        await bench.launch(executor, "2")
+        assert executor.running("shop").artifact.version == "2"
 
 
 async def test_after_a_swap_exactly_one_process_is_left(bench):

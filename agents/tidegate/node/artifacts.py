@@ -78,6 +78,7 @@ class ArtifactCache:
     def _fetch(self, uri: str, digest: str, size_bytes: int, kept: set[str], stop: threading.Event) -> None:
         beside = self._folder / f".{digest}.{threading.get_ident()}"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             with _source(uri) as (source, length), beside.open("wb") as file:
                 self._make_room(max(size_bytes, length), kept)
                 found = _copy(source, file, limit_bytes=size_bytes or ARTIFACT_BYTES_MOST, stop=stop)

@@ -137,7 +137,7 @@ class Slot:
 
     def trim_output(self) -> None:
         """Throw away output beyond its bound; the service appends, so cutting to nothing is safe."""
-        for path in self._output.iterdir():
+        for path in self._output.glob("*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_size > OUTPUT_BYTES_MOST:
                     path.write_bytes(b"")
@@ -158,6 +158,7 @@ class Slot:
                 self._listener = self._listener or open_listener(self._blueprint.config.listen)
                 environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": self._blueprint.service}
             fd = self._listener.fileno() if self._listener is not None else None
+            self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
             self._forget_outputs()
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             return Watch(replace(child, pid=pid, started=started_ticks(pid) or 0))
