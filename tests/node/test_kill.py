@@ -93,8 +93,7 @@ async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
     await load.stop()
     with capsys.disabled():
         print(f"\n{KILLS} kills of the agent in mid swap: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
-    # Usually none. On a machine that is starved a new life may find no socket to take over before the old process drains.
-    assert len(load.lost) <= len(load.answers) // 500
+    assert load.lost == []
     assert load.answers[-1] == str(KILLS)
 
 
