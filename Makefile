@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo test check bench prove lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -25,6 +25,7 @@ help:
 	@echo "make test    everything, on real parts"
 	@echo "make check   format, lint, types, layers, fast tests; under a minute"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
+	@echo "make prove   the long proofs, minutes each (ARGS=\"--only NAME\") -> docs/proofs/"
 	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
 
@@ -45,6 +46,9 @@ check: $(READY)
 
 bench: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench $(ARGS)
+
+prove: $(READY)
+	@PYTHONPATH=. $(BIN)/python -m tests.prove $(ARGS)
 
 lock:
 	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \
