@@ -181,6 +181,26 @@ def test_silence_says_nothing_while_telemetry_is_down() -> None:
     assert verdict.reason is Reason.TELEMETRY_DOWN
 
 
+@pytest.mark.parametrize(
+    ("sentence", "seconds", "outcome", "action"),
+    [
+        ("ten seconds to connect again, and three", 12, Outcome.HOLD, None),
+        ("then silence pauses", 13, Outcome.FAIL, PAUSE),
+        ("and fails ten seconds after those ten", 20, Outcome.FAIL, ROLLBACK),
+    ],
+)
+def test_after_an_outage_of_the_broker_silence_begins_when_everyone_had_time_to_come_back(
+    sentence, seconds, outcome, action
+) -> None:
+    """A server whose next try came seconds after the others' was taken for dead: a pause, and after 10 s a false rollback."""
+    make, placement = scene(ONE, OTHER), context(default_guardrails=False)
+    state, _ = run(make, TROUBLE, placement)
+    resumed_ms = START_MS + TROUBLE * 1_000
+    for second in range(TROUBLE, TROUBLE + seconds):
+        state, verdict = judge(state, placement, make(second), 0, resumed_ms=resumed_ms)
+    assert (verdict.outcome, verdict.action) == (outcome, action), sentence
+
+
 def test_the_first_install_stops_where_a_release_would_return() -> None:
     script = {"a": changed(state=ServiceState.FAILED)}
     assert after(1, script, {}, rest_version="").action is PAUSE

@@ -32,6 +32,55 @@ def test_a_fail_in_any_stage_brings_back_every_node_that_had_it(stage):
     fleet.check_rebuilt()
 
 
+def paused_by_silence(**fields) -> Fleet:
+    fleet = running(1, **fields)
+    fleet.judge(Outcome.FAIL, reason=Reason.SILENT, action=Action.PAUSE, silent_nodes=("n1",))
+    assert (fleet.state().phase, fleet.state().paused_reason) == (Phase.PAUSED, Reason.SILENT)
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict", "phase"),
+    [
+        (5, {"outcome": Outcome.PASS}, Phase.RUNNING),
+        (5, {"outcome": Outcome.HOLD, "reason": Reason.TOO_FEW_REQUESTS}, Phase.RUNNING),
+        (4, {"outcome": Outcome.PASS}, Phase.PAUSED),
+        (9, {"outcome": Outcome.PASS, "silent_nodes": ("n1",)}, Phase.PAUSED),
+        (9, {"outcome": Outcome.HOLD, "reason": Reason.PARTLY_SILENT}, Phase.PAUSED),
+        (9, {"outcome": Outcome.HOLD, "reason": Reason.TELEMETRY_DOWN}, Phase.PAUSED),
+        (9, {"outcome": Outcome.PASS, "placement": "another"}, Phase.PAUSED),
+        (9, {"outcome": Outcome.FAIL, "reason": Reason.SILENT, "action": Action.ROLLBACK}, Phase.ROLLING_BACK),
+    ],
+)
+def test_a_pause_for_silence_lifts_itself_when_everyone_has_reported_for_five_seconds(after_s, verdict, phase):
+    fleet = paused_by_silence()
+    fleet.now_ms += after_s * 1_000
+    fleet.judge(**verdict)
+    assert fleet.state().phase is phase
+    if phase is Phase.RUNNING:
+        assert fleet.decisions[-1].reason is Reason.REPORTING_AGAIN
+        fleet.outcome = Outcome.PASS
+        fleet.until(Phase.DONE)
+        assert fleet.state().result is Result.PROMOTED
+    fleet.check_rebuilt()
+
+
+def test_a_pause_for_anything_else_waits_for_a_person():
+    fleet = paused_by_silence()
+    fleet.judge(Outcome.FAIL, reason=Reason.CRASHED, action=Action.PAUSE)
+    fleet.now_ms += 60_000
+    assert fleet.judge(Outcome.PASS) == ()
+    assert fleet.state().phase is Phase.PAUSED
+
+
+def test_where_the_plan_pauses_on_a_fail_no_silence_lifts_it():
+    fleet = paused_by_silence(on_fail=Action.PAUSE)
+    fleet.judge(Outcome.FAIL, reason=Reason.SILENT)
+    fleet.now_ms += 60_000
+    fleet.judge(Outcome.PASS)
+    assert fleet.state().phase is Phase.PAUSED
+
+
 def test_a_fail_while_watching_is_a_rollback_too():
     fleet = Fleet()
     fleet.install()

@@ -15,7 +15,8 @@ from tidegate.runtime.problem import Problem
 T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 10.0
+RETRY_MOST_S = 5.0
+"""``tidegate.detect.absence.RECONNECT_MS`` is twice this: who is slow to come back is not taken for dead."""
 RETRY_GROWS = 1.5
 """So an outage of some seconds is not followed by as long a wait again."""
 UNANSWERED = (KafkaError, OSError, TimeoutError)
@@ -40,7 +41,7 @@ class Connection(Struct, frozen=True):
 
 
 async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``attempt`` returns, trying for ever, at most 10 s apart.
+    """Return what ``attempt`` returns, trying for ever, at most 5 s apart.
 
     One warning says that the broker does not answer (or has no such topics), one line that it does again.
     """

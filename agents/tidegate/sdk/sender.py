@@ -20,6 +20,7 @@ BUFFER_ROWS_MAX = 120
 SEND_TIMEOUT_S = 10.0
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
+"""The judge gives everyone twice as long after an outage (``tidegate.detect.absence``)."""
 
 log = logging.getLogger("tidegate.sdk")
 

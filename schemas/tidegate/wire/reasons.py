@@ -39,6 +39,7 @@ class Reason(StrEnum):
     BATCH_READY = "batch_ready"
     STAGE_PASSED = "stage_passed"
     NEWCOMERS = "newcomers"
+    REPORTING_AGAIN = "reporting_again"
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
     WATCH_OVER = "watch_over"

@@ -12,12 +12,14 @@
 | nobody sends requests | 10 s, 15 min | hold, fail |
 
 A node within 60 s of its own change answers for itself; later one silent node of three or more may pause, not fail (C4).
-Without a control to report meanwhile, silence pauses at most (C3).
+Without a control to report meanwhile, silence pauses at most (C3). After an outage of the broker nobody's silence counts until
+everyone had time to connect again: some need seconds longer than others, and that is no fault of what they run.
 """
 
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.detect.findings import Finding, fail, hold, names
 from tidegate.detect.presence import Presence, Silence, Watch, fresh, silence
@@ -28,6 +30,8 @@ from tidegate.wire.telemetry import ServiceState
 PAUSE_MS = 3_000
 FAIL_GONE_MS = 10_000
 FAIL_MUTE_MS = 30_000
+RECONNECT_MS = 10_000
+"""Twice the longest wait between two tries of a sender (SDK and node agent: 5 s)."""
 IDLE_MS = 10_000
 IDLE_FAIL_MS = 15 * 60_000
 EXITS_FAIL = 2
@@ -65,12 +69,12 @@ def judge_starts(canary: Mapping[str, Watch], now_ms: int, *, first_install: boo
     return None
 
 
-def judge_silence(canary: Mapping[str, Watch], control: Mapping[str, Watch], now_ms: int) -> Absence:
-    """Return what silence in the pane that ends now says of the canary."""
-    stands = {node: silence(seen, now_ms) for node, seen in sorted(canary.items())}
+def judge_silence(canary: Mapping[str, Watch], control: Mapping[str, Watch], now_ms: int, resumed_ms: int = 0) -> Absence:
+    """Return what silence in the pane that ends now says of the canary. ``resumed_ms``: end of the last outage of the broker."""
+    stands = {node: _counted(silence(seen, now_ms), now_ms, resumed_ms) for node, seen in sorted(canary.items())}
     changing = tuple(node for node, stand in stands.items() if _waits(stand))
     silent = tuple(node for node, stand in stands.items() if not _waits(stand) and stand.silent_ms >= PAUSE_MS)
-    others = [silence(seen, now_ms) for _, seen in sorted(control.items())]
+    others = [_counted(silence(seen, now_ms), now_ms, resumed_ms) for _, seen in sorted(control.items())]
     reporting = sum(stand.presence is Presence.REPORTING for stand in others)
     reports = 2 * reporting >= len(others) if others else True
     witnesses = reports if others else any(stand.presence is Presence.REPORTING for stand in stands.values())
@@ -100,6 +104,13 @@ def judge_idle(idle_ms: int, *, compared: bool, watching: bool) -> Finding | Non
         action = Action.ROLLBACK if compared else Action.PAUSE
         return fail(Reason.IDLE_TOO_LONG, action, "The canary had no request for 15 minutes: nothing can be said for it.")
     return hold(Reason.IDLE, f"The canary had no request for {idle_ms // 1_000} s.")
+
+
+def _counted(stand: Silence, now_ms: int, resumed_ms: int) -> Silence:
+    """Return a silence that began no earlier than the time that everyone gets to connect again."""
+    if not resumed_ms or stand.presence is Presence.REPORTING:
+        return stand
+    return replace(stand, silent_ms=min(stand.silent_ms, now_ms - resumed_ms - RECONNECT_MS))
 
 
 def _waits(stand: Silence) -> bool:

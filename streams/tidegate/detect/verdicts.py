@@ -47,11 +47,18 @@ def learn(state: SubjectJudgement, pane: ServicePane) -> SubjectJudgement:
 
 
 def judge(
-    state: SubjectJudgement, context: Context, pane: ServicePane, clock_ms: int, *, telemetry_down: bool = False
+    state: SubjectJudgement,
+    context: Context,
+    pane: ServicePane,
+    clock_ms: int,
+    *,
+    telemetry_down: bool = False,
+    resumed_ms: int = 0,
 ) -> tuple[SubjectJudgement, Verdict]:
     """Return the state after a closed pane and the verdict on its placement. Total; the same input gives the same verdict.
 
-    ``telemetry_down``: the watermarks stand apart (A3), so that silence means nothing.
+    ``telemetry_down``: the watermarks stand apart (A3), so that silence means nothing; nor does it soon after ``resumed_ms``, the
+    end of the last outage.
     """
     state = _enter(state, context, pane)
     sight = _see(state, context, pane)
@@ -62,7 +69,7 @@ def judge(
         )
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     control = {node: seen for node, seen in state.watches.items() if seen.cohort == "control"}
-    absent = absence.judge_silence(canary, control, sight.end_ms)
+    absent = absence.judge_silence(canary, control, sight.end_ms, resumed_ms)
     if telemetry_down:
         down = hold(Reason.TELEMETRY_DOWN, "Parts of the telemetry have stopped: silence says nothing now.")
         absent = replace(absent, findings=(down,))

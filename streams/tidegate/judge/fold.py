@@ -141,7 +141,12 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
         if context.placement:
             now_ms = state.clock.now_ms or pane.end_ms
             state.subjects[context.subject], verdict = judge(
-                subject, context, pane, now_ms, telemetry_down=state.clock.telemetry_down
+                subject,
+                context,
+                pane,
+                now_ms,
+                telemetry_down=state.clock.telemetry_down,
+                resumed_ms=state.clock.resumed_ms,
             )
             verdicts.append(verdict)
         else:

@@ -9,7 +9,7 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.retreat import rollback
+from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.view import View
@@ -82,9 +82,7 @@ def _resume(scene: Scene, intent: Intent) -> Change:
         return _refuse(
             intent, Reason.EXPIRED, "the plan has expired: no node applies an advance of it; abort it and sign another"
         )
-    phase = Phase.WATCHING if state.watch_ms else Phase.RUNNING
-    new = replace(state, phase=phase, paused_reason=None, resumed_generation=state.generation + 1)
-    return _asked(intent, DecisionKind.RESUME, f"The rollout goes on; it was paused ({state.paused_reason}).", new)
+    return resume(scene, Reason.ASKED, intent.reason or f"The rollout goes on; it was paused ({state.paused_reason}).")
 
 
 def _promote(scene: Scene, intent: Intent) -> Change:

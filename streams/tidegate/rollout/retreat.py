@@ -8,11 +8,15 @@ from tidegate.rollout.gates import timed_out
 from tidegate.rollout.scene import Scene
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase
-from tidegate.wire.judgement import Verdict
+from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import share_of
 from tidegate.wire.plans import Action, GateDefault
 from tidegate.wire.reasons import Reason
 
+REPORTING_FOR_MS = 5_000
+"""So long after the last silent second a pause for silence lifts itself."""
+UNSEEN = frozenset({Reason.SILENT, Reason.PARTLY_SILENT, Reason.BOTH_SILENT, Reason.TELEMETRY_DOWN, Reason.STATE_LOST})
+"""Reasons of verdicts that did not see everyone."""
 QUARANTINED_MAX = 64
 """So many versions of a subject are kept in quarantine; the oldest leaves first."""
 
@@ -42,6 +46,37 @@ def failing(scene: Scene) -> Change | None:
         verdict = fails[Action.PAUSE]
         return _pause(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
     return None
+
+
+def recovered(scene: Scene) -> Change | None:
+    """Return that a rollout goes on which was paused because nodes were silent, once all have reported for 5 s; else None.
+
+    No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
+    already; a person would be called for each of them (C6).
+    """
+    fails, verdict = _fails(scene), scene.view.verdicts.get(scene.state.subject)
+    fail = fails.get(Action.PAUSE)
+    if scene.state.paused_reason is not Reason.SILENT or Action.ROLLBACK in fails or fail is None or verdict is None:
+        return None
+    if fail.reason is not Reason.SILENT:
+        return None
+    seen = verdict.placement == fail.placement and verdict.outcome is not Outcome.FAIL and verdict.reason not in UNSEEN
+    if not seen or verdict.silent_nodes or verdict.last_pane_ms < fail.last_pane_ms + REPORTING_FOR_MS:
+        return None
+    return resume(scene, Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s.")
+
+
+def resume(scene: Scene, reason: Reason, message: str) -> Change:
+    """Return that a paused rollout goes on; the pauses that verdicts have asked for so far are overruled."""
+    state = scene.state
+    phase = Phase.WATCHING if state.watch_ms else Phase.RUNNING
+    return Change(
+        kind=DecisionKind.RESUME,
+        reason=reason,
+        subject=state.subject,
+        message=message,
+        state=replace(state, phase=phase, paused_reason=None, resumed_generation=state.generation + 1),
+    )
 
 
 def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Change:

@@ -19,7 +19,7 @@ from tidegate.rollout.events import (
 from tidegate.rollout.gates import gate_ends_ms
 from tidegate.rollout.intents import answer_intent
 from tidegate.rollout.ledger import Ledger, apply
-from tidegate.rollout.retreat import failing, returning
+from tidegate.rollout.retreat import failing, recovered, returning
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.start import next_start
 from tidegate.rollout.view import UNREACHABLE_MS, View
@@ -115,7 +115,7 @@ def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | Non
         case Phase.RUNNING:
             return failing(scene) or forward(ledger, scene)
         case Phase.PAUSED:
-            return failing(scene)
+            return failing(scene) or recovered(scene)
         case Phase.WATCHING:
             return failing(scene) or watched(scene)
         case Phase.ROLLING_BACK:
