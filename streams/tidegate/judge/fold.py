@@ -100,7 +100,8 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     services: dict[str, Collection[str]] = {context.service: () for context in waiting.values()}
     if not services:
         return
-    panes = {pane.service: pane for pane in close(start_ms, gather(parts, services), state.members, services)}
+    rows = state.sources.heeded(gather(parts, services), start_ms)
+    panes = {pane.service: pane for pane in close(start_ms, rows, state.members, services)}
     for subject, context in waiting.items():
         verdict = judge_open(state.subjects.get(subject, SubjectJudgement()), context, panes[context.service], now_ms)
         if verdict is not None:
@@ -123,7 +124,9 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
     for service, nodes in state.seen.items():
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
-    for pane in close(start_ms, rows, state.members, services):
+    heeded = state.sources.heeded(rows, start_ms)
+    state.sources.hear(rows, start_ms)
+    for pane in close(start_ms, heeded, state.members, services):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows

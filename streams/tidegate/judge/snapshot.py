@@ -2,7 +2,7 @@
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tidegate.alarms.book import AlarmBook
 from tidegate.detect.scores import ScoreState
@@ -13,6 +13,7 @@ from tidegate.kpi.columns import Columns, read
 from tidegate.kpi.dedupe import Seen
 from tidegate.kpi.panes import Part
 from tidegate.kpi.skew import Offset
+from tidegate.kpi.sources import Sources
 from tidegate.kpi.windows import Windows
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.nodeseconds import Context, NodeSeconds
@@ -47,6 +48,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     down: bool
     tally: Tally
     open_rows: list[OpenRows]
+    sources: Sources = field(default_factory=Sources)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -77,6 +79,7 @@ def snapshot(state: JudgeState) -> bytes:
             early=state.early,
             down=state.down,
             tally=state.tally,
+            sources=state.sources,
             open_rows=[OpenRows(columns.record, rows) for columns, rows in chunks.values()],
         )
     )
@@ -101,7 +104,7 @@ def restore(data: bytes) -> JudgeState:
     for context in found.contexts.values():
         state.know(context)
     state.seen, state.late, state.early = found.seen, found.late, found.early
-    state.excluded = found.excluded
+    state.excluded, state.sources = found.excluded, found.sources
     state.down, state.tally = found.down, found.tally
     for chunk in found.open_rows:
         columns = read(chunk.record)

@@ -10,6 +10,7 @@ from tidegate.kpi.dedupe import Dedupe
 from tidegate.kpi.membership import Members, members_of
 from tidegate.kpi.panes import OpenPanes
 from tidegate.kpi.skew import Skews
+from tidegate.kpi.sources import Sources
 from tidegate.kpi.windows import Windows
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context
@@ -36,6 +37,7 @@ class JudgeState:
         self.clock = Clock()
         self.dedupe = Dedupe()
         self.skews = Skews()
+        self.sources = Sources()
         self.panes = OpenPanes()
         self.windows = Windows()
         self.scores = ScoreState()
