@@ -1,6 +1,7 @@
 """``tidegate worker``: one stream worker. Many of them form a consumer group: this is how it scales out."""
 
 import asyncio
+import signal
 import sys
 
 import click
@@ -26,7 +27,8 @@ from tidegate.worker import Role, Worker, WorkerFailed
 def worker(home: Home, role: str, instance: str, port: int | None) -> None:
     """Run a stream worker: `intake` checks telemetry and packs it, `judge` makes KPIs, scores, verdicts and alarms of it.
 
-    Start as many as there is load for; they share the partitions. SIGTERM ends one cleanly.
+    Start as many as there is load for; they share the partitions. SIGTERM ends one cleanly; with --instance its partitions wait
+    6 s for it to come back. SIGUSR1 ends it for good: the others take over at once.
     """
     settings = home.settings
     configure(settings.log, sys.stderr, role=role)
@@ -41,6 +43,12 @@ def _port(settings: Settings, role: Role) -> int:
 
 async def _run(work: Worker, settings: Settings, port: int) -> None:
     stop = stop_signals()
+
+    def leave() -> None:
+        work.leave()
+        stop.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, leave)
     async with serving(settings.http.host, port, work.not_ready):
         try:
             await work.run(stop)
