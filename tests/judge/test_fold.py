@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kpi.rows import T0, fleet_rows, histogram, record, row
+from tests.kpi.rows import T0, fleet_rows, histogram, idle, record, row
 
 from tidegate.judge import JudgeState, restore, snapshot, step
 from tidegate.wire.codec import Malformed
@@ -46,11 +46,11 @@ CANARY = context(
 @given(fleet_rows(), st.integers(0, 2**32), st.booleans())
 def test_kpis_do_not_depend_on_order_repeats_or_how_rows_are_batched(rows, seed, with_context):
     before = [CANARY] if with_context else []
-    _, straight = play([*before, record(rows, 0), record([], 30)])
+    _, straight = play([*before, record(rows, 0), *idle(30)])
     shuffled = rows + rows[: len(rows) // 2]
     random.Random(seed).shuffle(shuffled)
     batches = [shuffled[at : at + 3] for at in range(0, len(shuffled), 3)]
-    state, scattered = play([*before, *(record(batch, 0) for batch in batches), record([], 30)])
+    state, scattered = play([*before, *(record(batch, 0) for batch in batches), *idle(30)])
     assert kpis(scattered) == kpis(straight)
     assert state.tally.accepted == len(rows)
     assert state.tally.duplicate == len(shuffled) - len(rows)
@@ -71,7 +71,7 @@ def test_a_snapshot_in_the_middle_changes_nothing(rows, cut):
 @settings(deadline=None, max_examples=20)
 @given(fleet_rows())
 def test_the_same_records_give_the_same_bytes_and_the_same_state(rows):
-    records = [CANARY, *(record(rows[at : at + 5], at / 5) for at in range(0, len(rows), 5)), record([], 30)]
+    records = [CANARY, *(record(rows[at : at + 5], at / 5) for at in range(0, len(rows), 5)), *idle(30)]
     (one, first), (other, second) = play(records), play(records)
     assert [msgspec.msgpack.encode(outcome) for outcome in first] == [msgspec.msgpack.encode(outcome) for outcome in second]
     assert snapshot(one) == snapshot(other)
@@ -150,7 +150,7 @@ def test_windows_of_ten_and_sixty_seconds_are_sums_of_panes():
 def test_a_node_whose_clock_is_wrong_is_shifted_and_one_far_off_is_left_out():
     slow = [row("slow", seq=second + 1, second=second - 30, requests=1) for second in range(5)]
     state = JudgeState()
-    _, outcomes = play([*(record([one], second + 1, late_ms=30_300) for second, one in enumerate(slow)), record([], 20)], state)
+    _, outcomes = play([*(record([one], second + 1, late_ms=30_300) for second, one in enumerate(slow)), *idle(20)], state)
     assert state.tally.skewed == 5
     assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 5
     step(state, record([row("lost", second=-4_000)], 20, late_ms=4_000_000), T0 + 90_000)
@@ -188,7 +188,13 @@ def test_a_window_holds_no_second_of_before_a_long_silence():
     first = row(requests=7, start_ms=T0 + base + 60_000)
     later = row(seq=2, requests=5, start_ms=T0 + base + 3_655_000)
     marks = (base / 1_000 + 63, base / 1_000 + 3_662)
-    _, outcomes = play([record([first], marks[0]), record([], marks[1] - 10), record([later], marks[1])], append_second=10_000)
+    records = [
+        record([first], marks[0]),
+        record([], marks[1] - 10),
+        record([later], marks[1]),
+        *(record([], marks[1] + second) for second in range(1, 8)),
+    ]
+    _, outcomes = play(records, append_second=10_000)
     assert [kpi.requests for kpi in kpis(outcomes, 60).values() if kpi.requests] == [5]
 
 
@@ -242,10 +248,34 @@ def test_partitions_that_stop_raise_one_alarm_and_its_end():
 
 
 def test_a_long_gap_of_the_clock_does_not_close_every_second_of_it():
-    state, outcomes = play([record([row(requests=3)], 0.5), record([], 50_000)], append_second=100_000)
+    state, outcomes = play([record([row(requests=3)], 0.5), record([], 50_000), *idle(50_006, 50_001)], append_second=100_000)
     assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 3
-    assert state.closed_ms == T0 + 49_999_000
+    assert state.closed_ms == T0 + 50_005_000
     assert state.tally.panes < 2_000
+
+
+def seconds(first, last, late_ms=300, mark=None):
+    """Three nodes' rows of some seconds; a mark 500 ms after each, or one behind all of them."""
+    parts = [[row(f"n{node}", seq=second + 1, second=second, requests=1) for node in range(3)] for second in range(first, last)]
+    if mark is not None:
+        return [record([one for part in parts for one in part], mark, late_ms=late_ms)]
+    return [record(part, second + 1.5, late_ms=late_ms) for second, part in enumerate(parts, first)]
+
+
+def test_rows_that_waited_for_a_broker_to_come_back_belong_to_their_seconds():
+    """Of an outage of six seconds 16,000 rows of 18,000 were late, and their seconds empty."""
+    state, before = play(seconds(0, 4))
+    _, back = play([record([], 10.2), *seconds(4, 10, late_ms=6_200, mark=10.6), *seconds(10, 14)], state)
+    assert kpis(back) == {}
+    _, after = play([*seconds(14, 20), *idle(25, 21)], state)
+    assert sum(kpi.requests for kpi in kpis([*before, *after]).values()) == 60
+    assert state.tally.late == 0
+
+
+def test_where_only_intake_was_away_nothing_waits_for_rows_that_are_here():
+    state, _ = play(seconds(0, 4))
+    _, back = play(seconds(4, 10, mark=10.6), state)
+    assert max(end_ms for _, end_ms in kpis(back)) == T0 + 9_000
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"garbage"])

@@ -34,6 +34,11 @@ def record(rows, mark_second=None, *, late_ms=300) -> NodeSeconds:
     return writer.flush(marks)
 
 
+def idle(last: int, first: int = 1) -> list[NodeSeconds]:
+    """Marks alone, a second apart, as time passes in a fleet that says nothing."""
+    return [record([], second) for second in range(first, last + 1)]
+
+
 @st.composite
 def fleet_rows(draw, nodes=4, seconds=6):
     """Every node's rows of some seconds, with differing numbers."""

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tidegate.kpi.clock import Clock
@@ -22,15 +23,30 @@ def test_a_mark_never_goes_back_and_never_passes_its_own_append_time():
     assert clock.now_ms == 9_000
 
 
-@pytest.mark.parametrize(("step_ms", "resumed_ms"), [(200, 0), (2_000, 0), (2_001, 12_001), (60_000, 70_000)])
-def test_a_clock_that_jumps_tells_where_it_went_on(step_ms, resumed_ms):
-    """The jump is there when the last partition has made it."""
+@pytest.mark.parametrize(
+    ("what", "rows_ms", "marks_ms", "resumed_ms"),
+    [
+        ("rows all the time", [[11_000], [12_900], [14_000]], [14_000], 0),
+        ("intake was away: marks jump, rows were appended meanwhile", [[12_000, 13_500, 15_000, 16_000]], [16_000], 0),
+        ("the broker was away: rows jump", [[10_100], [16_000, 16_050]], [16_050], 16_000),
+        ("and some rows came in between", [[10_100, 13_000, 14_000]], [14_000], 13_000),
+        ("it came back and nobody had reached it yet", [], [16_000], 16_000),
+        ("rows come then, later and later", [[16_900], [18_800]], [16_000, 16_950, 18_850], 16_900),
+        ("a slower intake's rows are older, and no outage", [[11_000], [10_500], [12_900]], [12_900], 0),
+        ("a second without rows is none", [], [12_000], 0),
+    ],
+)
+def test_an_outage_of_the_broker_is_told_from_one_of_intake_by_what_was_appended_meanwhile(what, rows_ms, marks_ms, resumed_ms):
     clock = Clock()
+    clock.rows(np.array([9_950, 10_000]))
     clock.fold(dict.fromkeys(ALL, 10_000), 99_000)
-    clock.fold({0: 10_000 + step_ms}, 99_000)
-    assert clock.resumed_ms == 0
-    clock.fold(dict.fromkeys(ALL, 10_000 + step_ms), 99_000)
-    assert clock.resumed_ms == resumed_ms
+    if len(marks_ms) > 1:
+        clock.fold(dict.fromkeys(ALL, marks_ms.pop(0)), 99_000)
+    for at in rows_ms:
+        clock.rows(np.array(at))
+    for mark_ms in marks_ms:
+        clock.fold(dict.fromkeys(ALL, mark_ms), 99_000)
+    assert clock.resumed_ms == resumed_ms, what
 
 
 @pytest.mark.parametrize(("spread_ms", "down"), [(5_000, False), (5_001, True)])

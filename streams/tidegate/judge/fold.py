@@ -68,6 +68,8 @@ def _close(state: JudgeState) -> Outcome:
     until_ms = (now_ms - GRACE_MS) // PANE_MS * PANE_MS
     if state.closed_ms is None:
         state.closed_ms = min([until_ms, *state.panes.seconds])
+    if state.clock.catching_up:
+        return Outcome(alarms=tuple(alarms))
     kpis: list[Kpi] = []
     scores: list[Score] = []
     verdicts: list[Verdict] = []

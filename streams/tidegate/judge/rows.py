@@ -15,6 +15,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     columns = read(record)
     if not len(columns):
         return
+    state.clock.rows(columns.append_ms)
     now_ms = state.clock.now_ms or append_ms
     ends_ms = columns.start_ms + columns.length_ms
     delays_ms = columns.append_ms - ends_ms

@@ -2,36 +2,61 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from tidegate.wire.topics import TELEMETRY_PARTITIONS
 
 GRACE_MS = 1_000
 DOWN_SPREAD_MS = 5_000
-STEP_MOST_MS = 2_000
-"""Marks come at most 200 ms apart; where the clock jumps further, the broker or all of intake was away."""
+QUIET_MS = 2_000
+"""A fleet appends rows all the time. None for so long: the broker was away (or everyone who sends)."""
+CATCH_UP_MS = 5_000
+"""So long nothing is closed after an outage: rows wait in their senders, and come as these find the broker again."""
 
 
 class Clock(Struct):
     """Watermarks as folded from one partition of ``nodeseconds``."""
 
     marks: dict[int, int] = {}
+    row_ms: int = 0
+    """Append time of the newest row; 0: there was none."""
     resumed_ms: int = 0
-    """Where the clock went on after its last jump; 0: it never jumped."""
+    """End of the last outage; 0: there was none."""
+
+    def rows(self, append_ms: NDArray[np.int64]) -> None:
+        """Take the append times of rows. Where they come again after a quiet time, an outage ends with the first of them."""
+        newest_ms = int(append_ms.max())
+        if self.row_ms and newest_ms - self.row_ms > QUIET_MS:
+            times_ms = np.unique(append_ms[append_ms > self.row_ms])
+            after = times_ms[np.diff(times_ms, prepend=self.row_ms) > QUIET_MS]
+            self.resumed_ms = int(after[-1]) if len(after) else self.resumed_ms
+        self.row_ms = max(self.row_ms, newest_ms)
 
     def fold(self, marks: Mapping[int, int], append_ms: int) -> None:
-        """Take marks; one never goes back, and none lies beyond the append time of the record that brought it."""
+        """Take marks; one never goes back, and none lies beyond the append time of the record that brought it.
+
+        Marks come at most 200 ms apart. Where the clock jumps and no row was appended meanwhile, that was an outage too: rows may
+        still be on their way. Where rows were appended, only intake was away, and they are all here.
+        """
         before_ms = self.now_ms
         for partition, mark_ms in marks.items():
             if 0 <= partition < TELEMETRY_PARTITIONS:
                 self.marks[partition] = max(self.marks.get(partition, 0), min(mark_ms, append_ms))
-        if before_ms is not None and (self.now_ms or 0) - before_ms > STEP_MOST_MS:
-            self.resumed_ms = self.now_ms or 0
+        now_ms = self.now_ms
+        if before_ms is not None and now_ms is not None and now_ms - max(before_ms, self.row_ms) > QUIET_MS:
+            self.resumed_ms = now_ms
 
     @property
     def now_ms(self) -> int | None:
         """The clock; None while a partition has not spoken yet."""
         return min(self.marks.values()) if len(self.marks) == TELEMETRY_PARTITIONS else None
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether an outage ended so short a time ago that rows of it may still come."""
+        return self.resumed_ms > 0 and (self.now_ms or 0) < self.resumed_ms + CATCH_UP_MS
 
     @property
     def telemetry_down(self) -> bool:
