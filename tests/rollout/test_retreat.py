@@ -81,6 +81,19 @@ def test_where_the_plan_pauses_on_a_fail_no_silence_lifts_it():
     assert fleet.state().phase is Phase.PAUSED
 
 
+def test_a_rollout_that_nobody_judges_raises_an_alarm_that_ends_with_the_next_verdict():
+    fleet = running(1)
+    fleet.judge(Outcome.HOLD)
+    judged_ms = fleet.now_ms - 1_000
+    open_at = {}
+    for after_s in (14, 17):
+        open_at[after_s] = [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, judged_ms + after_s * 1_000)]
+    assert open_at == {14: [], 17: ["pipeline_stale"]}
+    fleet.now_ms += 20_000
+    fleet.judge(Outcome.HOLD)
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
+
+
 def test_a_fail_while_watching_is_a_rollback_too():
     fleet = Fleet()
     fleet.install()
@@ -300,12 +313,12 @@ def test_a_retreat_goes_to_everyone_at_once_unless_the_plan_says_otherwise():
 
 def test_the_alarm_rollback_happened_is_open_until_the_fleet_is_back():
     fleet = running(1)
-    assert alarms_of(fleet.ledger, fleet.view) == ()
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
     fleet.judge(Outcome.FAIL)
-    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["rollback_happened"]
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["rollback_happened"]
     fleet.until(Phase.DONE)
     fleet.turn()
-    assert alarms_of(fleet.ledger, fleet.view) == ()
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
 
 
 def test_a_rolled_back_version_is_quarantined_until_a_person_says_otherwise():
@@ -325,7 +338,7 @@ def test_a_first_install_that_does_not_start_stops_and_raises_an_alarm():
     fleet.submit(plan("1", None))
     fleet.until(Phase.DONE)
     assert fleet.state().result is Result.FAILED
-    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["first_install_failed"]
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["first_install_failed"]
 
 
 def test_undo_goes_back_without_the_slow_path():
@@ -380,7 +393,7 @@ def test_a_node_that_did_not_come_back_keeps_the_alarm_open_over_the_next_rollou
     fleet.submit(plan("3"))
     fleet.turn(3)
     assert fleet.state().phase is Phase.RUNNING
-    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["rollback_happened"]
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["rollback_happened"]
     fleet.nodes[lost].away = False
     fleet.turn(3)
-    assert alarms_of(fleet.ledger, fleet.view) == ()
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()

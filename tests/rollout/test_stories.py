@@ -45,7 +45,7 @@ def test_a_first_install_that_does_not_start_ends_as_failed_with_an_alarm_and_ca
     fleet.submit(plan("1", None, (Stage(set_weight=100, bake="0s"),), max_unavailable="100%"))
     fleet.until(Phase.DONE)
     assert (fleet.state().result, fleet.state().settled) == (Result.FAILED, None)
-    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["first_install_failed"]
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["first_install_failed"]
     desired = desired_of(fleet.ledger, SHOP, 1, "test")
     assert (desired.cohorts, desired.settled, desired.move) == ((), None, Move.HOLD)
     fleet.nodes["n03"].broken.clear()
@@ -53,7 +53,7 @@ def test_a_first_install_that_does_not_start_ends_as_failed_with_an_alarm_and_ca
     fleet.until(Phase.WATCHING)
     assert fleet.state().attempt == 2
     assert len(fleet.on("1")) == 12
-    assert alarms_of(fleet.ledger, fleet.view) == ()
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
     fleet.check_rebuilt()
 
 
@@ -270,11 +270,11 @@ def test_unreachable_nodes_are_named_at_the_end_of_a_retreat_and_alarmed_until_t
     fleet.turn(15)
     assert (fleet.state().phase, fleet.state().missing) == (Phase.DONE, ("n05",))
     assert fleet.last().reason is Reason.FLEET_PARTLY_BACK
-    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view)] == ["rollback_happened"]
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["rollback_happened"]
     lost.away = False
     fleet.turn()
     assert lost.running["shop"].version == "1"
-    assert alarms_of(fleet.ledger, fleet.view) == ()
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
 
 
 def test_a_cordoned_node_is_not_waited_for_in_a_retreat(fleet):

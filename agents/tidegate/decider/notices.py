@@ -49,7 +49,7 @@ class Notices:
 
     async def alarms(self, ledger: Ledger, view: View) -> None:
         """Write the edges of the author's own alarms (I1)."""
-        firing = {alarm.key: alarm for alarm in alarms_of(ledger, view)}
+        firing = {alarm.key: alarm for alarm in alarms_of(ledger, view, self._clock.now_ms())}
         for key, alarm in sorted(firing.items()):
             if self._alarms.get(key) != alarm:
                 await self._log.append("alarms", key, encode(alarm))

@@ -17,6 +17,8 @@ from tidegate.wire.reasons import Reason
 
 WRITER = "decide"
 _UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.WATCHING})
+STALE_MS = 15_000
+"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
 
 
 def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> Desired:
@@ -100,32 +102,51 @@ def context_of(ledger: Ledger, subject: str) -> Context:
     )
 
 
-def alarms_of(ledger: Ledger, view: View) -> tuple[Alarm, ...]:
+def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
     """Return the alarms of rollouts that are open now; one that is no longer among them is over (I1).
 
-    "Rollback happened" is open until the fleet is back, missing nodes too; "first install failed" until the next plan starts.
+    "Rollback happened" is open until the fleet is back, missing nodes too; "first install failed" until the next plan starts;
+    "pipeline stale" while a rollout goes unjudged: intake, judge or broker lag, advances wait (D4) and no fail would be seen.
     """
     found = []
     for subject in sorted(ledger.subjects):
-        scene = scene_of(ledger, view, subject, ledger.now_ms)
-        text = _alarm(scene) if scene is not None else None
-        if scene is not None and text is not None:
-            name, summary = text
+        scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
+        if scene is None:
+            continue
+        moved_ms = scene.state.phase_ms if scene.state.phase is Phase.ROLLING_BACK else scene.state.decided_ms
+        text = _alarm(scene)
+        if text is not None:
+            found.append(_firing(scene, *text, moved_ms))
+        judged_ms = _judged_ms(scene)
+        if judged_ms is not None and scene.now_ms - judged_ms > STALE_MS:
             found.append(
-                Alarm(
-                    id=f"{name}/{subject}",
-                    writer=WRITER,
-                    name=name,
-                    state=AlarmState.FIRING,
-                    severity=Severity.CRITICAL,
-                    start_ms=scene.state.phase_ms if scene.state.phase is Phase.ROLLING_BACK else scene.state.decided_ms,
-                    service=scene.plan.service,
-                    subject=subject,
-                    labels={"rollout": scene.state.rollout, "version": scene.plan.artifact.version},
-                    summary=summary,
-                )
+                _firing(scene, "pipeline_stale", "No verdict comes: advances wait, and no fail would be seen.", judged_ms)
             )
     return tuple(found)
+
+
+def _firing(scene: Scene, name: str, summary: str, start_ms: int) -> Alarm:
+    return Alarm(
+        id=f"{name}/{scene.state.subject}",
+        writer=WRITER,
+        name=name,
+        state=AlarmState.FIRING,
+        severity=Severity.CRITICAL,
+        start_ms=start_ms,
+        service=scene.plan.service,
+        subject=scene.state.subject,
+        labels={"rollout": scene.state.rollout, "version": scene.plan.artifact.version},
+        summary=summary,
+    )
+
+
+def _judged_ms(scene: Scene) -> int | None:
+    """Return up to when a rollout has been judged, at least since it last moved; None where nothing is to be judged."""
+    if not scene.state.placement or scene.state.phase not in _UNDER_WAY:
+        return None
+    verdict = scene.view.verdicts.get(scene.state.subject)
+    judged = verdict is not None and verdict.placement == scene.state.placement
+    return max(scene.state.decided_ms, verdict.last_pane_ms if verdict is not None and judged else 0)
 
 
 def move_of(phase: Phase) -> Move:
