@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,17 +18,25 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
-from tests.bench.measure import Rate, follow, rate
+from tests.bench.latency import kpis_seen_ms
+from tests.bench.measure import Rate, follow, rate, rss_mib
 from tests.bench.rows import NODES, Load
 
 from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
 from tidegate.broker.jars import kafka_jars
+from tidegate.kpi.clock import GRACE_MS
 from tidegate.wire.codec import decode
 
 ROOT = Path(__file__).parents[2]
 BROKER_CORE, WORKER_CORE = "0", "1"
 WITHIN_S = 600.0
+WARM_UP_S = 10
+LATENCY_NODES, LATENCY_S = 2_000, 60
+MEMORY_ROWS = 5_000_000
+SAMPLES = 25
+"""Of memory in one run."""
 
 
 class Wrong(Exception):
@@ -69,22 +78,66 @@ class Bench:
                 process.kill()
                 process.wait()
 
-    def pipeline(self, encoding: str, seconds: int) -> tuple[Rate, Load]:
-        """Measure intake and judge at once on one core."""
-        connection = self.topics()
+    @contextlib.contextmanager
+    def workers(self, connection: Connection) -> Iterator[tuple[list[int], Path]]:
+        """Run intake and judge at once on one core; yield their process ids and where the judge's address stands."""
         home = self._folder / connection.prefix
         arguments = ["--fleet", "bench", "--bootstrap", connection.bootstrap, "--prefix", connection.prefix]
         tidegate = ("-m", "tidegate.cli.main", "--home", str(home))
         subprocess.run((sys.executable, *tidegate, "init", *arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        load = self.load(connection, encoding, seconds)
         at = {role: self._folder / f"{connection.prefix}{role}" for role in ("intake", "judge")}
         with (
             self.process(*tidegate, "worker", "intake", TIDEGATE_ANNOUNCE=str(at["intake"])) as intake,
             self.process(*tidegate, "worker", "judge", TIDEGATE_ANNOUNCE=str(at["judge"])) as judge,
         ):
-            samples = follow(lambda: _folded(at["judge"]), [intake.pid, judge.pid], load.rows, WITHIN_S)
+            yield [intake.pid, judge.pid], at["judge"]
+
+    def pipeline(self, encoding: str, seconds: int) -> tuple[Rate, Load]:
+        """Measure intake and judge at once on one core, on rows that stand in the log already."""
+        connection = self.topics()
+        load = self.load(connection, encoding, seconds)
+        with self.workers(connection) as (pids, judge):
+            samples = follow(lambda: _folded(judge), pids, load.rows, WITHIN_S)
             self._compare(connection, load)
         return rate(samples), load
+
+    def latency_ms(self, nodes: int, seconds: int) -> dict[str, float]:
+        """Measure from the end of a second and its grace to when a reader has the last KPI of it, with a fleet at 1 Hz."""
+        connection = self.topics()
+        load = Load(connection.bootstrap, f"{connection.prefix}telemetry", "messagepack", nodes)
+        with self.workers(connection):
+            sending = Thread(target=load.run, args=(WARM_UP_S + seconds,))
+            sending.start()
+            seen_ms = asyncio.run(kpis_seen_ms(connection, WARM_UP_S + seconds))
+            sending.join()
+            self._compare(connection, load)
+        waited = sorted(seen - end_ms - GRACE_MS for end_ms, seen in sorted(seen_ms.items())[WARM_UP_S:])
+        return {
+            "p50": round(statistics.median(waited)),
+            "p95": round(waited[int(0.95 * len(waited))]),
+            "max": round(waited[-1]),
+            "nodes": nodes,
+            "seconds": len(waited),
+        }
+
+    def memory(self, rows: int) -> dict[str, list[list[float]]]:
+        """Measure the resident memory of both roles while a fleet of 20,000 nodes sends so many rows at 1 Hz."""
+        connection = self.topics()
+        load = Load(connection.bootstrap, f"{connection.prefix}telemetry", "messagepack")
+        found: list[list[float]] = []
+        with self.workers(connection) as (pids, judge):
+            sending = Thread(target=load.run, args=(rows // NODES,))
+            sending.start()
+            done = 0
+            while done < rows // NODES * NODES:
+                if not sending.is_alive() and done == _folded(judge):
+                    raise Wrong(f"{done} rows were folded of {load.rows}")
+                time.sleep(2)
+                done = _folded(judge)
+                if done >= (found[-1][0] if found else 0) + rows / SAMPLES:
+                    found.append([done, *(round(rss_mib(pid), 1) for pid in pids)])
+            sending.join()
+        return {"rss_mib_at": [[done, round(sum(mib), 1)] for done, *mib in found], "rss_mib_of_intake_and_judge_at": found}
 
     def alone(self, script: str, connection: Connection, load: Load, rows: int) -> Rate:
         """Measure another program on rows that stand in the log already."""
@@ -138,6 +191,7 @@ def _progress(path: Path) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=int, default=15, help=f"seconds of {NODES} nodes for each run (15)")
+    parser.add_argument("--only", choices=("pipeline", "latency", "memory"), help="one of the three; all by default")
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "bench.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name, asyncio.Runner() as runner:
@@ -146,15 +200,29 @@ def main() -> None:
         runner.run(broker.start())
         subprocess.run(("taskset", "-a", "-p", "-c", BROKER_CORE, str(broker.pid)), check=True, stdout=subprocess.DEVNULL)
         try:
-            report = run(Bench(broker, folder), arguments.seconds)
+            report = run(Bench(broker, folder), arguments.seconds, arguments.only)
         finally:
             runner.run(broker.stop())
     arguments.report.parent.mkdir(exist_ok=True)
     arguments.report.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def run(bench: Bench, seconds: int) -> dict:
+def run(bench: Bench, seconds: int, only: str | None) -> dict:
     """Measure everything; print each figure when it is known, and return all."""
+    found: dict = {}
+    if only in (None, "pipeline"):
+        found["pipeline"] = pipeline(bench, seconds)
+    if only in (None, "latency"):
+        found["latency_ms"] = bench.latency_ms(LATENCY_NODES, LATENCY_S)
+        print(f"end of a second and its grace -> its last KPI at a reader, ms: {found['latency_ms']}", flush=True)
+    if only in (None, "memory"):
+        found["memory"] = bench.memory(MEMORY_ROWS)
+        print(f"memory of both roles, MiB after so many rows: {found['memory']['rss_mib_at']}", flush=True)
+    return found
+
+
+def pipeline(bench: Bench, seconds: int) -> dict:
+    """Measure the rates, ours and the others', on the same kind of rows in one run."""
     found: dict = {}
     for encoding in ("json", "messagepack"):
         measured, load = bench.pipeline(encoding, seconds)
@@ -181,7 +249,7 @@ def run(bench: Bench, seconds: int) -> dict:
     for encoding in ("json", "messagepack"):
         found[encoding]["times_stock"] = round(found[encoding]["per_core_s"] / found["stock_faust"]["per_core_s"], 1)
         print(f"{encoding}: {found[encoding]['times_stock']} x a stock Faust agent, same job, same core, same run", flush=True)
-    return {"pipeline": found}
+    return found
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,9 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     tidegate = (sys.executable, "-m", "tidegate.cli.main", "--home", str(home.folder))
     environment = {"TIDEGATE_BOOTSTRAP": bootstrap}
     ends = () if keep_services else ("--stop-services",)
-    control = {"intake": ("worker", "intake"), "judge": ("worker", "judge"), "decide": ("decide",)}
+    # A name of its own: a worker that falls over finds its place kept, and the others of a group are not disturbed.
+    worker = ("worker", "--instance", f"up-{socket.gethostname()}")
+    control = {"intake": (*worker, "intake"), "judge": (*worker, "judge"), "decide": ("decide",)}
     fleet = {f"node-{path.stem}": ("node", "--config", str(path), *ends) for path in nodes}
     return [
         Program(name=name, command=(*tidegate, *command), environment=environment, wave=wave)

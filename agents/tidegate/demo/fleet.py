@@ -119,8 +119,8 @@ class Fleet:
 
     def _programs(self) -> Iterator[Program]:
         role = (*TIDEGATE, "--home", str(self._home.folder))
-        yield Program(name="intake", command=(*role, "worker", "intake"))
-        yield Program(name="judge", command=(*role, "worker", "judge"))
+        yield Program(name="intake", command=(*role, "worker", "intake", "--instance", FLEET))
+        yield Program(name="judge", command=(*role, "worker", "judge", "--instance", FLEET))
         yield Program(name="decide", command=(*role, "decide"))
         for node in self._nodes:
             config = str(self._home.nodes / f"{node}.yaml")
