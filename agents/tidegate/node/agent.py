@@ -14,6 +14,8 @@ from tidegate.node.liveness import Liveness
 from tidegate.node.memory import Memory
 from tidegate.node.reading import Reading
 from tidegate.node.reports import Reporter, service_report
+from tidegate.node.rows import Rows, full_second
+from tidegate.node.scrape.scraper import Scraper
 from tidegate.ports import Clock, Disk, Log
 from tidegate.reconcile.held import Held
 from tidegate.reconcile.status import Status
@@ -37,6 +39,12 @@ class Figures(Struct, frozen=True):
     reports: int
     rows_made: int
     rows_dropped: int
+    scrapes: dict[tuple[str, str], int]
+    """By service and what came of it."""
+    scraped: dict[str, bool]
+    """Service to whether its last page came."""
+    scrape_rows_made: int
+    scrape_rows_dropped: int
 
 
 class NodeAgent:
@@ -64,7 +72,10 @@ class NodeAgent:
         self._ended = asyncio.Event()
         self._ended.set()
         self._reporter = Reporter(log, clock, disk, config=config, signer=signer, boot=boot)
-        self._liveness = Liveness(log, clock, config.node, boot, (config.zone, config.labels))
+        self._clock = clock
+        self._rows, self._scrape_rows = Rows(log, config.node), Rows(log, config.node)
+        self._liveness = Liveness(self._rows, config.node, boot, (config.zone, config.labels))
+        self._scraper = Scraper(config, self._executors, clock, self._scrape_rows, boot)
         self._memory = Memory(disk, frozenset(config.services), self._changed)
         self._reading = Reading(log, _newest(trust, self._memory.state.root), config.services, self._wake.set)
         self._hands = Hands(config.node, boot, clock, executors=self._executors, memory=self._memory, reading=self._reading)
@@ -107,8 +118,12 @@ class NodeAgent:
             actions=dict(self._hands.actions),
             refused=dict(self._reading.refused),
             reports=self._reporter.counter,
-            rows_made=self._liveness.made,
-            rows_dropped=self._liveness.dropped,
+            rows_made=self._rows.made,
+            rows_dropped=self._rows.dropped,
+            scrapes=self._scraper.results(),
+            scraped=self._scraper.up(),
+            scrape_rows_made=self._scrape_rows.made,
+            scrape_rows_dropped=self._scrape_rows.dropped,
         )
 
     @property
@@ -118,27 +133,32 @@ class NodeAgent:
 
     async def _loop(self) -> None:
         loops = [self._reading.follow(), self._act(), self._report(), self._live()]
+        if len(self._scraper):
+            loops.append(self._scraper.run())
         tasks = [asyncio.ensure_future(one) for one in loops]
         stopping = asyncio.ensure_future(self._stopping.wait())
-        sending = asyncio.ensure_future(self._liveness.send())
+        sending = [asyncio.ensure_future(rows.send()) for rows in (self._rows, self._scrape_rows)]
         try:
-            await asyncio.wait([*tasks, sending, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, *sending, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._last_rows(sending)
-        for task in (*tasks, sending):
+        for task in (*tasks, *sending):
             if not task.cancelled():
                 task.result()
 
-    async def _last_rows(self, sending: asyncio.Future[None]) -> None:
+    async def _last_rows(self, sending: list[asyncio.Task[None]]) -> None:
         """Let the rows that wait go out, for a moment; say what became of all of them."""
-        self._liveness.end()
-        await asyncio.wait([sending], timeout=LAST_ROWS_WITHIN_S)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        log.info("agent stopped", node=self._config.node, rows_made=self._liveness.made, rows_dropped=self._liveness.dropped)
+        self._rows.end()
+        self._scrape_rows.end()
+        await asyncio.wait(sending, timeout=LAST_ROWS_WITHIN_S)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        made, dropped = self._rows.made + self._scrape_rows.made, self._rows.dropped + self._scrape_rows.dropped
+        log.info("agent stopped", node=self._config.node, rows_made=made, rows_dropped=dropped)
 
     async def _act(self) -> None:
         while True:
@@ -155,7 +175,7 @@ class NodeAgent:
     async def _live(self) -> None:
         """Once a second say what is, and look whether time alone has changed what should be."""
         while True:
-            end_ms = await self._liveness.seconds()
+            end_ms = await full_second(self._clock)
             for service in self._executors:
                 held = self._memory.held(service)
                 if held.accepted is not None or service_subject(service) in self._reading.heard.candidates:

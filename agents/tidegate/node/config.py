@@ -8,6 +8,8 @@ import yaml
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from tidegate.node.scrape.config import ScrapeConfig
+from tidegate.node.scrape.config import faults as scrape_faults
 from tidegate.runtime.keys import read_key, read_trust
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, convert
@@ -59,6 +61,8 @@ class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ready_within: Duration = "10s"
     drain: Duration = "10s"
     env: dict[str, str] = {}
+    scrape: ScrapeConfig | None = None
+    """For a service that does not publish telemetry itself: its metrics page is asked every second."""
 
     @property
     def ready_within_s(self) -> float:
@@ -115,6 +119,8 @@ def faults(config: NodeConfig) -> list[tuple[str, str]]:
             found.append((f"{at}.command", 'give the command that runs a version, such as ["{python}", "{artifact}"]'))
         if isinstance(service.readiness, Readiness) and (service.readiness.http is None) == (service.readiness.tcp is None):
             found.append((f"{at}.readiness", "give exactly one of http and tcp, or write notify"))
+        if service.scrape is not None:
+            found += ((f"{at}.scrape.{path}", problem) for path, problem in scrape_faults(service.scrape, service.listen))
     return found
 
 

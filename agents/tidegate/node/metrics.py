@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tidegate.node.agent import NodeAgent
+from tidegate.node.agent import Figures, NodeAgent
 
 
 class NodeMetrics(Collector):
@@ -29,7 +29,24 @@ class NodeMetrics(Collector):
         yield refused
         yield CounterMetricFamily("tidegate_node_rows", "Liveness rows made.", value=figures.rows_made)
         yield CounterMetricFamily("tidegate_node_rows_dropped", "Liveness rows that never went out.", value=figures.rows_dropped)
+        yield from self._scrapes(figures)
         yield CounterMetricFamily("tidegate_node_reports", "Reports made.", value=figures.reports)
+
+    @staticmethod
+    def _scrapes(figures: Figures) -> Iterator[Metric]:
+        scrapes = CounterMetricFamily(
+            "tidegate_node_scrapes", "Pages asked for, by what came of it.", labels=("service", "result")
+        )
+        for labels, number in sorted(figures.scrapes.items()):
+            scrapes.add_metric(labels, number)
+        up = GaugeMetricFamily("tidegate_node_scrape_up", "1: the last page of a service came.", labels=("service",))
+        for service, came in figures.scraped.items():
+            up.add_metric((service,), came)
+        yield from (scrapes, up)
+        yield CounterMetricFamily("tidegate_node_scrape_rows", "Rows made of pages.", value=figures.scrape_rows_made)
+        yield CounterMetricFamily(
+            "tidegate_node_scrape_rows_dropped", "Rows of pages that never went out.", value=figures.scrape_rows_dropped
+        )
 
     def _services(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(

@@ -55,6 +55,8 @@ class Running(Struct, frozen=True, kw_only=True):
     token: str = ""
     boot: str = ""
     ready_ms: int = 0
+    shared: bool = False
+    """Whether another process of this service may still, or already, answer on its socket."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
