@@ -14,6 +14,7 @@ from enum import StrEnum
 from math import floor
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.scrape.increase import increase, latencies, level
 from tidegate.scrape.measures import Measures, Selectors
@@ -84,7 +85,8 @@ def step(target: Target, state: State, scrape: Scrape) -> tuple[State, Telemetry
         return State(scrape, state.seq), None, Result.GAP
     counts = _Counts(state.fractions)
     row, owed = _row(target, state, scrape, counts)
-    return State(scrape, state.seq + 1, owed, counts.fractions), row, Result.ROW
+    compared = replace(scrape, page=scrape.page.over(last.page))
+    return State(compared, state.seq + 1, owed, counts.fractions), row, Result.ROW
 
 
 def _tells_itself_apart(last: Scrape | None, scrape: Scrape) -> bool:

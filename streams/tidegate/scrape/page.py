@@ -11,6 +11,8 @@ from tidegate.scrape.selector import Series
 SCHEMA_MIN, SCHEMA_MAX = -4, 8
 """Native histograms of these schemas have exponential buckets: base 2 ** 2 ** -schema."""
 
+REMEMBERED_MOST = 20_000
+"""A process whose labels never end must not fill the memory: beyond this, series that are gone are forgotten."""
 PROCESS_START = "process_start_time_seconds"
 _SUFFIX = re.compile(r"_(total|count|sum|bucket|created)$")
 
@@ -80,3 +82,18 @@ class Page(Struct):
     """When a counter or histogram began to count, in seconds; by series without suffix."""
     start_s: float | None = None
     """When the process began, as it says itself (``process_start_time_seconds``)."""
+
+    def over(self, before: "Page") -> "Page":
+        """Return this page with what only an older one of the same process had.
+
+        A collector that fails leaves its series out for once; when they are back they must not be taken for new.
+        """
+        if len(before.numbers) + len(before.classic) + len(before.native) > REMEMBERED_MOST:
+            return self
+        return Page(
+            before.numbers | self.numbers,
+            before.classic | self.classic,
+            before.native | self.native,
+            before.created | self.created,
+            self.start_s,
+        )

@@ -15,7 +15,7 @@ from tidegate.node.scrape.series import SERIES_MAX, bucket
 from tidegate.scrape.page import Kind, Page, Wanted, base_of
 from tidegate.scrape.selector import Series
 
-_LINE = re.compile(r'([^\s{]+(?:\{[^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*\})?)[ \t]*(\S+)')
+_LINE = re.compile(r'([^\s{]+(?:\{[^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*\}[ \t]*|[ \t]+))(\S+)')
 
 
 class _Place(Struct, frozen=True):
