@@ -150,7 +150,7 @@ class Worker:
         except (KafkaError, TimeoutError):
             # A broker that is away says nothing about this worker.
             ends = {}
-        watch.flowing(positions, ends, time.monotonic())
+        watch.flowing(positions, ends, app.consumer.committed(), time.monotonic())
 
     def _build(self) -> WorkerApp:
         app = build_app(self.role, self.connection, self._instance)

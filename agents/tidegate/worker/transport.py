@@ -158,6 +158,10 @@ class ChunkConsumer(driver.Consumer):
             self._committed_offset.update(due)
             return True
 
+    def committed(self) -> dict[TP, int]:
+        """Return the committed offset of each partition that has one."""
+        return {tp: offset for tp, offset in self._committed_offset.items() if offset is not None}
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the floor passes offsets that are missing, and those inside a chunk are no gap."""
 
