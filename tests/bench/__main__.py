@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -32,6 +32,7 @@ from tidegate.wire.codec import decode
 ROOT = Path(__file__).parents[2]
 BROKER_CORE, WORKER_CORE = "0", "1"
 WITHIN_S = 600.0
+ACCEPTED, FOLDED = "tidegate_intake_rows_accepted_total", 'tidegate_judge_rows_total{outcome="accepted"}'
 WARM_UP_S = 10
 LATENCY_NODES, LATENCY_S = 2_000, 60
 MEMORY_ROWS = 5_000_000
@@ -79,8 +80,8 @@ class Bench:
                 process.wait()
 
     @contextlib.contextmanager
-    def workers(self, connection: Connection) -> Iterator[tuple[list[int], Path]]:
-        """Run intake and judge at once on one core; yield their process ids and where the judge's address stands."""
+    def workers(self, connection: Connection) -> Iterator[tuple[list[int], Callable[[], tuple[int, int]]]]:
+        """Run intake and judge at once on one core; yield their process ids, and what tells how many rows each has done."""
         home = self._folder / connection.prefix
         arguments = ["--fleet", "bench", "--bootstrap", connection.bootstrap, "--prefix", connection.prefix]
         tidegate = ("-m", "tidegate.cli.main", "--home", str(home))
@@ -90,14 +91,14 @@ class Bench:
             self.process(*tidegate, "worker", "intake", TIDEGATE_ANNOUNCE=str(at["intake"])) as intake,
             self.process(*tidegate, "worker", "judge", TIDEGATE_ANNOUNCE=str(at["judge"])) as judge,
         ):
-            yield [intake.pid, judge.pid], at["judge"]
+            yield [intake.pid, judge.pid], lambda: (_told(at["intake"], ACCEPTED), _told(at["judge"], FOLDED))
 
     def pipeline(self, encoding: str, seconds: int) -> tuple[Rate, Load]:
         """Measure intake and judge at once on one core, on rows that stand in the log already."""
         connection = self.topics()
         load = self.load(connection, encoding, seconds)
-        with self.workers(connection) as (pids, judge):
-            samples = follow(lambda: _folded(judge), pids, load.rows, WITHIN_S)
+        with self.workers(connection) as (pids, done):
+            samples = follow(done, pids, load.rows, WITHIN_S)
             self._compare(connection, load)
         return rate(samples), load
 
@@ -125,17 +126,17 @@ class Bench:
         connection = self.topics()
         load = Load(connection.bootstrap, f"{connection.prefix}telemetry", "messagepack")
         found: list[list[float]] = []
-        with self.workers(connection) as (pids, judge):
+        with self.workers(connection) as (pids, done):
             sending = Thread(target=load.run, args=(rows // NODES,))
             sending.start()
-            done = 0
-            while done < rows // NODES * NODES:
-                if not sending.is_alive() and done == _folded(judge):
-                    raise Wrong(f"{done} rows were folded of {load.rows}")
+            folded = before = 0
+            while folded < rows // NODES * NODES:
                 time.sleep(2)
-                done = _folded(judge)
-                if done >= (found[-1][0] if found else 0) + rows / SAMPLES:
-                    found.append([done, *(round(rss_mib(pid), 1) for pid in pids)])
+                before, folded = folded, done()[-1]
+                if not sending.is_alive() and folded == before:
+                    raise Wrong(f"{folded} rows were folded of {load.rows}")
+                if folded >= (found[-1][0] if found else 0) + rows / SAMPLES:
+                    found.append([folded, *(round(rss_mib(pid), 1) for pid in pids)])
             sending.join()
         return {"rss_mib_at": [[done, round(sum(mib), 1)] for done, *mib in found], "rss_mib_of_intake_and_judge_at": found}
 
@@ -144,7 +145,7 @@ class Bench:
         progress = self._folder / f"{connection.prefix}{script}"
         command = (f"tests/bench/{script}.py", connection.bootstrap, f"{connection.prefix}telemetry", str(progress))
         with self.process(*command) as process:
-            samples = follow(lambda: _progress(progress)[0], [process.pid], rows, WITHIN_S)
+            samples = follow(lambda: (_progress(progress)[0],), [process.pid], rows, WITHIN_S)
             if rows == load.rows and _progress(progress)[1:] != [load.requests, load.errors]:
                 raise Wrong(f"{script}: {_progress(progress)} of {load.rows} {load.requests} {load.errors}")
         return rate(samples)
@@ -173,11 +174,11 @@ async def _totals(connection: Connection) -> tuple[int, int]:
     return sum(kpi["requests"] for kpi in panes.values()), sum(kpi["errors"] for kpi in panes.values())
 
 
-def _folded(address: Path) -> int:
-    """Return how many rows a judge has accepted, from its metrics."""
+def _told(address: Path, counter: str) -> int:
+    """Return a counter of a worker's metrics; 0 where it does not tell yet."""
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{address.read_text().strip()}/metrics", timeout=5) as page:
         for line in page.read().decode().splitlines():
-            if line.startswith('tidegate_judge_rows_total{outcome="accepted"}'):
+            if line.startswith(f"{counter} "):
                 return int(float(line.split()[1]))
     return 0
 

@@ -12,15 +12,15 @@ EVERY_S = 0.1
 
 
 class Sample(Struct, frozen=True):
-    """Rows done, wall seconds and each process's CPU seconds at one moment."""
+    """Rows that each process has done, wall seconds, and each process's CPU seconds at one moment."""
 
-    rows: int
+    rows: tuple[int, ...]
     wall_s: float
     cpu_s: tuple[float, ...]
 
 
 class Rate(Struct, frozen=True):
-    """Between a tenth and nine tenths of the rows."""
+    """Between a tenth and nine tenths of the rows, of each process its own: one may be ahead. Wall: the last one's."""
 
     rows_per_wall_s: float
     cpu_us_per_row: tuple[float, ...]
@@ -37,11 +37,11 @@ def rss_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def follow(done: Callable[[], int], pids: list[int], rows: int, within_s: float) -> list[Sample]:
-    """Sample until all rows are done. TimeoutError where they are not in time."""
+def follow(done: Callable[[], tuple[int, ...]], pids: list[int], rows: int, within_s: float) -> list[Sample]:
+    """Sample until the last process has done all rows. TimeoutError where it has not in time."""
     began = time.monotonic()
     samples: list[Sample] = []
-    while not samples or samples[-1].rows < rows:
+    while not samples or samples[-1].rows[-1] < rows:
         if time.monotonic() - began > within_s:
             raise TimeoutError(f"{samples[-1].rows if samples else 0} of {rows} rows after {within_s:.0f} s")
         samples.append(Sample(done(), time.monotonic(), tuple(cpu_s(pid) for pid in pids)))
@@ -51,13 +51,21 @@ def follow(done: Callable[[], int], pids: list[int], rows: int, within_s: float)
 
 def rate(samples: list[Sample]) -> Rate:
     """Return the rate over the middle of a run: starting and ending do not count."""
-    rows = samples[-1].rows
-    first = next(sample for sample in samples if sample.rows >= rows * 0.1)
-    last = next(sample for sample in samples if sample.rows >= rows * 0.9)
-    done = last.rows - first.rows
-    if done <= 0:
-        raise ValueError("too few rows: all were done between two looks")
+    middles = [_middle(samples, process) for process in range(len(samples[-1].rows))]
+    first, last = middles[-1]
     return Rate(
-        rows_per_wall_s=done / (last.wall_s - first.wall_s),
-        cpu_us_per_row=tuple((b - a) / done * 1e6 for a, b in zip(first.cpu_s, last.cpu_s, strict=True)),
+        rows_per_wall_s=(last.rows[-1] - first.rows[-1]) / (last.wall_s - first.wall_s),
+        cpu_us_per_row=tuple(
+            (last.cpu_s[process] - first.cpu_s[process]) / (last.rows[process] - first.rows[process]) * 1e6
+            for process, (first, last) in enumerate(middles)
+        ),
     )
+
+
+def _middle(samples: list[Sample], process: int) -> tuple[Sample, Sample]:
+    rows = samples[-1].rows[process]
+    first = next(sample for sample in samples if sample.rows[process] >= rows * 0.1)
+    last = next(sample for sample in samples if sample.rows[process] >= rows * 0.9)
+    if first.rows[process] == last.rows[process]:
+        raise ValueError("too few rows: all were done between two looks")
+    return first, last

@@ -69,13 +69,17 @@ class Histogram(Struct, frozen=True, omit_defaults=True):
     offset: Annotated[int, Meta(ge=HISTOGRAM_OFFSET, lt=HISTOGRAM_OFFSET + HISTOGRAM_SLOTS)]
     counts: list[Count] | bytes
 
-    def values(self) -> list[int]:
-        """Return the counts as integers; Malformed where the binary form is torn or leaves the fixed range."""
-        counts = unpack_counts(self.counts) if isinstance(self.counts, bytes) else self.counts
-        if self.offset + len(counts) > HISTOGRAM_OFFSET + HISTOGRAM_SLOTS:
+    def check(self) -> None:
+        """Refuse with Malformed counts that are torn or leave the fixed range, without unpacking them."""
+        slots = _slots(self.counts) if isinstance(self.counts, bytes) else len(self.counts)
+        if self.offset + slots > HISTOGRAM_OFFSET + HISTOGRAM_SLOTS:
             last = HISTOGRAM_OFFSET + HISTOGRAM_SLOTS - 1
             raise Malformed("latency.counts", f"reaches beyond bucket {last} of scale {HISTOGRAM_SCALE}")
-        return counts
+
+    def values(self) -> list[int]:
+        """Return the counts as integers; Malformed as ``check`` raises it."""
+        self.check()
+        return unpack_counts(self.counts) if isinstance(self.counts, bytes) else self.counts
 
 
 class Slice(Struct, frozen=True, omit_defaults=True):
@@ -164,7 +168,7 @@ def check(row: Telemetry) -> None:
     if row.source is Source.AGENT and row.requests:
         raise Malformed("requests", "agent rows carry state, not requests")
     if row.latency is not None:
-        row.latency.values()
+        row.latency.check()
     if not math.isfinite(row.uptime_s):
         raise Malformed("uptime_s", "not a finite number")
     for name, value in row.gauges.items():
@@ -177,7 +181,7 @@ def check(row: Telemetry) -> None:
         if piece.errors > piece.requests:
             raise Malformed(f"slices.{name}.errors", f"{piece.errors} errors of {piece.requests} requests")
         if piece.latency is not None:
-            piece.latency.values()
+            piece.latency.check()
 
 
 def pack_counts(counts: list[int]) -> bytes:
@@ -194,10 +198,14 @@ def pack_counts(counts: list[int]) -> bytes:
 
 def unpack_counts(data: bytes) -> list[int]:
     """Return the counts of the binary form; Malformed where it is torn."""
+    return list(struct.unpack(f"<{_slots(data)}{'H' if data[0] == 2 else 'I'}", data[1:]))
+
+
+def _slots(data: bytes) -> int:
     width = data[0] if data else 0
     if width not in (2, 4) or (len(data) - 1) % width:
         raise Malformed("latency.counts", "binary counts are a width byte (2 or 4), then little-endian integers of that width")
-    return list(struct.unpack(f"<{(len(data) - 1) // width}{'H' if width == 2 else 'I'}", data[1:]))
+    return (len(data) - 1) // width
 
 
 def _with_counts(row: Telemetry, *, binary: bool) -> Telemetry:

@@ -59,6 +59,39 @@ class Columns(msgspec.Struct, frozen=True):
         return at, self.counts[np.repeat(self.counts_start[:-1][rows] - ends + slots, slots) + within]
 
 
+def _extra(row: Telemetry) -> Extra | None:
+    """Return what only some rows carry, None for most."""
+    if not (
+        row.zone
+        or row.labels
+        or row.cohort
+        or row.uptime_s
+        or row.gauges
+        or row.counters
+        or row.ratios
+        or row.slices
+        or row.dropped
+        or row.state
+        or row.exits
+        or row.changed_ms
+    ):
+        return None
+    return Extra(
+        row.zone,
+        row.labels,
+        row.cohort,
+        row.uptime_s,
+        row.gauges,
+        row.counters,
+        row.ratios,
+        row.slices,
+        row.dropped,
+        row.state,
+        row.exits,
+        row.changed_ms,
+    )
+
+
 class RowWriter:
     """Collects rows for one partition; ``flush`` gives one record and begins anew."""
 
@@ -77,21 +110,8 @@ class RowWriter:
             packed = latency.counts if isinstance(latency.counts, bytes) else pack_counts(latency.counts)
             first_slot, slots = latency.offset - HISTOGRAM_OFFSET, (len(packed) - 1) // packed[0]
             self._counts.append(packed)
-        extra = Extra(
-            row.zone,
-            row.labels,
-            row.cohort,
-            row.uptime_s,
-            row.gauges,
-            row.counters,
-            row.ratios,
-            row.slices,
-            row.dropped,
-            row.state,
-            row.exits,
-            row.changed_ms,
-        )
-        if extra != _PLAIN:
+        extra = _extra(row)
+        if extra is not None:
             self._extras[len(self._rows)] = extra
         self._rows.append(
             _PACK(
@@ -172,6 +192,3 @@ def read(record: NodeSeconds) -> Columns:
     if int(starts[-1]) != len(counts):
         raise Malformed("counts", f"{len(counts)} counts; the rows name {int(starts[-1])}")
     return Columns(record=record, **arrays, counts=counts, counts_start=starts)
-
-
-_PLAIN = Extra()
