@@ -1,9 +1,16 @@
+import sys
+
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tidegate.broker import BrokerProblem, find_broker
 from tidegate.broker.mock import MockBroker
 from tidegate.wire.topics import TOPICS
+
+
+@pytest.fixture(autouse=True)
+def no_docker(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tidegate.broker.container", None)
 
 
 async def test_the_users_own_cluster_comes_first_and_is_left_alone(tmp_path):
@@ -42,3 +49,14 @@ async def test_the_mock_has_every_topic_with_the_partitions_of_the_table():
     await admin.close()
     await mock.stop()
     assert there == {f"tidegate.{topic.name}": topic.partitions for topic in TOPICS}
+
+
+async def test_one_rung_may_be_asked_for_and_none_that_does_not_exist(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIDEGATE_BROKER", "mock")
+    broker = await find_broker(bootstrap=None, folder=tmp_path, announce=print)
+    assert broker.kind == "mock"
+    await broker.stop()
+    monkeypatch.setenv("TIDEGATE_BROKER", "rabbit")
+    with pytest.raises(BrokerProblem, match="rabbit") as raised:
+        await find_broker(bootstrap=None, folder=tmp_path, announce=print)
+    assert "docker, kafka, mock" in raised.value.remedy

@@ -97,7 +97,7 @@ async def test_it_dies_with_a_parent_that_is_killed(tmp_path):
 
 
 async def test_without_a_named_cluster_real_kafka_is_started_described_and_stopped(tmp_path, monkeypatch):
-    monkeypatch.delenv("TIDEGATE_BOOTSTRAP", raising=False)
+    monkeypatch.setenv("TIDEGATE_BROKER", "kafka")
     broker = await find_broker(bootstrap=None, folder=tmp_path, announce=print)
     assert broker.kind == "kafka"
     assert broker.describe() == f"broker: Apache Kafka 4.3.1 on this machine at {broker.bootstrap}"

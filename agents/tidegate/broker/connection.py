@@ -29,6 +29,10 @@ class BrokerProblem(Problem):
     """A broker that cannot be found, started or used."""
 
 
+class DockerMissing(BrokerProblem):
+    """There is no Docker to ask: no client, no daemon that answers, or none of this machine."""
+
+
 class TopicsMissing(Exception):
     """The broker answers and does not show these topics: not made yet, or not allowed to be seen."""
 

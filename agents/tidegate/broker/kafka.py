@@ -1,15 +1,11 @@
 """One real Kafka in one process of this machine, in KRaft mode: started, killed and restarted on the same folder and ports."""
 
 import asyncio
-import base64
 import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import socket
-import uuid
-from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
@@ -18,13 +14,20 @@ from aiokafka.errors import KafkaError
 
 from tidegate.broker.connection import BrokerProblem
 from tidegate.broker.jars import KafkaJars
+from tidegate.broker.local import (
+    LOOPBACK,
+    READY_WITHIN_S,
+    STOP_WITHIN_S,
+    cause_in,
+    free_ports,
+    hold,
+    listens,
+    new_cluster,
+    write_properties,
+)
 
-READY_WITHIN_S = 60.0
-STOP_WITHIN_S = 20.0
 HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 PR_SET_PDEATHSIG = 1
-
-PROPERTIES = resources.files("tidegate.broker").joinpath("server.properties").read_text()
 
 
 class KafkaProcess:
@@ -38,7 +41,7 @@ class KafkaProcess:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._lock: TextIO | None = None
-        self._port, self._controller = _free_ports(2)
+        self._port, self._controller = free_ports(2)
 
     @property
     def bootstrap(self) -> str:
@@ -69,8 +72,7 @@ class KafkaProcess:
             await self.kill()  # it fell over by itself
         for port in (self._port, self._controller):
             _refuse_taken(port)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _take(self._folder)
+        self._lock = hold(self._folder)
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await self._start()
@@ -110,20 +112,18 @@ class KafkaProcess:
 
     async def _start(self) -> None:
         self.log.unlink(missing_ok=True)
-        properties, data = self._folder / "server.properties", self._folder / "data"
-        properties.write_text(PROPERTIES.format(port=self._port, controller=self._controller, data=data))
+        properties = write_properties(self._folder, listen=LOOPBACK, port=self._port, controller=self._controller)
         archive = self._jars.archive
         shared = f"-XX:SharedArchiveFile={archive}"
-        if not (data / "meta.properties").exists():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-            arguments = ("format", "-t", cluster, "-c", str(properties), "--ignore-formatted")
+        if not (self._folder / "data" / "meta.properties").exists():
+            arguments = ("format", "-t", new_cluster(), "-c", str(properties), "--ignore-formatted")
             sharing = (shared,) if archive.exists() else ()
             self._process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
             if await self._process.wait():
                 raise BrokerProblem("Kafka could not prepare its data folder", self._why())
         sharing = (shared if archive.exists() else f"-XX:ArchiveClassesAtExit={self._archive_new}",)
         self._process = await self._java(*sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
-        while not (_listens(self._port) and await answers(self.bootstrap)):
+        while not (listens(self._port) and await answers(self.bootstrap)):
             if self._process.returncode is not None:
                 raise BrokerProblem(f"Kafka ended with exit code {self._process.returncode} while it started", self._why())
             await asyncio.sleep(0.05)
@@ -161,8 +161,7 @@ class KafkaProcess:
             )
         if "Address already in use" in text:
             return f"port {self._port} or {self._controller} was taken by another process meanwhile: try again"
-        causes = [line for line in text.splitlines() if "ERROR" in line or "Exception" in line]
-        return f"see {self.log}" + (f": {causes[-1].strip()[:300]}" if causes else "")
+        return cause_in(self.log)
 
 
 async def answers(bootstrap: str) -> bool:
@@ -177,23 +176,6 @@ async def answers(bootstrap: str) -> bool:
         await admin.close()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _take(folder: Path) -> TextIO:
-    """Hold a folder until the file is closed, or this process ends."""
-    lock = (folder / "lock").open("w")
-    try:
-        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise BrokerProblem(f"another broker keeps its data in {folder}", "stop that one, or name another folder") from error
-    return lock
-
-
 def _refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the broker does: connections just closed do not count
@@ -204,11 +186,3 @@ def _refuse_taken(port: int) -> None:
                 f"port {port} for the broker is in use by another process",
                 "stop that one, or set TIDEGATE_BOOTSTRAP=host:port to your own cluster",
             ) from error
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -1,0 +1,66 @@
+"""What every broker that is started on this machine shares: its properties, its folder held alone, free ports."""
+
+import base64
+import contextlib
+import fcntl
+import socket
+import uuid
+from importlib import resources
+from pathlib import Path
+from typing import TextIO
+
+from tidegate.broker.connection import BrokerProblem
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 20.0
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = ""
+
+_PROPERTIES = resources.files("tidegate.broker").joinpath("server.properties").read_text()
+
+
+def write_properties(folder: Path, *, listen: str, port: int, controller: int) -> Path:
+    """Write the broker's properties into its folder, beside its ``data``; return their path."""
+    path = folder / "server.properties"
+    path.write_text(_PROPERTIES.format(listen=listen, port=port, controller=controller, data=folder / "data"))
+    return path
+
+
+def hold(folder: Path) -> TextIO:
+    """Hold a folder until the file is closed, or this process ends. BrokerProblem where another one holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise BrokerProblem(f"another broker keeps its data in {folder}", "stop that one, or name another folder") from error
+    return lock
+
+
+def new_cluster() -> str:
+    """Return an id for a cluster, as the storage tool takes it: 22 characters, none of them an option's dash."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports of loopback that nobody has at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def cause_in(log: Path) -> str:
+    """Return what to do about a broker that ended: read its log, of which this is the last complaint."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    causes = [line for line in text.splitlines() if "ERROR" in line or "Exception" in line]
+    return f"see {log}" + (f": {causes[-1].strip()[:300]}" if causes else "")
