@@ -138,6 +138,7 @@ async def run(
         await tell(story)
         await asyncio.to_thread(story.fleet.stop)
         gaps_s = story.gaps_s()
+        hold(max(gaps_s.values()) <= GAP_MOST_S, f"output was away for longer than {GAP_MOST_S:.0f} s: {gaps_s}")
         last_ms = max(end for _, end in story.fleet.told)
         wanted = {key for key in story.fleet.told if key[1] == last_ms}
         await until(lambda: wanted <= story.kpis.panes().keys() or follower.done(), 60, "the KPIs of the last second")
