@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tidegate.wire.codec import Malformed, malformed
-from tidegate.wire.names import Label, Name, Subject
+from tidegate.wire.names import Label, Name, Subject, UncheckedName
 from tidegate.wire.plans import ControlMode, Guardrail
 from tidegate.wire.telemetry import ServiceState, Slice, Source
 
@@ -49,8 +49,8 @@ class NodeSeconds(Struct, frozen=True, kw_only=True, tag="rows", tag_field="kind
     marks: dict[int, int] = {}
     """Telemetry partition to append time in ms: every row appended before it has been sent."""
     services: list[Name] = []
-    nodes: list[Name] = []
-    boots: list[Name] = []
+    nodes: list[UncheckedName] = []
+    boots: list[UncheckedName] = []
     versions: list[Name] = []
     service: bytes = b""
     node: bytes = b""

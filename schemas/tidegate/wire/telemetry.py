@@ -10,13 +10,14 @@ names and maps beyond their bounds.
 import math
 import struct
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from tidegate.wire.codec import Malformed, malformed
-from tidegate.wire.names import Label, Name
+from tidegate.wire.names import Label, UncheckedName, is_name
 
 HISTOGRAM_SCALE = 3
 """Base of the buckets is 2 ** 2 ** -3: a value is known within 4.33 % (half the width of its bucket)."""
@@ -95,11 +96,11 @@ class Telemetry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     with each row made, sent or not.
     """
 
-    node: Name
-    service: Name
-    boot: Name
+    node: UncheckedName
+    service: UncheckedName
+    boot: UncheckedName
     seq: Annotated[int, Meta(ge=1, lt=1 << 53)]
-    version: Name
+    version: UncheckedName
     start_ms: MillisecondsEpoch
     length_ms: Annotated[int, Meta(ge=1, le=60_000)] = 1_000
     requests: Count = 0
@@ -163,6 +164,9 @@ def check(row: Telemetry) -> None:
     """Refuse with Malformed what types alone cannot: counts that contradict each other, numbers that are not finite,
     torn histograms.
     """
+    if not (is_name(row.node) and is_name(row.service) and is_name(row.boot) and is_name(row.version)):
+        field = next(name for name in ("node", "service", "boot", "version") if not is_name(getattr(row, name)))
+        raise Malformed(field, "a name is made of letters, digits, . _ - and begins with a letter or digit")
     if row.errors > row.requests:
         raise Malformed("errors", f"{row.errors} errors of {row.requests} requests")
     if row.source is Source.AGENT and row.requests:
@@ -191,14 +195,20 @@ def pack_counts(counts: list[int]) -> bytes:
     [1, 2, 70000]
     """
     try:
-        return b"\x02" + struct.pack(f"<{len(counts)}H", *counts)
+        return b"\x02" + _packer("H", len(counts)).pack(*counts)
     except struct.error:
-        return b"\x04" + struct.pack(f"<{len(counts)}I", *counts)
+        return b"\x04" + _packer("I", len(counts)).pack(*counts)
 
 
 def unpack_counts(data: bytes) -> list[int]:
     """Return the counts of the binary form; Malformed where it is torn."""
-    return list(struct.unpack(f"<{_slots(data)}{'H' if data[0] == 2 else 'I'}", data[1:]))
+    slots = _slots(data)
+    return list(_packer("H" if data[0] == 2 else "I", slots).unpack(data[1:]))
+
+
+@lru_cache(2 * HISTOGRAM_SLOTS + 2)
+def _packer(code: str, number: int) -> struct.Struct:
+    return struct.Struct(f"<{number}{code}")
 
 
 def _slots(data: bytes) -> int:
