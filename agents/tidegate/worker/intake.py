@@ -88,16 +88,19 @@ class Intake:
     async def take(self, chunk: Chunk) -> None:
         """Decode every record of a chunk in one loop: rows to the writers, the rest to the dead letters."""
         dead: dict[str, int] = {}
+        size_bytes = 0
         for record in chunk.records:
+            value = record.value or b""
+            size_bytes += len(value)
             try:
-                row = decode(record.value or b"")
+                row = decode(value)
             except Malformed as fault:
                 self._letters.append(letter(self.topic, record, fault))
                 field = field_of(fault.path)
                 dead[field] = dead.get(field, 0) + 1
             else:
                 self._writers[target_of(row.service)].add(row, record.timestamp)
-            self._unsent_bytes += len(record.value or b"") + ROW_BYTES
+        self._unsent_bytes += size_bytes + ROW_BYTES * len(chunk.records)
         last = chunk.records[-1]
         self._next[chunk.tp] = last.offset + 1
         self._mark(chunk.tp, last.timestamp)

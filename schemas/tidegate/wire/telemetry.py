@@ -72,7 +72,8 @@ class Histogram(Struct, frozen=True, omit_defaults=True):
 
     def check(self) -> None:
         """Refuse with Malformed counts that are torn or leave the fixed range, without unpacking them."""
-        slots = _slots(self.counts) if isinstance(self.counts, bytes) else len(self.counts)
+        counts = self.counts
+        slots = _slots(counts) if isinstance(counts, bytes) else len(counts)
         if self.offset + slots > HISTOGRAM_OFFSET + HISTOGRAM_SLOTS:
             last = HISTOGRAM_OFFSET + HISTOGRAM_SLOTS - 1
             raise Malformed("latency.counts", f"reaches beyond bucket {last} of scale {HISTOGRAM_SCALE}")
@@ -175,6 +176,11 @@ def check(row: Telemetry) -> None:
         row.latency.check()
     if not math.isfinite(row.uptime_s):
         raise Malformed("uptime_s", "not a finite number")
+    if row.gauges or row.ratios or row.slices:
+        _check_named(row)
+
+
+def _check_named(row: Telemetry) -> None:
     for name, value in row.gauges.items():
         if not -GAUGE_MAX <= value <= GAUGE_MAX:
             raise Malformed(f"gauges.{name}", f"not a finite number of at most {GAUGE_MAX:g}")

@@ -188,9 +188,10 @@ def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
     part, row = rows.part[counted], rows.row[counted]
     slots: list[NDArray[np.int64]] = []
     weights: list[NDArray[np.unsignedinteger]] = []
-    for number, of in enumerate(rows.parts):
-        here = part == number
-        at, counts = of.columns.flat(row[here], group[here] * HISTOGRAM_SLOTS)
+    # Rows stand in the order of their parts.
+    ends = np.searchsorted(part, np.arange(len(rows.parts) + 1)).tolist()
+    for of, begin, end in zip(rows.parts, ends, ends[1:], strict=False):
+        at, counts = of.columns.flat(row[begin:end], group[begin:end] * HISTOGRAM_SLOTS)
         slots.append(at)
         weights.append(counts)
     size = groups.count * HISTOGRAM_SLOTS

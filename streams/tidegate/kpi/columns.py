@@ -110,6 +110,7 @@ class RowWriter:
             packed = latency.counts if isinstance(latency.counts, bytes) else pack_counts(latency.counts)
             first_slot, slots = latency.offset - HISTOGRAM_OFFSET, (len(packed) - 1) // packed[0]
             self._counts.append(packed)
+            self._wide = self._wide or packed[0] > 2
         extra = _extra(row)
         if extra is not None:
             self._extras[len(self._rows)] = extra
@@ -135,8 +136,7 @@ class RowWriter:
         """Return the rows so far with the marks that hold behind them; the writer is empty then."""
         services, nodes, boots, versions = ([*names] for names in self._names)
         rows = np.frombuffer(b"".join(self._rows), dtype=_ROW)
-        width = max((packed[0] for packed in self._counts), default=2)
-        counts = [packed[1:] if packed[0] == width else _widened(packed) for packed in self._counts]
+        counts = [_widened(packed) for packed in self._counts] if self._wide else [packed[1:] for packed in self._counts]
         record = NodeSeconds(
             marks=dict(sorted(marks.items())),
             services=services,
@@ -145,7 +145,7 @@ class RowWriter:
             versions=versions,
             **{name: rows[name].tobytes() for name in WIDTHS},
             counts=b"".join(counts),
-            counts_width=width,
+            counts_width=4 if self._wide else 2,
             extras=self._extras,
         )
         self._clear()
@@ -155,12 +155,13 @@ class RowWriter:
         self._names: tuple[dict[str, int], ...] = ({}, {}, {}, {})
         self._rows: list[bytes] = []
         self._counts: list[bytes] = []
+        self._wide: bool = False
         self._extras: dict[int, Extra] = {}
 
 
 def _widened(packed: bytes) -> bytes:
-    """Return 16-bit counts as 32-bit ones: one row that needs them makes a record wide."""
-    return np.frombuffer(packed[1:], dtype="<u2").astype("<u4").tobytes()
+    """Return counts as 32-bit ones: one row that needs them makes a record wide."""
+    return packed[1:] if packed[0] == 4 else np.frombuffer(packed[1:], dtype="<u2").astype("<u4").tobytes()
 
 
 def read(record: NodeSeconds) -> Columns:
