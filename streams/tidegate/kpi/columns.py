@@ -110,7 +110,8 @@ class RowWriter:
             packed = latency.counts if isinstance(latency.counts, bytes) else pack_counts(latency.counts)
             first_slot, slots = latency.offset - HISTOGRAM_OFFSET, (len(packed) - 1) // packed[0]
             self._counts.append(packed)
-            self._wide = self._wide or packed[0] > 2
+            if packed[0] > 2:
+                self._wide = True
         extra = _extra(row)
         if extra is not None:
             self._extras[len(self._rows)] = extra
@@ -155,7 +156,7 @@ class RowWriter:
         self._names: tuple[dict[str, int], ...] = ({}, {}, {}, {})
         self._rows: list[bytes] = []
         self._counts: list[bytes] = []
-        self._wide: bool = False
+        self._wide = False
         self._extras: dict[int, Extra] = {}
 
 

@@ -67,7 +67,6 @@ class Slot:
         self._draining: dict[Watch, asyncio.Task[None]] = {}
         self._listener: socket | None = None
         self._lost = False
-        self._starting = False
 
     @property
     def running(self) -> Running | None:
@@ -75,8 +74,7 @@ class Slot:
         if self._current is None or not self._current.alive:
             return None
         child = self._current.child
-        shared = self._starting or bool(self._draining)
-        return Running(artifact=child.artifact, token=child.token, boot=child.boot, ready_ms=child.ready_ms, shared=shared)
+        return Running(artifact=child.artifact, token=child.token, boot=child.boot, ready_ms=child.ready_ms)
 
     def adopt(self, exited: Exited) -> None:
         """Find again what runs, tell of what ended unseen, and end what was only half started."""
@@ -102,7 +100,6 @@ class Slot:
         """Start a version beside what runs; once it is ready, it counts and the old one drains. StartFailed, FetchFailed."""
         await asyncio.to_thread(self._cache.check, launch.artifact)
         notify = NotifySocket()
-        self._starting = True
         try:
             candidate = self._spawn(launch, notify.address)
             try:
@@ -111,7 +108,6 @@ class Slot:
                 self._drain(candidate)  # it may have taken requests already
                 raise
         finally:
-            self._starting = False
             notify.close()
         self._hand_over(candidate)
 
