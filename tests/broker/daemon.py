@@ -28,6 +28,14 @@ exec java $KAFKA_HEAP_OPTS $KAFKA_JVM_PERFORMANCE_OPTS -cp '{jars}' -Dorg.slf4j.
 """
 
 
+def write_tools(folder: Path, class_path: str) -> None:
+    """Make the tools of the image apache/kafka, on the jars of this machine."""
+    folder.mkdir(parents=True)
+    for name, main in TOOLS.items():
+        (folder / name).write_text(TOOL.format(jars=class_path, main=main))
+        (folder / name).chmod(0o755)
+
+
 @dataclass
 class Faults:
     """What goes wrong."""
@@ -92,13 +100,10 @@ class Daemon(socketserver.ThreadingUnixStreamServer):
         self.containers: dict[str, Container] = {}
         self.created: list[dict[str, Any]] = []
         self.root = folder / "image"
-        tools = self.root / "bin"
-        tools.mkdir(parents=True)
-        for name, main in TOOLS.items():
-            ends = "exit 0" if "storage" in name else f"echo '{self.faults.start}'; exit 3"
-            script = f"#!/bin/sh\n{ends}\n" if self.faults.start else TOOL.format(jars=jars, main=main)
-            (tools / name).write_text(script)
-            (tools / name).chmod(0o755)
+        write_tools(self.root / "bin", jars)
+        if self.faults.start:
+            (self.root / "bin" / "kafka-storage.sh").write_text("#!/bin/sh\n")
+            (self.root / "bin" / "kafka-server-start.sh").write_text(f"#!/bin/sh\necho '{self.faults.start}'; exit 3\n")
         super().__init__(str(folder / "docker.sock"), Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
