@@ -13,8 +13,8 @@ from tests.node.kit import SERVER, Load, config_of, free_port, made, processes, 
 
 from tidegate.node import Launch, ProcessExecutor, StartFailed
 from tidegate.node.config import Readiness, ServiceConfig
-from tidegate.node.listener import ListenFailed, open_listener, take_back
-from tidegate.node.readiness import NotifySocket
+from tidegate.node.executors.listener import ListenFailed, open_listener, take_back
+from tidegate.node.executors.readiness import NotifySocket
 from tidegate.ports import SystemClock, SystemDisk
 
 CLIENTS = 8
@@ -189,7 +189,7 @@ async def test_the_next_life_adopts_what_runs_with_its_socket(bench):
 async def test_where_the_kernel_gives_no_socket_back_the_port_is_shared(bench, monkeypatch):
     async with bench.executor(stop=False) as executor:
         await bench.launch(executor, "1")
-    monkeypatch.setattr("tidegate.node.slot.take_back", lambda _pid, _address: None)
+    monkeypatch.setattr("tidegate.node.executors.slot.take_back", lambda _pid, _address: None)
     async with bench.executor() as executor:
         await bench.launch(executor, "2")
         await until(lambda: len(bench.processes()) == 1)

@@ -16,7 +16,7 @@ from tidegate.demo.load import Load
 from tidegate.demo.releases import SERVICE
 from tidegate.demo.watch import TOPICS, Watch
 from tidegate.node import load_config
-from tidegate.node.children import left_running
+from tidegate.node.executors.children import left_running
 from tidegate.ports import Record
 from tidegate.runtime.supervise import Program
 from tidegate.wire.codec import decode

@@ -8,8 +8,8 @@ from tidegate.node.agent import NodeAgent
 from tidegate.node.build import build_agent
 from tidegate.node.config import ConfigError, NodeConfig, load_config
 from tidegate.node.executor import Executor, FetchFailed, Launch, StartFailed
-from tidegate.node.none import NoneExecutor
-from tidegate.node.process import ProcessExecutor
+from tidegate.node.executors.none import NoneExecutor
+from tidegate.node.executors.process import ProcessExecutor
 
 __all__ = [
     "ConfigError",

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 
 from tidegate.node.agent import NodeAgent
 from tidegate.node.config import NodeConfig, load_signer, load_trust
+from tidegate.node.executors.none import NoneExecutor
+from tidegate.node.executors.process import ProcessExecutor
 from tidegate.node.metrics import NodeMetrics
-from tidegate.node.none import NoneExecutor
-from tidegate.node.process import ProcessExecutor
 from tidegate.ports import Clock, Log, SystemClock, SystemDisk
 
 

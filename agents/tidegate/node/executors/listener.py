@@ -13,8 +13,8 @@ import os
 import socket
 from pathlib import Path
 
-from tidegate.node.children import LISTEN_FD
 from tidegate.node.config import host_and_port
+from tidegate.node.executors.children import LISTEN_FD
 
 BACKLOG = 1_024
 _PIDFD_GETFD = 438

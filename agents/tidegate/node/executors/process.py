@@ -11,7 +11,7 @@ from pathlib import Path
 from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import NodeConfig, ServiceConfig
 from tidegate.node.executor import Exited, Launch
-from tidegate.node.slot import Blueprint, Slot
+from tidegate.node.executors.slot import Blueprint, Slot
 from tidegate.ports import Clock, Disk
 from tidegate.reconcile.actions import Running
 from tidegate.wire.plans import Artifact

@@ -15,11 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.node.artifacts import ArtifactCache
-from tidegate.node.children import Child, Watch, child_of, left_running, machine_boot, spawn, started_ticks
 from tidegate.node.config import ServiceConfig
 from tidegate.node.executor import Exited, Launch, StartFailed
-from tidegate.node.listener import ListenFailed, open_listener, take_back
-from tidegate.node.readiness import NotifySocket, until_ready
+from tidegate.node.executors.children import Child, Watch, child_of, left_running, machine_boot, spawn, started_ticks
+from tidegate.node.executors.listener import ListenFailed, open_listener, take_back
+from tidegate.node.executors.readiness import NotifySocket, until_ready
 from tidegate.ports import Clock, Disk
 from tidegate.reconcile.actions import Running
 from tidegate.wire.codec import Malformed, decode, encode
@@ -67,6 +67,7 @@ class Slot:
         self._draining: dict[Watch, asyncio.Task[None]] = {}
         self._listener: socket | None = None
         self._lost = False
+        self._starting = False
 
     @property
     def running(self) -> Running | None:
@@ -74,7 +75,8 @@ class Slot:
         if self._current is None or not self._current.alive:
             return None
         child = self._current.child
-        return Running(artifact=child.artifact, token=child.token, boot=child.boot, ready_ms=child.ready_ms)
+        shared = self._starting or bool(self._draining)
+        return Running(artifact=child.artifact, token=child.token, boot=child.boot, ready_ms=child.ready_ms, shared=shared)
 
     def adopt(self, exited: Exited) -> None:
         """Find again what runs, tell of what ended unseen, and end what was only half started."""
@@ -100,6 +102,7 @@ class Slot:
         """Start a version beside what runs; once it is ready, it counts and the old one drains. StartFailed, FetchFailed."""
         await asyncio.to_thread(self._cache.check, launch.artifact)
         notify = NotifySocket()
+        self._starting = True
         try:
             candidate = self._spawn(launch, notify.address)
             try:
@@ -108,6 +111,7 @@ class Slot:
                 self._drain(candidate)  # it may have taken requests already
                 raise
         finally:
+            self._starting = False
             notify.close()
         self._hand_over(candidate)
 
