@@ -201,10 +201,13 @@ def test_a_pass_needs_the_whole_stage() -> None:
     assert run(well, 9, context(stage_nodes=3))[1][-1].reason is Reason.WARMING_UP
 
 
-def test_a_state_that_was_lost_says_so_until_the_requests_are_met_anew() -> None:
+def test_a_state_that_was_lost_says_so_until_requests_and_windows_are_met_anew() -> None:
     late = context(started_ms=START_MS - 60_000, min_requests=120)
-    reasons = [verdict.reason for verdict in run(well, 4, late)[1]]
-    assert reasons == [Reason.STATE_LOST, Reason.STATE_LOST, Reason.CLEAN, Reason.CLEAN]
+    lost = SubjectJudgement(lost=True)
+    reasons = [verdict.reason for verdict in run(well, 32, late, lost)[1]]
+    assert reasons == [Reason.STATE_LOST] * 29 + [Reason.CLEAN] * 3
+    many = context(started_ms=START_MS - 60_000, min_requests=31 * 50)
+    assert [verdict.reason for verdict in run(well, 31, many, lost)[1]] == [Reason.STATE_LOST] * 30 + [Reason.CLEAN]
 
 
 def test_nothing_is_judged_while_the_fleet_retreats_but_counts_go_on() -> None:

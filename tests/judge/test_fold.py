@@ -211,14 +211,6 @@ def kept_last(outcomes):
     return {alarm.key: alarm for outcome in outcomes for alarm in outcome.alarms}
 
 
-def test_services_beyond_the_bound_are_left_out_and_counted(monkeypatch):
-    monkeypatch.setattr("tidegate.judge.rows.SERVICES_MAX", 3)
-    state, outcomes = play([record([row(service=f"s{number}", requests=1) for number in range(5)], 3)])
-    assert (state.tally.accepted, state.tally.excluded) == (3, 2)
-    assert sum(kpi.requests for kpi in kpis(outcomes).values()) == 1
-    assert len(state.seen) == 3
-
-
 def test_a_torn_record_changes_nothing():
     state, _ = play([record([row(requests=3)], 1)])
     before = snapshot(state)

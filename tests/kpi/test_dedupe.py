@@ -3,14 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kpi.rows import record, row
 
-from tidegate.kpi import dedupe as module
+from tidegate.kpi import caps as module
+from tidegate.kpi.caps import Named
 from tidegate.kpi.columns import read
 from tidegate.kpi.dedupe import FORGET_AFTER_MS, HOLES_MAX, Dedupe, Seen
 
 
 def admitted(dedupe, *rows, clock_ms=0):
     """Sequence numbers of the rows of one record that are new."""
-    new = dedupe.admit(read(record(rows)), clock_ms)
+    new = dedupe.admit(read(record(rows)), clock_ms, Named()).new
     return [one.seq for one, is_new in zip(rows, new, strict=True) if is_new]
 
 
@@ -28,7 +29,7 @@ def test_it_is_a_set_of_what_was_seen_also_across_a_checkpoint(rows, size, cut):
     dedupe, seen = Dedupe(), set()
     for at in range(0, len(rows), size):
         batch = rows[at : at + size]
-        new = dedupe.admit(read(record([row(f"n{node}", seq=seq) for node, seq in batch])), 0).tolist()
+        new = dedupe.admit(read(record([row(f"n{node}", seq=seq) for node, seq in batch])), 0, Named()).new.tolist()
         for key, is_new in zip(batch, new, strict=True):
             # Of two equal rows in one record one is admitted, whichever.
             assert not (is_new and key in seen)

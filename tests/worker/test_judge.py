@@ -9,13 +9,14 @@ from prometheus_client import CollectorRegistry
 from tests.worker.fakes import FakeConsumer, FakeProducer, telemetry, told
 
 from tidegate.broker import Connection
-from tidegate.judge import JudgeState, restore
+from tidegate.judge import JudgeState, restore, snapshot, step
 from tidegate.kpi.columns import RowWriter
 from tidegate.wire import nodeseconds
 from tidegate.wire.judgement import Score
 from tidegate.wire.nodeseconds import NodeSeconds
 from tidegate.wire.telemetry import Histogram, Telemetry
 from tidegate.worker import checkpoints
+from tidegate.worker.checkpoints import Checkpoint
 from tidegate.worker.judge import Judge, _Held
 from tidegate.worker.metrics import JudgeMetrics
 from tidegate.worker.outbox import Outbox
@@ -100,7 +101,7 @@ async def test_kpis_are_durable_before_the_checkpoint_and_the_checkpoint_before_
     assert rig.consumer.floor == {HERE: 2}
     checkpoint = checkpoints.decode(saved.value)
     assert checkpoint.offset == 2
-    assert restore(checkpoint.state).tally.accepted == 1
+    assert restore(checkpoints.unpack(checkpoint)).tally.accepted == 1
 
 
 async def test_a_partition_that_has_not_moved_is_not_saved_again(rig):
@@ -134,3 +135,51 @@ async def test_an_output_that_is_no_number_is_told_and_passed_over(rig):
     await rig.judge._write("scores", "shop", score)
     assert rig.producer.sent == []
     assert told(rig.registry, "tidegate_judge_unwritable_total", topic="scores") == 1
+
+
+async def test_a_checkpoint_that_is_too_large_is_not_written_and_the_floor_stays(rig, monkeypatch):
+    monkeypatch.setattr(checkpoints, "BYTES_MAX", 10)
+    rig.producer.answers_at_once = 1
+    await rig.take(rows(1))
+    await rig.judge.settle()
+    assert rig.producer.of("p.checkpoints") == []
+    assert rig.consumer.floor == {}
+    assert told(rig.registry, "tidegate_judge_checkpoints_too_large_total") == 1
+
+
+def saved(offset: int, *records: bytes) -> Checkpoint:
+    state = JudgeState(3)
+    for record in records:
+        step(state, nodeseconds.decode(record), BEGIN_MS + 60_000)
+    return checkpoints.pack(offset, snapshot(state))
+
+
+async def assigned(rig: Rig, monkeypatch: pytest.MonkeyPatch, *found: Checkpoint, begin: int = 9) -> dict[TP, int]:
+    async def load(*_: object) -> dict[int, list[Checkpoint]]:
+        return {3: [*found]} if found else {}
+
+    monkeypatch.setattr(checkpoints, "load", load)
+    starts = dict(await rig.judge.on_assigned({HERE}))
+    rig.judge.on_positions({HERE: starts.get(HERE, begin)})
+    return starts
+
+
+async def test_the_next_older_checkpoint_is_taken_where_the_newest_cannot_be_read(rig, monkeypatch):
+    older = saved(5, rows(2))
+    starts = await assigned(rig, monkeypatch, Checkpoint(8, b"\x28\xb5\x2f\xfd torn"), Checkpoint(7, b"\xc1"), older)
+    assert starts == {HERE: 5}
+    assert rig.judge._held[HERE].state.tally.accepted == 2
+    assert not rig.judge._held[HERE].state.lost
+    assert told(rig.registry, "tidegate_judge_checkpoints_unreadable_total") == 2
+
+
+@pytest.mark.parametrize("found", [[], [Checkpoint(8, b"\xc1")]], ids=["missing", "none can be read"])
+async def test_without_a_checkpoint_in_the_middle_of_the_log_the_state_is_lost(rig, monkeypatch, found):
+    assert await assigned(rig, monkeypatch, *found) == {}
+    assert rig.judge._held[HERE].state.lost
+    assert told(rig.registry, "tidegate_judge_states_lost_total") == 1
+
+
+async def test_at_the_beginning_of_the_log_nothing_is_lost(rig, monkeypatch):
+    await assigned(rig, monkeypatch, begin=0)
+    assert not rig.judge._held[HERE].state.lost

@@ -5,13 +5,12 @@ deterministic), and never skips any.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord
 from faust.types import TP
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from tidegate.broker import Connection
 from tidegate.judge import JudgeState, Outcome, restore, snapshot, step
@@ -37,6 +36,8 @@ class _Held(Struct):
     state: JudgeState
     next: int
     saved: int
+    whole: bool = False
+    """Whether the state is that of a checkpoint."""
 
 
 class Judge:
@@ -57,7 +58,7 @@ class Judge:
     async def take(self, chunk: Chunk) -> None:
         """Fold the records of a chunk, in order."""
         held = self._held[chunk.tp]
-        before = asdict(held.state.tally)
+        before = held.state.tally.copy()
         try:
             for record in chunk.records:
                 async with self._folding:
@@ -68,7 +69,7 @@ class Judge:
             # The state may be half changed: no checkpoint of it may come to be while the process ends.
             self._held.clear()
             raise
-        self._metrics.folded(before, asdict(held.state.tally))
+        self._metrics.folded(before, held.state.tally)
         self._metrics.clock_at(chunk.tp.partition, held.state.clock.now_ms)
         self._metrics.read_to(self.topic, chunk.tp.partition, held.next, self.consumer.highwater(chunk.tp))
 
@@ -128,17 +129,24 @@ class Judge:
             for tp in tps:
                 held = self._held.get(tp)
                 if held is not None and held.next != held.saved:
-                    due.append((tp, held, Checkpoint(held.next, snapshot(held.state))))
+                    due.append((tp, held, checkpoints.pack(held.next, snapshot(held.state))))
             if due:
                 await self._outbox.settled()
         sent = []
-        for tp, _, checkpoint in due:
+        saved = []
+        for tp, held, checkpoint in due:
             data = checkpoints.encode(checkpoint)
+            self._metrics.saved(tp.partition, held.state, len(data))
+            if len(data) > checkpoints.BYTES_MAX:
+                # The last one that fitted stays: a successor folds more of the log again, and judges the same.
+                self._metrics.too_large.inc()
+                log.error("a checkpoint is too large and is not written", partition=tp.partition, size_bytes=len(data))
+                continue
             key = checkpoints.key_of(ROLE, tp.partition)
             sent.append(await self._outbox.send("checkpoints", data, key=key, partition=tp.partition))
-            self._metrics.saved(len(data))
+            saved.append((tp, held, checkpoint))
         await asyncio.gather(*sent)
-        for tp, held, checkpoint in due:
+        for tp, held, checkpoint in saved:
             held.saved = checkpoint.offset
             self.consumer.raise_floor(tp, checkpoint.offset)
 
@@ -152,26 +160,38 @@ class Judge:
         """Load the states of partitions; return where each goes on."""
         self._metrics.forget(self.topic)
         found = await checkpoints.load(self._connection, ROLE, self.topic, {tp.partition for tp in assigned})
-        self._held, starts, lost = {tp: _Held(JudgeState(), 0, 0) for tp in assigned}, {}, {}
-        for tp in assigned:
-            if tp.partition not in found:
-                continue
+        self._held = {tp: self._restored(tp, found.get(tp.partition, [])) for tp in assigned}
+        return {tp: held.next for tp, held in self._held.items() if held.whole}
+
+    def _restored(self, tp: TP, candidates: Sequence[Checkpoint]) -> _Held:
+        """Return the state of the newest checkpoint that can be read: an older one only means more to fold again."""
+        for checkpoint in candidates:
             try:
-                self._held[tp].state = restore(found[tp.partition].state)
+                return _Held(
+                    restore(checkpoints.unpack(checkpoint), tp.partition), checkpoint.offset, checkpoint.offset, whole=True
+                )
             except Malformed as fault:
-                lost[tp.partition] = str(fault)
-            else:
-                starts[tp] = found[tp.partition].offset
-        if lost:
-            log.warning(
-                "states that cannot be read; judged anew from here (C7)",
-                partitions=sorted(lost),
-                reason=next(iter(lost.values())),
-            )
-        return starts
+                self._metrics.unreadable.inc()
+                log.warning(
+                    "a checkpoint cannot be read; an older one is tried",
+                    partition=tp.partition,
+                    offset=checkpoint.offset,
+                    reason=str(fault),
+                )
+        return _Held(JudgeState(tp.partition), 0, 0)
 
     def on_positions(self, positions: Mapping[TP, int]) -> None:
-        """Learn where reading begins."""
+        """Learn where reading begins. Where that is in the middle of the log and there is no state, it is lost (C7)."""
         for tp, offset in positions.items():
-            if tp in self._held:
-                self._held[tp].next = self._held[tp].saved = offset
+            held = self._held.get(tp)
+            if held is None:
+                continue
+            held.next = held.saved = offset
+            held.state.lost = not held.whole and offset > 0
+            if held.state.lost:
+                self._metrics.lost.inc()
+                log.warning(
+                    "no checkpoint: judged anew from here; subjects hold until their requests are met anew (C7)",
+                    partition=tp.partition,
+                    offset=offset,
+                )

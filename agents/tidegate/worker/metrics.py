@@ -1,6 +1,5 @@
 """Counters of the workers, updated once per chunk: Faust's own sensors cost 30 us an event."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -8,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from tidegate.wire.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from tidegate.judge import Outcome
+    from tidegate.judge import JudgeState, Outcome, Tally
 
-ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "skewed", "transition")
+ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition")
 """Fields of the judge's tally; the last two are among the accepted."""
 
 
@@ -57,6 +56,15 @@ class JudgeMetrics(WorkerMetrics):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
         self._rows = Counter("tidegate_judge_rows", "Rows folded, by what became of them.", ("outcome",), registry=registry)
+        self._refused = Counter(
+            "tidegate_judge_cardinality_exceeded",
+            "Names without room, each as often as it came, by cap; what they say is summed up as overflow.",
+            ("cap",),
+            registry=registry,
+        )
+        self._known = Gauge(
+            "tidegate_judge_known", "Names in a partition's state, by kind.", ("partition", "kind"), registry=registry
+        )
         self._panes = Counter("tidegate_judge_panes_closed", "Seconds of one service closed.", registry=registry)
         self._kpis = Counter("tidegate_judge_kpis", "KPI records written.", registry=registry)
         self._scores = Counter("tidegate_judge_scores", "Scores written.", registry=registry)
@@ -67,13 +75,23 @@ class JudgeMetrics(WorkerMetrics):
         self._clock = Gauge("tidegate_judge_clock_seconds", "The judge's clock (A3).", ("partition",), registry=registry)
         self._checkpoints = Counter("tidegate_judge_checkpoints", "Checkpoints written.", registry=registry)
         self._checkpoint_bytes = Gauge("tidegate_judge_checkpoint_bytes", "Size of the last checkpoint.", registry=registry)
+        self.too_large = Counter("tidegate_judge_checkpoints_too_large", "Checkpoints that were not written.", registry=registry)
+        self.unreadable = Counter("tidegate_judge_checkpoints_unreadable", "Checkpoints passed over.", registry=registry)
+        self.lost = Counter("tidegate_judge_states_lost", "Partitions judged anew from the middle (C7).", registry=registry)
         self.unwritable = Counter("tidegate_judge_unwritable", "Outputs that were no number.", ("topic",), registry=registry)
 
-    def folded(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    def forget(self, topic: str) -> None:
+        """Drop the gauges of partitions that may be another's now."""
+        super().forget(topic)
+        self._known.clear()
+
+    def folded(self, before: "Tally", after: "Tally") -> None:
         """Count what one chunk did to a partition's tally."""
         for outcome in ROW_OUTCOMES:
-            self._rows.labels(outcome).inc(after[outcome] - before[outcome])
-        self._panes.inc(after["panes"] - before["panes"])
+            self._rows.labels(outcome).inc(getattr(after, outcome) - getattr(before, outcome))
+        for cap, times in after.refused.items():
+            self._refused.labels(cap).inc(times - before.refused.get(cap, 0))
+        self._panes.inc(after.panes - before.panes)
 
     def emitted(self, outcome: "Outcome") -> None:
         """Count what one step gave."""
@@ -89,8 +107,10 @@ class JudgeMetrics(WorkerMetrics):
         if now_ms is not None:
             self._clock.labels(partition).set(now_ms / 1000)
 
-    def saved(self, size_bytes: int) -> None:
-        """Count one checkpoint."""
+    def saved(self, partition: int, state: "JudgeState", size_bytes: int) -> None:
+        """Count one checkpoint, and note how much its state knows."""
+        for kind, table in state.tables().items():
+            self._known.labels(partition, kind).set(table)
         self._checkpoints.inc()
         self._checkpoint_bytes.set(size_bytes)
 

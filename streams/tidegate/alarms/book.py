@@ -75,6 +75,6 @@ def _firing(condition: Condition, end_ms: int) -> Alarm:
         start_ms=end_ms,
         service=condition.service,
         subject=condition.subject,
-        labels={"cohort": condition.cohort} if condition.cohort else {},
+        labels={name: value for name, value in (("cohort", condition.cohort), ("cap", condition.cap)) if value},
         summary=condition.summary,
     )

@@ -25,27 +25,30 @@ class Name(StrEnum):
     """Nodes whose clock is minutes off: nothing they say is counted (A4)."""
     BOTH_SILENT = "both_silent"
     """Neither canary nor control reports."""
+    CARDINALITY_EXCEEDED = "cardinality_exceeded"
+    """More names of a kind than are kept: what exceeds is summed up elsewhere (``tidegate.kpi.caps``)."""
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One thing that is true now. Its identity is (name, service, cohort)."""
+    """One thing that is true now. Its identity is (name, service, cohort, cap)."""
 
     name: Name
     service: str
     summary: str
     cohort: str = ""
     subject: str = ""
+    cap: str = ""
 
     @property
     def id(self) -> str:
         """Deterministic identity, the same for every time it fires."""
-        return "/".join(part for part in (self.name, self.service, self.cohort) if part)
+        return "/".join(part for part in (self.name, self.service, self.cohort, self.cap) if part)
 
 
 def severity_of(name: Name) -> Severity:
     """Return how loud an alarm is. Critical ones stop every advance of the service (D4); for a missing node the verdict does."""
     match name:
-        case Name.COVERAGE_LOST | Name.CLOCK_WRONG:
+        case Name.COVERAGE_LOST | Name.CLOCK_WRONG | Name.CARDINALITY_EXCEEDED:
             return Severity.WARNING
         case Name.ENVIRONMENT | Name.TELEMETRY_DOWN | Name.BOTH_SILENT:
             return Severity.CRITICAL
@@ -67,6 +70,9 @@ def conditions_of(pane: ServicePane, verdicts: Sequence[Verdict] = (), *, teleme
     if pane.excluded_nodes:
         summary = f"The clocks of {', '.join(pane.excluded_nodes[:5])} are more than 5 minutes off; their rows are left out."
         found.append(Condition(name=Name.CLOCK_WRONG, service=pane.service, summary=summary))
+    for cap, exceeded in sorted(pane.exceeded.items()):
+        summary = f"More {cap.replace('_', ' ')} than are kept; summed up as overflow: {', '.join(exceeded.names)}"
+        found.append(Condition(name=Name.CARDINALITY_EXCEEDED, service=pane.service, cap=cap, summary=summary))
     for verdict in verdicts:
         for reason, name in ((Reason.ENVIRONMENT, Name.ENVIRONMENT), (Reason.BOTH_SILENT, Name.BOTH_SILENT)):
             if verdict.reason is reason:

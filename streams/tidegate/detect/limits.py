@@ -15,7 +15,7 @@ from msgspec import Struct
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.measure import QUANTILES, Measured, measure
 from tidegate.detect.shares import surprise_nats
-from tidegate.kpi.pane import NodePane
+from tidegate.kpi.pane import PANE_MS, NodePane
 from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.nodeseconds import Context
@@ -69,6 +69,11 @@ def limits_of(context: Context) -> tuple[Limit, ...]:
         for guardrail in context.guardrails
     )
     return declared + (tuple(Limit(guardrail, DEFAULT_NATS) for guardrail in DEFAULTS) if context.default_guardrails else ())
+
+
+def longest_ms(context: Context) -> int:
+    """Return how long the window of a limit can be, in ms: before that, a state that was lost knows less than it did (C7)."""
+    return PANE_MS * max((_of(limit.guardrail)[1] for limit in limits_of(context)), default=0)
 
 
 def remember(

@@ -5,6 +5,8 @@ anomaly does not teach the model to expect it; and the memory is held at ten min
 decide nothing.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 from river import anomaly, stats
 
@@ -34,6 +36,11 @@ class ScoreState(Struct):
     """Moments by ``service/cohort/metric``, for the checkpoint. Changed in place: a partition scores many series a second."""
 
     series: dict[str, Moments] = {}
+
+    def forget(self, services: Collection[str]) -> None:
+        """Drop the series of services."""
+        for name in [name for name in self.series if name.partition("/")[0] in services]:
+            del self.series[name]
 
 
 def score(state: ScoreState, service: str, cohort: str, metric: str, value: float, end_ms: int) -> Score:  # noqa: PLR0917

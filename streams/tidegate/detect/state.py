@@ -23,4 +23,4 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     idle_since_ms: int = 0
     """Since when the canary has had no request; 0: it has."""
     lost: bool = False
-    """This state began in the middle of an attempt: counts are not those of the placement (C7)."""
+    """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""

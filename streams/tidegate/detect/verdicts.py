@@ -24,9 +24,6 @@ from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.reasons import Reason
 
-LOST_MS = 15_000
-"""A state that is new while its attempt is older than this has lost what came before."""
-
 
 class Sight(Struct, frozen=True):
     """One pane as the rules see it: reporting nodes on both sides, and what there is to compare with."""
@@ -110,7 +107,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
         state = SubjectJudgement(
             baseline=freeze(replace(state.baseline, blocks=blocks), context.rollout, context.rest_version, pane.start_ms),
             rollout=context.rollout,
-            lost=new and pane.start_ms - context.started_ms > LOST_MS,
+            lost=new and state.lost,
         )
     if state.placement != context.placement:
         watches = {node: replace(seen, requests=0, errors=0) for node, seen in state.watches.items()}
@@ -189,7 +186,9 @@ def _waiting(
     few = Reason.STATE_LOST if state.lost else Reason.TOO_FEW_REQUESTS
     controls = len(state.watches) - len(canary)
     needed = context.min_requests * controls // max(1, len(canary)) if controls else 0
-    if canary_requests < context.min_requests:
+    if state.lost and sight.end_ms - state.first_pane_ms < limits.longest_ms(context):
+        found.append(hold(Reason.STATE_LOST, "What was seen before is lost; the limits' windows are filled anew."))
+    elif canary_requests < context.min_requests:
         found.append(hold(few, f"{canary_requests} of {context.min_requests} requests so far."))
     elif control_requests < needed:
         found.append(hold(few, f"{control_requests} of {needed} requests on the control so far."))

@@ -45,19 +45,25 @@ def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
 
     Deterministic. Malformed where the record's columns are torn: nothing of it is folded then.
     """
+    if state.lost and not state.begun_ms:
+        # Of the second that is under way some rows came before: it is not this state's to judge.
+        state.begun_ms = append_ms
+        state.closed_ms = -(-append_ms // PANE_MS) * PANE_MS
     if isinstance(record, Context):
-        _know(state, record)
+        _know(state, record, append_ms)
         return NOTHING
     take(state, record, append_ms)
     state.clock.fold(record.marks, append_ms)
     return _close(state) if record.marks else NOTHING
 
 
-def _know(state: JudgeState, context: Context) -> None:
+def _know(state: JudgeState, context: Context, append_ms: int) -> None:
     """Keep the context with the greatest (epoch, generation) of a subject (C7)."""
     known = state.contexts.get(context.subject)
     if known is None or (context.epoch, context.generation) >= (known.epoch, known.generation):
-        state.know(context)
+        state.heard[context.subject] = state.clock.now_ms or append_ms
+        if context != known:
+            state.know(context)
 
 
 def _close(state: JudgeState) -> Outcome:
@@ -105,7 +111,7 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     rows = state.sources.heeded(gather(parts, services), start_ms)
     panes = {pane.service: pane for pane in close(start_ms, rows, state.members, services)}
     for subject, context in waiting.items():
-        verdict = judge_open(state.subjects.get(subject, SubjectJudgement()), context, panes[context.service], now_ms)
+        verdict = judge_open(_subject(state, context), context, panes[context.service], now_ms)
         if verdict is not None:
             state.early[subject] = start_ms
             yield verdict
@@ -121,28 +127,37 @@ def _due(state: JudgeState, until_ms: int) -> Iterable[int]:
 
 def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     rows = gather(state.panes.take(start_ms))
-    for service, node in rows.places:
-        state.seen.setdefault(service, {})[node] = start_ms
     services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
+    for service, node in rows.places:
+        if service == state.overflow:
+            services[service] = (node,)  # it is not missed later
+        else:
+            state.seen.setdefault(service, {})[node] = start_ms
     for service, nodes in state.seen.items():
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
     for pane in close(start_ms, heeded, state.members, services):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
+        exceeded = state.exceeded.pop(pane.service, {})
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows
-        yield replace(pane, late_rows=late, excluded_nodes=tuple(sorted(excluded or ())))
+        yield replace(pane, late_rows=late, excluded_nodes=tuple(sorted(excluded or ())), exceeded=exceeded)
 
 
 def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
     own = state.contexts.get(service_subject(pane.service))
     kpis = [
-        kpi_of(pane.service, cohort, pane.end_ms, seconds, window, own) for seconds, cohort, window in state.windows.add(pane)
+        kpi_of(pane.service, cohort, pane.end_ms, seconds, window, own)
+        for seconds, cohort, window in state.windows.add(pane)
+        if pane.end_ms - seconds * 1_000 >= state.begun_ms
     ]
+    for kpi in kpis:
+        if kpi.window_s == 1:
+            state.metrics.said(kpi.service, kpi.values, kpi.end_ms)
     verdicts: list[Verdict] = []
     for context in state.of_service.get(pane.service, ()):
-        subject = state.subjects.get(context.subject, SubjectJudgement())
+        subject = _subject(state, context)
         if context.placement:
             now_ms = state.clock.now_ms or pane.end_ms
             state.subjects[context.subject], verdict = judge(
@@ -156,13 +171,19 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
             verdicts.append(verdict)
         else:
             state.subjects[context.subject] = learn(subject, pane)
-    if own is None:
+    if own is None and pane.service != state.overflow:
         name = service_subject(pane.service)
         state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)
     book, alarms = fold(state.books.pop(pane.service, AlarmBook()), conditions_of(pane, verdicts), pane.start_ms, pane.end_ms)
     if book.watched:
         state.books[pane.service] = book
     return Outcome(tuple(kpis), _scores(state, kpis), tuple(verdicts), alarms)
+
+
+def _subject(state: JudgeState, context: Context) -> SubjectJudgement:
+    """Return what is known of a subject; lost where its attempt began before this state did (C7)."""
+    known = state.subjects.get(context.subject, SubjectJudgement())
+    return replace(known, lost=True) if not known.rollout and context.started_ms < state.begun_ms else known
 
 
 def _scores(state: JudgeState, kpis: Iterable[Kpi]) -> tuple[Score, ...]:

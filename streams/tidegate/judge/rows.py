@@ -1,13 +1,24 @@
-"""One record's rows into the open panes: each once, at its own time, counted where it is left out (A1, A4)."""
+"""One record's rows into the open panes: each once, at its own time, counted where it is left out (A1, A4).
+
+What exceeds a cap goes into the partition's overflow service (``tidegate.kpi.caps``).
+"""
+
+from collections.abc import Collection, Iterable
 
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
-from tidegate.judge.memory import SERVICES_MAX
 from tidegate.judge.state import JudgeState
-from tidegate.kpi.columns import read
+from tidegate.kpi.caps import OVERFLOW_NODE, SAMPLE_MAX, Refusal
+from tidegate.kpi.columns import AGENT_CODE, SOURCE_CODE, Columns, read
+from tidegate.kpi.pane import Exceeded
 from tidegate.kpi.panes import AHEAD_MAX_MS, second_of
 from tidegate.kpi.skew import EXCLUDE_BEYOND_MS
-from tidegate.wire.nodeseconds import NodeSeconds
+from tidegate.wire.nodeseconds import Extra, NodeSeconds
+from tidegate.wire.telemetry import Source
+
+Flags = NDArray[np.bool_]
 
 
 def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
@@ -17,34 +28,85 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
         return
     state.clock.rows(columns.append_ms)
     now_ms = state.clock.now_ms or append_ms
+    admission = state.dedupe.admit(columns, now_ms, state.named)
+    new, beyond = admission.new, admission.beyond
+    if admission.refusals:
+        _refuse(state, admission.refusals)
+        columns = _overflowing(columns, beyond, state.overflow)
+        new = new | beyond & (columns.sources != AGENT_CODE)
     ends_ms = columns.start_ms + columns.length_ms
     delays_ms = columns.append_ms - ends_ms
-    new = state.dedupe.admit(columns, now_ms)
-    shifts_ms = state.skews.shifts_ms(record.nodes, columns.node[new], delays_ms[new], now_ms)[columns.node]
+    names = columns.record.nodes
+    shifts_ms = state.skews.shifts_ms(names, columns.node[new & ~beyond], delays_ms[new & ~beyond], now_ms)[columns.node]
     wrong = new & (np.abs(shifts_ms) > EXCLUDE_BEYOND_MS)
-    known = np.array([_known(state, name) for name in record.services], dtype=np.bool_)[columns.service]
-    left_out = new & (wrong | (shifts_ms - delays_ms > AHEAD_MAX_MS) | ~known)
+    left_out = new & (wrong | (shifts_ms - delays_ms > AHEAD_MAX_MS))
     seconds_ms = second_of(ends_ms + shifts_ms, columns.length_ms)
     late = new & ~left_out & (seconds_ms < (state.closed_ms or 0))
     kept = np.flatnonzero(new & ~left_out & ~late)
     for service in columns.service[late].tolist():
-        name = record.services[service]
+        name = columns.record.services[service]
         state.late[name] = state.late.get(name, 0) + 1
-    for row in np.flatnonzero(wrong & known).tolist():
-        state.excluded.setdefault(record.services[columns.service[row]], set()).add(record.nodes[columns.node[row]])
+    for row in np.flatnonzero(wrong).tolist():
+        state.excluded.setdefault(columns.record.services[columns.service[row]], set()).add(names[columns.node[row]])
     tally = state.tally
-    tally.accepted += len(kept)
-    tally.duplicate += len(columns) - int(new.sum())
+    tally.duplicate += len(columns) - int((new | beyond).sum())
+    tally.overflow += int(beyond.sum())
+    left_out, late = left_out & ~beyond, late & ~beyond
+    tally.accepted += int((new & ~beyond & ~left_out & ~late).sum())
     tally.excluded += int(left_out.sum())
     tally.late += int(late.sum())
     tally.skewed += int((shifts_ms[kept] != 0).sum())
-    state.panes.add(columns, kept, seconds_ms[kept])
+    state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
 
 
-def _known(state: JudgeState, service: str) -> bool:
-    """Return whether rows of a service are taken; a new one is, while there are not too many."""
-    if service not in state.seen:
-        if len(state.seen) >= SERVICES_MAX:
-            return False
-        state.seen[service] = {}
-    return True
+def _refuse(state: JudgeState, refusals: Iterable[Refusal]) -> None:
+    """Count what had no room, and keep some of the names for the alarm."""
+    for cap, service, name in refusals:
+        state.tally.refused[cap] = state.tally.refused.get(cap, 0) + 1
+        exceeded = state.exceeded.setdefault(service or state.overflow, {}).setdefault(cap, Exceeded())
+        exceeded.times += 1
+        if len(exceeded.names) < SAMPLE_MAX and name not in exceeded.names:
+            exceeded.names = [*exceeded.names, name]
+
+
+def _overflowing(columns: Columns, beyond: Flags, service: str) -> Columns:
+    """Return the columns with some rows as those of one node of the overflow service, whoever sent them."""
+    record = columns.record
+    extras = {row: extra for row, extra in record.extras.items() if row < len(columns) and not beyond[row]}
+    agent = columns.sources == AGENT_CODE
+    changed: dict[str, NDArray[np.integer]] = {
+        "service": np.where(beyond, len(record.services), columns.service).astype(columns.service.dtype),
+        "node": np.where(beyond, len(record.nodes), columns.node).astype(columns.node.dtype),
+        # Of several sources the first counts (A5): nobody knows here who the others are.
+        "sources": np.where(beyond & ~agent, SOURCE_CODE[Source.SDK], columns.sources).astype(columns.sources.dtype),
+    }
+    record = replace(
+        record,
+        services=[*record.services, service],
+        nodes=[*record.nodes, OVERFLOW_NODE],
+        extras=extras,
+        **{name: array.tobytes() for name, array in changed.items()},
+    )
+    return read(record)
+
+
+def _with_known_metrics(state: JudgeState, columns: Columns, kept: NDArray[np.int64], now_ms: int) -> Columns:
+    """Return the columns with the metrics that have room, of the rows that are kept."""
+    record = columns.record
+    if not record.extras:
+        return columns
+    bounded: dict[int, Extra] = {}
+    for row in kept.tolist():
+        extra = record.extras.get(row)
+        if extra is None or not (extra.gauges or extra.counters or extra.ratios):
+            continue
+        service, node = record.services[columns.service[row]], record.nodes[columns.node[row]]
+        told, refusals = state.metrics.bounded(service, node, extra, _guarded(state, service), now_ms)
+        if refusals:
+            _refuse(state, refusals)
+            bounded[row] = told
+    return replace(columns, record=replace(record, extras=record.extras | bounded)) if bounded else columns
+
+
+def _guarded(state: JudgeState, service: str) -> Collection[str]:
+    return [guardrail.metric for context in state.of_service.get(service, ()) for guardrail in context.guardrails]

@@ -1,4 +1,19 @@
-"""A state as bytes and back: plain data, versioned. What cannot be read is refused, never guessed."""
+"""A state as bytes and back: plain data, versioned. What cannot be read is refused, never guessed.
+
+During an upgrade code of this version stands beside code of the one before, and partitions go from one to the other and back. So:
+
+* Fields are only added, at the end of structs that are arrays, and with a default that means "not known": older code leaves
+  out what it does not know, and what comes back from it is read with the defaults. No field is renamed or given another meaning.
+* A snapshot says by which version it was written and which is the oldest that may read it. A reader takes what was written by
+  ``OLDEST`` or later and may be read by itself. ``READABLE_BY`` rises only where a new field changes what an old one means; two
+  releases later ``OLDEST`` may follow.
+* A value that older code has no name for (a new reason, a new alarm) costs the judgement, the alarm or the context that holds it,
+  not the partition: that subject is judged anew (C7).
+
+``tests/golden`` keeps a checkpoint of each version, which must go on as if nothing had happened.
+"""
+
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +26,8 @@ from tidegate.judge.state import JudgeState, Tally
 from tidegate.kpi.clock import Clock
 from tidegate.kpi.columns import Columns, read
 from tidegate.kpi.dedupe import Seen
+from tidegate.kpi.metrics import Metrics
+from tidegate.kpi.pane import Exceeded
 from tidegate.kpi.panes import Part
 from tidegate.kpi.skew import Offset
 from tidegate.kpi.sources import Sources
@@ -18,7 +35,10 @@ from tidegate.kpi.windows import Windows
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.nodeseconds import Context, NodeSeconds
 
-VERSION = 3
+VERSION = 4
+"""4 added sources, metrics, exceeded, heard, begun_ms, and the rule above; 3 knew only itself."""
+READABLE_BY = 3
+OLDEST = 3
 
 
 class OpenRows(Struct, frozen=True):
@@ -32,6 +52,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Everything in a ``JudgeState``."""
 
     version: int = VERSION
+    readable_by: int = READABLE_BY
     clock: Clock
     boots: list[Seen]
     skews: dict[str, Offset]
@@ -49,10 +70,30 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     tally: Tally
     open_rows: list[OpenRows]
     sources: Sources = field(default_factory=Sources)
+    metrics: Metrics = field(default_factory=Metrics)
+    exceeded: dict[str, dict[str, Exceeded]] = {}
+    heard: dict[str, int] = {}
+    begun_ms: int = 0
+
+
+class Envelope(Struct, frozen=True):
+    """Who may read a snapshot."""
+
+    version: int
+    readable_by: int = 0
+    """0: written by version 3, which did not say."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+_ENVELOPE = msgspec.msgpack.Decoder(Envelope)
 _DECODER = msgspec.msgpack.Decoder(Snapshot)
+_PIECES = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_TOLERANT: dict[str, tuple[msgspec.msgpack.Decoder[Any], msgspec.Raw | None]] = {
+    "contexts": (msgspec.msgpack.Decoder(Context), None),
+    "subjects": (msgspec.msgpack.Decoder(SubjectJudgement), msgspec.Raw(_ENCODER.encode(SubjectJudgement(lost=True)))),
+    "books": (msgspec.msgpack.Decoder(AlarmBook), None),
+}
+"""Fields of which single pieces may be unreadable, and what stands for such a piece then."""
 
 
 def snapshot(state: JudgeState) -> bytes:
@@ -81,19 +122,50 @@ def snapshot(state: JudgeState) -> bytes:
             tally=state.tally,
             sources=state.sources,
             open_rows=[OpenRows(columns.record, rows) for columns, rows in chunks.values()],
+            metrics=state.metrics,
+            exceeded=state.exceeded,
+            heard=state.heard,
+            begun_ms=state.begun_ms,
         )
     )
 
 
-def restore(data: bytes) -> JudgeState:
-    """Return the state that a snapshot holds. Malformed where it is torn or of a version that is not known here."""
+def restore(data: bytes, partition: int = 0) -> JudgeState:
+    """Return the state of a partition that a snapshot holds. Malformed where it is torn or of a version that is not read here."""
     try:
-        found = _DECODER.decode(data)
-    except msgspec.DecodeError as error:
+        envelope = _ENVELOPE.decode(data)
+        if envelope.version < OLDEST or envelope.readable_by > VERSION:
+            read_by = f"read by {envelope.readable_by} and later"
+            raise Malformed("version", f"this checkpoint is of version {envelope.version}, {read_by}; here is {VERSION}")
+        found = _decoded(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise malformed(error) from error
-    if found.version != VERSION:
-        raise Malformed("version", f"this checkpoint is of version {found.version}; here is {VERSION}")
-    state = JudgeState()
+    return _state(found, partition)
+
+
+def _decoded(data: bytes) -> Snapshot:
+    """Return a snapshot; without those pieces that hold what has no name here."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        fields = dict(_PIECES.decode(data))
+        for name, (decoder, lost) in _TOLERANT.items():
+            pieces = _PIECES.decode(fields[name]) if name in fields else {}
+            readable = {key: piece if _reads(decoder, piece) else lost for key, piece in pieces.items()}
+            fields[name] = msgspec.Raw(_ENCODER.encode({key: piece for key, piece in readable.items() if piece is not None}))
+        return _DECODER.decode(_ENCODER.encode(fields))
+
+
+def _reads(decoder: msgspec.msgpack.Decoder[Any], piece: msgspec.Raw) -> bool:
+    try:
+        decoder.decode(piece)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _state(found: Snapshot, partition: int) -> JudgeState:
+    state = JudgeState(partition)
     state.clock = found.clock
     for seen in found.boots:
         state.dedupe.recall(seen)
@@ -105,6 +177,8 @@ def restore(data: bytes) -> JudgeState:
         state.know(context)
     state.seen, state.late, state.early = found.seen, found.late, found.early
     state.excluded, state.sources = found.excluded, found.sources
+    state.exceeded, state.metrics, state.heard = found.exceeded, found.metrics, found.heard
+    state.begun_ms = found.begun_ms
     state.down, state.tally = found.down, found.tally
     for chunk in found.open_rows:
         columns = read(chunk.record)

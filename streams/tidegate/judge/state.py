@@ -1,13 +1,17 @@
 """What the judge holds of one partition. Mutable for speed; every change is made by ``step``, and a snapshot is plain data."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.alarms.book import AlarmBook
 from tidegate.detect.scores import ScoreState
 from tidegate.detect.state import SubjectJudgement
+from tidegate.kpi.caps import Named, overflow_of
 from tidegate.kpi.clock import Clock
 from tidegate.kpi.dedupe import Dedupe
 from tidegate.kpi.membership import Members, members_of
+from tidegate.kpi.metrics import Metrics
+from tidegate.kpi.pane import Exceeded
 from tidegate.kpi.panes import OpenPanes
 from tidegate.kpi.skew import Skews
 from tidegate.kpi.sources import Sources
@@ -17,7 +21,9 @@ from tidegate.wire.nodeseconds import Context
 
 
 class Tally(Struct):
-    """Rows by what became of them, since this state began. accepted + duplicate + late + excluded = all rows folded."""
+    """Rows by what became of them, since this state began. accepted + duplicate + late + excluded + overflow = all rows
+    folded.
+    """
 
     accepted: int = 0
     duplicate: int = 0
@@ -28,12 +34,27 @@ class Tally(Struct):
     transition: int = 0
     """Of the accepted ones: of a version that is not their cohort's."""
     panes: int = 0
+    overflow: int = 0
+    """Of boots beyond a cap: summed up in the partition's overflow service, without regard to who they are."""
+    refused: dict[str, int] = {}
+    """Names for which a cap left no room, by cap, each as often as it came."""
+
+    def copy(self) -> "Tally":
+        """Return the counts as they are now."""
+        return replace(self, refused=dict(self.refused))
 
 
 class JudgeState:
-    """One partition's state."""
+    """The state of one partition of ``nodeseconds``, by its number."""
 
-    def __init__(self) -> None:
+    def __init__(self, partition: int = 0) -> None:
+        self.partition = partition
+        self.overflow = overflow_of(partition)
+        """The service that holds what exceeds a cap."""
+        self.lost = False
+        """Whether what came before was lost; to be said before the first record."""
+        self.begun_ms = 0
+        """Append time of the first record of a state that was lost; 0: this state has seen everything."""
         self.clock = Clock()
         self.dedupe = Dedupe()
         self.skews = Skews()
@@ -44,11 +65,16 @@ class JudgeState:
         self.closed_ms: int | None = None
         """End of the last closed second; rows before it are late."""
         self.contexts: dict[str, Context] = {}
+        self.heard: dict[str, int] = {}
+        """Subject to the clock when its context came last."""
         self.members: dict[str, Members] = {}
         """By service, derived from the contexts; so is ``of_service``, in the order of subjects."""
         self.of_service: dict[str, tuple[Context, ...]] = {}
         self.subjects: dict[str, SubjectJudgement] = {}
         self.books: dict[str, AlarmBook] = {}
+        self.metrics = Metrics()
+        self.exceeded: dict[str, dict[str, Exceeded]] = {}
+        """Service to cap to what exceeded it, since the service's last pane."""
         self.seen: dict[str, dict[str, int]] = {}
         """Service to node to the last second in which it said anything."""
         self.late: dict[str, int] = {}
@@ -63,16 +89,52 @@ class JudgeState:
         """Whether the alarm telemetry-down fires."""
         self.tally = Tally()
 
+    @property
+    def named(self) -> Named:
+        """What has room whatever the caps say."""
+        return Named(self.of_service.keys(), self.members)
+
+    def tables(self) -> dict[str, int]:
+        """Return how many entries each table has that senders can make grow."""
+        return {
+            "boots": len(self.dedupe),
+            "nodes": len(self.skews),
+            "services": len(self.seen),
+            "places": sum(map(len, self.seen.values())),
+            "metrics": sum(map(len, self.metrics.services.values())),
+            "series": len(self.scores.series),
+            "windows": len(self.windows.open),
+            "subjects": len(self.subjects),
+            "contexts": len(self.contexts),
+            "alarms": sum(len(book.watched) for book in self.books.values()),
+        }
+
     def know(self, context: Context) -> None:
         """Take a context in place of an older one of its subject."""
         self.contexts[context.subject] = context
+        self._derive(context)
+
+    def unlearn(self, subject: str) -> None:
+        """Drop a context that nobody repeats any more."""
+        context = self.contexts.pop(subject)
+        self.heard.pop(subject, None)
+        self.early.pop(subject, None)
+        self._derive(context)
+
+    def _derive(self, context: Context) -> None:
+        """Bring up to date what follows from the contexts of a service."""
         self.looked = (0, 0)
         same = (other for _, other in sorted(self.contexts.items()) if other.service == context.service)
         self.of_service[context.service] = tuple(same)
-        if context.subject == service_subject(context.service):
-            self.members[context.service] = members_of(context)
+        if not self.of_service[context.service]:
+            del self.of_service[context.service]
+        own = self.contexts.get(service_subject(context.service))
+        if own is not None:
+            self.members[context.service] = members_of(own)
+        else:
+            self.members.pop(context.service, None)
 
     def waiting(self) -> set[str]:
         """Return the services whose seconds are closed even if nothing is heard of them."""
         placed = {context.service for context in self.contexts.values() if context.placement}
-        return placed | self.books.keys() | self.excluded.keys()
+        return placed | self.books.keys() | self.excluded.keys() | self.exceeded.keys()

@@ -6,21 +6,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from tidegate.kpi.caps import Key, Named, Places, Refusal
 from tidegate.kpi.columns import Columns
 from tidegate.kpi.slots import found_or_added
 
 FORGET_AFTER_MS = 60_000
 HOLES_MAX = 64
 """Gaps remembered of one boot; of more, the oldest are taken for filled, and their rows for repeats."""
-BOOTS_MAX = 100_000
-"""Boots known at once in one partition; rows of further ones are not admitted until others fall silent."""
 
-Key = tuple[str, str, str]
-"""(node, service, boot)."""
 Hole = tuple[int, int]
 """First and last sequence number that has not been seen."""
 UNKNOWN = 0
-"""The slot of all boots beyond the bound: nothing of it is ever admitted."""
+"""The slot of all boots beyond a cap: nothing of it is remembered."""
 
 
 class Seen(Struct, frozen=True, array_like=True):
@@ -32,10 +29,22 @@ class Seen(Struct, frozen=True, array_like=True):
     holes: list[Hole] = []
 
 
+class Admission(Struct, frozen=True):
+    """Which rows of a record are new, and which are of boots that a cap leaves no room for; the rest are repeats."""
+
+    new: NDArray[np.bool_]
+    beyond: NDArray[np.bool_]
+    refusals: list[Refusal] = []
+    """One for each boot without room, as often as it stands in the record."""
+
+
 class Dedupe:
     """All boots that have spoken within the last minute of judge clock. Mutable: arrays by slot, slots by boot."""
 
     def __init__(self) -> None:
+        self._places = Places()
+        self._refusals: list[Refusal] = []
+        self._named = Named()
         self._slots: dict[Key, int] = {}
         self._free: list[int] = []
         self._high = np.zeros(64, dtype=np.int64)
@@ -45,22 +54,26 @@ class Dedupe:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def admit(self, columns: Columns, clock_ms: int) -> NDArray[np.bool_]:
+    def admit(self, columns: Columns, clock_ms: int, named: Named) -> Admission:
         """Return which rows of a record are new, and remember them. Shuffled rows are new once, whatever their order."""
+        self._refusals, self._named = [], named
         found = self._find(columns)
         slots = np.array(found, dtype=np.int64)
         self._last_ms[slots] = clock_ms
         if len({*found}) == len(found) and (columns.seq == self._high[slots] + 1).all():
             # One row of each boot, each the next one: the rule, and cheap.
             self._high[slots] = columns.seq
-            return np.not_equal(slots, UNKNOWN)
-        return self._admit_sorted(columns, slots)
+            new = np.not_equal(slots, UNKNOWN)
+        else:
+            new = self._admit_sorted(columns, slots)
+        return Admission(new, np.equal(slots, UNKNOWN), self._refusals)
 
     def forget(self, clock_ms: int) -> None:
         """Drop boots that have been silent for a minute of judge clock."""
         for key, slot in [*self._slots.items()]:
             if clock_ms - self._last_ms[slot] > FORGET_AFTER_MS:
                 del self._slots[key]
+                self._places.remove(key)
                 self._holes.pop(slot, None)
                 self._free.append(slot)
 
@@ -71,7 +84,7 @@ class Dedupe:
 
     def recall(self, seen: Seen) -> None:
         """Take one boot from a checkpoint."""
-        slot = self._add(seen.key)
+        slot = self._take(seen.key)
         self._high[slot], self._last_ms[slot] = seen.high, seen.last_ms
         if seen.holes:
             self._holes[slot] = list(seen.holes)
@@ -114,9 +127,15 @@ class Dedupe:
         return found_or_added(self._slots, keys, self._add)
 
     def _add(self, key: Key) -> int:
-        """Return the slot of a new boot; UNKNOWN where no more are taken."""
-        if len(self._slots) >= BOOTS_MAX:
+        """Return the slot of a new boot; UNKNOWN where a cap leaves no room."""
+        refusal = self._places.refusal(key, self._named)
+        if refusal is not None:
+            self._refusals.append(refusal)
             return UNKNOWN
+        return self._take(key)
+
+    def _take(self, key: Key) -> int:
+        self._places.add(key)
         slot = self._free.pop() if self._free else len(self._slots) + 1
         if slot == len(self._high):
             self._high = np.concatenate((self._high, np.zeros_like(self._high)))

@@ -107,6 +107,13 @@ class CohortPane(Struct, frozen=True, kw_only=True):
         return plus(own, self.crowd.sums) if self.crowd.nodes else own
 
 
+class Exceeded(Struct, array_like=True):
+    """What had no room under a cap: how often it came, and some of the names in the order in which they came."""
+
+    times: int = 0
+    names: list[str] = []
+
+
 class ServicePane(Struct, frozen=True, kw_only=True):
     """The second [start_ms, start_ms + 1000) of one service. Cohorts: ``canary``, ``control``, ``rest``; only ``rest``
     without a rollout.
@@ -119,6 +126,9 @@ class ServicePane(Struct, frozen=True, kw_only=True):
     transition_rows: int = 0
     excluded_nodes: tuple[str, ...] = ()
     """Nodes whose clock is so wrong that their rows are left out (A4)."""
+
+    exceeded: dict[str, Exceeded] = {}
+    """By cap."""
 
     @property
     def end_ms(self) -> int:

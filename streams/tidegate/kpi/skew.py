@@ -9,8 +9,6 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from tidegate.kpi.slots import found_or_added
-
 BLOCK_ROWS = 30
 SHIFT_BEYOND_MS = 2_000
 EXCLUDE_BEYOND_MS = 300_000
@@ -49,13 +47,13 @@ class Skews:
     ) -> NDArray[np.int64]:
         """Take the rows of one record; return by how much the times of each entry of ``nodes`` are to be shifted.
 
-        ``node`` has the index into ``nodes`` of each row, ``delay_ms`` its (append - own window end). The shift is 0 or the
-        skew; beyond ``EXCLUDE_BEYOND_MS`` the rows of the node are to be left out.
+        ``node`` has the index into ``nodes`` of each row, ``delay_ms`` its (append - own window end). Nodes without rows are not
+        remembered. The shift is 0 or the skew; beyond ``EXCLUDE_BEYOND_MS`` the rows of the node are to be left out.
         """
-        slots = np.array(found_or_added(self._slots, nodes, self._add), dtype=np.int64)
         lowest = np.full(len(nodes), NEVER, dtype=np.int64)
         np.minimum.at(lowest, node, delay_ms)
         rows = np.bincount(node, minlength=len(nodes))
+        slots = np.array(self._find(nodes, rows), dtype=np.int64)
         before_ms, current_ms, kept, last_ms = self._offsets[:, slots]
         full = (kept >= BLOCK_ROWS) & (rows > 0)
         before_ms = np.where(full, current_ms, before_ms)
@@ -80,6 +78,15 @@ class Skews:
         """Take one node from a checkpoint."""
         slot = self._add(node)
         self._offsets[:, slot] = (offset.before_ms, offset.current_ms, offset.rows, offset.last_ms)
+
+    def _find(self, nodes: Sequence[str], rows: NDArray[np.integer]) -> Sequence[int]:
+        found = list(map(self._slots.get, nodes))
+        if None not in found:
+            return found  # type: ignore[return-value] # mypy does not see what the line above says
+        return [
+            self._slots.get(node, UNKNOWN) if node in self._slots or not count else self._add(node)
+            for node, count in zip(nodes, rows.tolist(), strict=True)
+        ]
 
     def _add(self, node: str) -> int:
         """Return the slot of a new node; UNKNOWN where no more are taken."""

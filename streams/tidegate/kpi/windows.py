@@ -72,6 +72,11 @@ class Windows(Struct):
                         done.append((seconds, name, complete))
         return done
 
+    def forget(self, closed_ms: int) -> None:
+        """Drop windows that are over and never became full: their service fell silent."""
+        for key in [key for key, window in self.open.items() if window.end_ms <= closed_ms]:
+            del self.open[key]
+
     def _open(self, key: str, end_ms: int) -> Window:
         window = self.open.pop(key, None)
         if window is None or window.end_ms != end_ms:

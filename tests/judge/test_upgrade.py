@@ -1,0 +1,116 @@
+"""Code of this version beside code of the one before: partitions go from one to the other and back (DESIGN 6)."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+from tests.golden import checkpoints
+from tests.judge.story import story
+
+from tidegate.judge import JudgeState, restore, snapshot, step
+from tidegate.judge.snapshot import OLDEST, READABLE_BY, VERSION, Snapshot
+from tidegate.wire import nodeseconds
+from tidegate.wire.codec import Malformed
+
+
+class Version3(Struct, frozen=True, kw_only=True):
+    """The fields of version 3, as they were: what that code keeps of a snapshot, and writes again. Never change it."""
+
+    version: int
+    clock: dict[str, Any]
+    boots: list[Any]
+    skews: dict[str, list[int]]
+    windows: dict[str, Any]
+    scores: dict[str, Any]
+    closed_ms: int | None
+    contexts: dict[str, Any]
+    subjects: dict[str, Any]
+    books: dict[str, Any]
+    seen: dict[str, dict[str, int]]
+    late: dict[str, int]
+    excluded: dict[str, set[str]]
+    early: dict[str, int]
+    down: bool
+    tally: dict[str, Any]
+    open_rows: list[Any]
+
+
+TALLY_3 = ("accepted", "duplicate", "late", "excluded", "skewed", "transition", "panes")
+VERSIONS = tuple(range(OLDEST, VERSION + 1))
+
+
+def through_version_3(data: bytes) -> bytes:
+    """What code of version 3 makes of a snapshot: read, kept for a moment, written."""
+    old = msgspec.msgpack.decode(data, type=Version3)
+    tally = {name: old.tally[name] for name in TALLY_3}
+    clock = {name: value for name, value in old.clock.items() if name in ("marks", "resumed_ms")}
+    return msgspec.msgpack.encode(msgspec.structs.replace(old, version=3, tally=tally, clock=clock))
+
+
+@pytest.fixture(scope="module")
+def log():
+    return [(append_ms, nodeseconds.decode(data)) for append_ms, data in checkpoints.log()]
+
+
+def told(state):
+    """What a snapshot says; sets come in any order."""
+    return msgspec.to_builtins(msgspec.msgpack.decode(snapshot(state), type=Snapshot), order="deterministic")
+
+
+def fold(state, records):
+    return [step(state, record, append_ms) for append_ms, record in records]
+
+
+def test_there_is_a_golden_checkpoint_of_every_version_that_is_read():
+    assert all(checkpoints.checkpoint(version).exists() for version in VERSIONS)
+    assert OLDEST <= READABLE_BY <= VERSION
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_checkpoint_of_each_version_goes_on_as_if_nothing_had_happened(log, version):
+    state = JudgeState()
+    fold(state, log[: checkpoints.CUT])
+    whole = fold(state, log[checkpoints.CUT :])
+    assert fold(restore(checkpoints.state(version)), log[checkpoints.CUT :]) == whole
+    assert {verdict.outcome for outcome in whole for verdict in outcome.verdicts} >= {"pass", "fail", "hold"}
+
+
+def test_a_partition_that_goes_to_older_code_and_back_again_and_again_gives_the_same_outputs():
+    records = [*story(seconds=70)]
+    whole = fold(JudgeState(), records)
+    state, found = JudgeState(), []
+    for at in range(0, len(records), 37):
+        found += fold(state, records[at : at + 37])
+        state = restore(through_version_3(snapshot(state)))
+    assert found == whole
+
+
+@pytest.mark.parametrize(("version", "readable_by"), [(OLDEST - 1, 0), (VERSION + 1, VERSION + 1)])
+def test_a_checkpoint_that_cannot_be_understood_is_refused(version, readable_by):
+    fields = msgspec.msgpack.decode(snapshot(JudgeState()))
+    data = msgspec.msgpack.encode(fields | {"version": version, "readable_by": readable_by})
+    with pytest.raises(Malformed, match=f"version {version}"):
+        restore(data)
+
+
+def test_a_later_checkpoint_that_this_version_may_read_is_read_without_what_is_unknown_here(log):
+    state = JudgeState()
+    fold(state, log[:40])
+    fields = msgspec.msgpack.decode(snapshot(state))
+    fields |= {"version": VERSION + 1, "readable_by": VERSION, "invention": {"a": 1}}
+    assert told(restore(msgspec.msgpack.encode(fields))) == told(state)
+
+
+def test_a_word_that_is_unknown_here_costs_one_subject_and_not_the_partition(log):
+    state = JudgeState()
+    fold(state, log[: checkpoints.CUT])
+    fields = msgspec.msgpack.decode(snapshot(state), strict=False)
+    node, watch = next(iter(fields["subjects"]["svc/good"]["watches"].items()))
+    fields["subjects"]["svc/good"]["watches"][node] = [*watch[:8], "hibernating", *watch[9:]]
+    again = restore(msgspec.msgpack.encode(fields))
+    assert [name for name, subject in again.subjects.items() if subject != state.subjects[name]] == ["svc/good"]
+    assert again.seen == state.seen
+    outcomes = fold(again, log[checkpoints.CUT :])
+    found = [verdict for outcome in outcomes for verdict in outcome.verdicts if verdict.subject == "svc/good"]
+    assert {(verdict.outcome, verdict.reason) for verdict in found} == {("hold", "state_lost")}
