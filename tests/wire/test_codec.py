@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tidegate.wire.codec import Malformed, convert, decode, decode_strict, encode
+from tidegate.wire.codec import Malformed, convert, decode, decode_strict, encode, malformed
 
 
 class Inner(Struct, frozen=True):
@@ -96,6 +96,12 @@ def test_a_fault_names_its_path():
     with pytest.raises(Malformed) as raised:
         convert({"name": "a", "inner": {"number": []}}, Thing)
     assert raised.value.path == "inner.number"
+
+
+def test_a_fault_in_a_key_names_the_map_that_it_stands_in():
+    """A label of a metric was ``key` in `$``."""
+    fault = malformed(ValueError("Expected `str`, got `int` - at `key` in `$.gauges`"))
+    assert (fault.path, fault.problem) == ("gauges", "Expected `str`, got `int`, as a key")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import random
-import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,19 +12,12 @@ from tests.worker.fakes import told
 from tidegate.broker import Connection, KafkaLog
 from tidegate.kpi.columns import read
 from tidegate.wire import nodeseconds
-from tidegate.wire.codec import Malformed
-from tidegate.wire.telemetry import Histogram, Slice, Telemetry, decode, encode_json, encode_msgpack
+from tidegate.wire.telemetry import Telemetry, encode_json
 from tidegate.worker import Role, Worker
 
 pytestmark = pytest.mark.kafka
 
-MESSAGES = 20_000
 DEADLINE_S = 30.0
-FIELD = re.compile(rb'"(requests|seq|start_ms|load|node|offset)":[^,}]+')
-HOSTILE = [
-    *(b"NaN", b"Infinity", b"1e308", b"-1e308", b"1e999", b"-1", b"0.5", b"99999999999999999999", b"4294967295"),
-    *(b"null", b"true", b"{}", b'"7"', b'"\\ud800"', b'"\xed\xa0\x80"', b'"%b"' % (b"x" * 5_000), b"[" * 3_000 + b"]" * 3_000),
-]
 
 
 class Running:
@@ -90,79 +81,6 @@ async def rows_in(log: KafkaLog) -> list[tuple[str, int]]:
 
 def row_of(number: int) -> Telemetry:
     return Telemetry(node=f"n{number % 40}", service=f"s{number % 7}", boot="b", seq=number + 1, version="v", start_ms=1_000)
-
-
-def fuzzed(source: random.Random, number: int) -> bytes | None:
-    """Return a message: good, or good and bent, or noise."""
-    row = Telemetry(
-        node=f"n{number % 40}",
-        service=f"s{number % 7}",
-        boot="b",
-        seq=number + 1,
-        version="v",
-        start_ms=1_000,
-        requests=source.randrange(1_000),
-        latency=Histogram(source.randrange(-80, 0), [source.randrange(100_000) for _ in range(source.randrange(80))]),
-        gauges={"load": source.random()},
-        slices={"route=/": Slice(requests=1, latency=Histogram(0, [1]))},
-    )
-    data = bytearray(encode_json(row) if source.random() < 0.5 else encode_msgpack(row))
-    kind = source.randrange(8)
-    if kind == 0:
-        for _ in range(source.randrange(1, 6)):
-            data[source.randrange(len(data))] = source.randrange(256)
-    elif kind == 1:
-        del data[source.randrange(len(data)) :]
-    elif kind == 2:
-        at = source.randrange(len(data))
-        data[at:at] = source.randbytes(source.randrange(1, 20))
-    elif kind == 3:
-        return source.choice([None, b"", b"{}", b"[" * 3_000, b"null", b"\xc1", source.randbytes(50)])
-    elif kind == 5:
-        fields = list(FIELD.finditer(encode_json(row)))
-        field = source.choice(fields)
-        begin, _, _ = field[0].partition(b":")
-        return encode_json(row).replace(field[0], begin + b":" + source.choice(HOSTILE), 1)
-    elif kind == 4 and source.random() < 0.01:
-        return bytes(300_000)
-    return bytes(data)
-
-
-def readable(value: bytes | None) -> tuple[str, int] | None:
-    try:
-        row = decode(value or b"")
-    except Malformed:
-        return None
-    return row.node, row.seq
-
-
-async def test_of_20_000_fuzzed_messages_each_is_accepted_or_a_dead_letter(connection, log, capsys):
-    source = random.Random(20_000)
-    values = [fuzzed(source, number) for number in range(MESSAGES)]
-    good = sorted(row for row in map(readable, values) if row is not None)
-    async with intake(connection, "intake-0") as running:
-        await produce(connection, values)
-        await running.until_read(MESSAGES)
-    assert sorted(await rows_in(log)) == good
-    reader = await log.reader(["deadletters"])
-    letters = await reader.read_to_end()
-    await reader.close()
-    origins = {(letter.headers["origin-partition"], letter.headers["origin-offset"]) for letter in letters}
-    assert len(letters) == len(origins) == MESSAGES - len(good)
-    assert sorted(letter.value or b"" for letter in letters) == sorted(
-        value or b"" for value in values if readable(value) is None
-    )
-    assert all(letter.headers["reason"] for letter in letters)
-    accepted = told(running.registry, "tidegate_intake_rows_accepted_total")
-    dead = sum(
-        sample.value
-        for metric in running.registry.collect()
-        for sample in metric.samples
-        if sample.name == "tidegate_deadletters_total"
-    )
-    assert (accepted, dead) == (len(good), MESSAGES - len(good))
-    with capsys.disabled():
-        print(f"\n{MESSAGES} sent: {accepted:.0f} accepted, {dead:.0f} dead letters", end=" ")  # noqa: T201
 
 
 async def test_a_join_and_a_leave_repeat_no_row_and_lose_none(connection, log):

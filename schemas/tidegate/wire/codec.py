@@ -16,7 +16,7 @@ import msgspec
 T = TypeVar("T")
 
 _JSON = msgspec.json.Encoder(order="deterministic")
-_AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$?\.?(?P<path>.*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$?\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
 class Malformed(ValueError):
@@ -76,7 +76,7 @@ def malformed(error: Exception) -> Malformed:
     match = _AT.match(str(error))
     if match is None or match["path"] is None:
         return Malformed("", str(error) or type(error).__name__)
-    return Malformed(match["path"], match["problem"])
+    return Malformed(match["path"], f"{match['problem']}, as a key" if match["key"] else match["problem"])
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ little-endian arrays as bytes, so
 that a worker reads them without a loop; strings stand once in a dictionary column.
 """
 
+import sys
 from typing import Annotated
 
 import msgspec
@@ -13,27 +14,27 @@ from msgspec import Meta, Struct
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.names import Label, Name, Subject, UncheckedName
 from tidegate.wire.plans import ControlMode, Guardrail
-from tidegate.wire.telemetry import ServiceState, Slice, Source
+from tidegate.wire.telemetry import FIELDS_MAX, GAUGE_MAX, SLICES_MAX, Count, MillisecondsEpoch, ServiceState, Slice, Source
 
 SOURCES: tuple[Source, ...] = tuple(Source)
 """Order of the codes in ``NodeSeconds.sources``."""
 
 
 class Extra(Struct, frozen=True, omit_defaults=True, array_like=True):
-    """What only some rows carry."""
+    """What only some rows carry, within the bounds of ``Telemetry``: a sum of what no producer may say would end the judge."""
 
     zone: Label = ""
-    labels: dict[Label, Label] = {}
+    labels: Annotated[dict[Label, Label], Meta(max_length=FIELDS_MAX)] = {}
     cohort: Label = ""
-    uptime_s: float = 0.0
-    gauges: dict[Label, float] = {}
-    counters: dict[Label, int] = {}
-    ratios: dict[Label, tuple[int, int]] = {}
-    slices: dict[Label, Slice] = {}
-    dropped: int = 0
+    uptime_s: Annotated[float, Meta(ge=0, le=sys.float_info.max)] = 0.0
+    gauges: Annotated[dict[Label, Annotated[float, Meta(ge=-GAUGE_MAX, le=GAUGE_MAX)]], Meta(max_length=FIELDS_MAX)] = {}
+    counters: Annotated[dict[Label, Count], Meta(max_length=FIELDS_MAX)] = {}
+    ratios: Annotated[dict[Label, tuple[Count, Count]], Meta(max_length=FIELDS_MAX)] = {}
+    slices: Annotated[dict[Label, Slice], Meta(max_length=SLICES_MAX)] = {}
+    dropped: Count = 0
     state: ServiceState | None = None
-    exits: int = 0
-    changed_ms: int = 0
+    exits: Count = 0
+    changed_ms: MillisecondsEpoch = 0
 
 
 class NodeSeconds(Struct, frozen=True, kw_only=True, tag="rows", tag_field="kind"):
@@ -129,7 +130,7 @@ def decode(data: bytes) -> Record:
     """Return the record that a message holds; Malformed on anything else."""
     try:
         return _DECODER.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(error) from error
 
 

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from tidegate.wire.codec import Malformed
 from tidegate.wire.nodeseconds import SOURCES, Extra, NodeSeconds
-from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SLOTS, Source, Telemetry, pack_counts
+from tidegate.wire.telemetry import COUNT_MAX, HISTOGRAM_OFFSET, HISTOGRAM_SLOTS, Source, Telemetry, pack_counts
 
 SOURCE_CODE: dict[Source, int] = {source: code for code, source in enumerate(SOURCES)}
 AGENT_CODE = SOURCE_CODE[Source.AGENT]
 WIDTHS = {"service": "<u2", "node": "<u4", "boot": "<u4", "version": "<u2", "seq": "<i8", "start_ms": "<i8", "append_ms": "<i8"}
 WIDTHS |= {"length_ms": "<u4", "requests": "<u4", "errors": "<u4", "sources": "u1", "first_slot": "u1", "slots": "u1"}
+
+BOUNDS = {"seq": (1, (1 << 53) - 1), "start_ms": (0, (1 << 43) - 1), "append_ms": (0, (1 << 43) - 1)}
+BOUNDS |= {"length_ms": (1, 60_000), "requests": (0, COUNT_MAX - 1)}
+"""What rows may say, as in ``Telemetry``."""
 
 _ROW = np.dtype(list(WIDTHS.items()))
 _PACK = Struct("<HIIHqqqIIIBBB").pack
@@ -166,7 +170,9 @@ def _widened(packed: bytes) -> bytes:
 
 
 def read(record: NodeSeconds) -> Columns:
-    """Return views on the columns of a record. Malformed where they are torn or point beyond the dictionaries."""
+    """Return views on the columns of a record. Malformed where they are torn, point beyond the dictionaries or say
+    what no row may.
+    """
     arrays = {}
     for name, kind in WIDTHS.items():
         try:
@@ -190,6 +196,11 @@ def read(record: NodeSeconds) -> Columns:
             raise Malformed("sources", "unknown source")
         if int((arrays["first_slot"].astype(np.int64) + arrays["slots"]).max()) > HISTOGRAM_SLOTS:
             raise Malformed("slots", f"reach beyond slot {HISTOGRAM_SLOTS - 1}")
+        for name, (least, most) in BOUNDS.items():
+            if int(arrays[name].min()) < least or int(arrays[name].max()) > most:
+                raise Malformed(name, f"not from {least} to {most}")
+        if (arrays["errors"] > arrays["requests"]).any():
+            raise Malformed("errors", "more of them than requests")
     starts = np.concatenate(([0], np.cumsum(arrays["slots"], dtype=np.int64)))
     if int(starts[-1]) != len(counts):
         raise Malformed("counts", f"{len(counts)} counts; the rows name {int(starts[-1])}")
