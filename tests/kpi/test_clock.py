@@ -49,6 +49,18 @@ def test_an_outage_of_the_broker_is_told_from_one_of_intake_by_what_was_appended
     assert clock.resumed_ms == resumed_ms, what
 
 
+@pytest.mark.parametrize("every_ms", [2_500, 5_000, 10_000, 50_000])
+def test_a_fleet_that_speaks_seldom_is_not_away_each_time(every_ms):
+    clock = Clock()
+    resumed = set()
+    for append_ms in range(every_ms, 40 * every_ms, every_ms):
+        clock.rows(np.array([append_ms, append_ms + 20]))
+        resumed.add(clock.resumed_ms)
+    assert resumed <= {0, 2 * every_ms}
+    clock.rows(np.array([43 * every_ms]))
+    assert clock.resumed_ms == 43 * every_ms
+
+
 @pytest.mark.parametrize(("spread_ms", "down"), [(5_000, False), (5_001, True)])
 def test_partitions_more_than_five_seconds_apart_mean_telemetry_down(spread_ms, down):
     clock = Clock()

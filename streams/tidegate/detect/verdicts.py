@@ -102,12 +102,12 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
     """Begin what a new rollout or a new placement begins; the baseline is frozen by the first pane of a rollout."""
     if state.rollout != context.rollout:
         # Without its state the judge took every row for rest until the context came: that is no baseline (C3, C7).
-        blocks = tuple(block for block in state.baseline.blocks if block[0] < context.started_ms or not context.started_ms)
-        new = not state.rollout and not blocks
+        lost = state.lost and not state.rollout
+        blocks = () if lost else state.baseline.blocks
         state = SubjectJudgement(
             baseline=freeze(replace(state.baseline, blocks=blocks), context.rollout, context.rest_version, pane.start_ms),
             rollout=context.rollout,
-            lost=new and state.lost,
+            lost=lost,
         )
     if state.placement != context.placement:
         watches = {node: replace(seen, requests=0, errors=0) for node, seen in state.watches.items()}
