@@ -49,7 +49,6 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
         ("node: n1", "node: 'n 1'", "node"),
         ("metrics_port: 9100", "metrics_port: 70000", "metrics_port"),
         ('command: ["{python}", "{artifact}"]', "command: []", "services.shop.command"),
-        ('command: ["{python}", "{artifact}"]', "executor: docker", "services.shop.executor"),
         ('{http: "http://127.0.0.1:9001/ready"}', "{}", "services.shop.readiness"),
         ('"127.0.0.1:8101"', "8101", "listen"),
         ("fleet: demo", "fleet: [", "not YAML"),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from tidegate.broker import Connection, KafkaLog
-from tidegate.node import NodeAgent, NodeConfig, build_agent, load_config
+from tidegate.node import ConfigError, NodeAgent, NodeConfig, build_agent, load_config
 from tidegate.runtime.logs import configure
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
@@ -29,7 +29,10 @@ def node(path: Path, stop_services: bool) -> None:
     if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
         config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
     configure(LogSettings(), sys.stderr, role="node", node=config.node)
-    asyncio.run(_run(config, stop_services=stop_services))
+    try:
+        asyncio.run(_run(config, stop_services=stop_services))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:

@@ -7,16 +7,15 @@ from prometheus_client import CollectorRegistry
 
 from tidegate.node.agent import NodeAgent
 from tidegate.node.config import NodeConfig, load_signer, load_trust
-from tidegate.node.executors.none import NoneExecutor
-from tidegate.node.executors.process import ProcessExecutor
+from tidegate.node.executors.registry import executors_of
 from tidegate.node.metrics import NodeMetrics
 from tidegate.ports import Clock, Log, SystemClock, SystemDisk
 
 
 def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None, registry: CollectorRegistry | None = None) -> NodeAgent:
-    """Return the agent of a configured node; ConfigError where a key file cannot be used. ``log`` stays the caller's.
+    """Return the agent of a configured node; ConfigError where a key file or an executor cannot be used.
 
-    ``registry`` is where its metrics are shown.
+    ``log`` stays the caller's. ``registry`` is where the agent's metrics are shown.
     """
     clock = clock or SystemClock()
     disk = SystemDisk(Path(config.state))
@@ -24,7 +23,7 @@ def build_agent(config: NodeConfig, log: Log, clock: Clock | None = None, regist
         log,
         clock,
         disk,
-        {"process": ProcessExecutor(config, disk, clock), "none": NoneExecutor(clock)},
+        executors_of(config, disk, clock),
         config=config,
         signer=load_signer(config),
         trust=load_trust(config),

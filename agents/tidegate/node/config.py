@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from msgspec import Meta, Struct
@@ -52,7 +52,10 @@ class Readiness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """One service of this node. ``command`` may hold {artifact}, {version}, {config}, {listen} and {python}."""
+    """One service of this node. ``command`` may hold {artifact}, {version}, {config}, {listen} and {python}.
+
+    ``command``, ``listen`` and ``drain`` are of executor ``process``; the others have ``options``, which they check themselves.
+    """
 
     executor: Name = "process"
     command: tuple[str, ...] = ()
@@ -61,6 +64,7 @@ class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ready_within: Duration = "10s"
     drain: Duration = "10s"
     env: dict[str, str] = {}
+    options: dict[str, Any] = {}
     scrape: ScrapeConfig | None = None
     """For a service that does not publish telemetry itself: its metrics page is asked every second."""
 
@@ -113,8 +117,6 @@ def faults(config: NodeConfig) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, service in config.services.items():
         at = f"services.{name}"
-        if service.executor not in ("process", "none"):
-            found.append((f"{at}.executor", f"{service.executor} is unknown; write process or none"))
         if service.executor == "process" and not service.command:
             found.append((f"{at}.command", 'give the command that runs a version, such as ["{python}", "{artifact}"]'))
         if isinstance(service.readiness, Readiness) and (service.readiness.http is None) == (service.readiness.tcp is None):

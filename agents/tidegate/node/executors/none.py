@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Exited, FetchFailed, Launch, StartFailed
-from tidegate.ports import Clock
+from tidegate.node.executors.options import NoOptions, options_of, served_by
+from tidegate.ports import Clock, Disk
 from tidegate.reconcile.actions import Running
 from tidegate.reconcile.held import identity
 from tidegate.wire.plans import Artifact
@@ -77,3 +79,10 @@ class NoneExecutor:
             self._lost.append(service)
         else:
             self._exited(service, "crashed")
+
+
+def build(config: NodeConfig, disk: Disk, clock: Clock) -> NoneExecutor:  # noqa: ARG001 - it keeps nothing
+    """Return the executor ``none`` of a node; ConfigError where a service of it has options."""
+    for name, service in served_by("none", config).items():
+        options_of(name, service, NoOptions)
+    return NoneExecutor(clock)

@@ -3,20 +3,18 @@ one is drained once the new one is ready, so that no request is lost (F2).
 """
 
 import asyncio
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import NodeConfig, ServiceConfig
 from tidegate.node.executor import Exited, Launch
+from tidegate.node.executors.environment import environment_of
+from tidegate.node.executors.options import NoOptions, options_of, served_by
 from tidegate.node.executors.slot import Blueprint, Slot
 from tidegate.ports import Clock, Disk
 from tidegate.reconcile.actions import Running
 from tidegate.wire.plans import Artifact
-
-TOLD = "TIDEGATE_"
 
 
 class ProcessExecutor:
@@ -25,13 +23,10 @@ class ProcessExecutor:
     name = "process"
 
     def __init__(self, config: NodeConfig, disk: Disk, clock: Clock, environment: Mapping[str, str] | None = None) -> None:
-        folder = Path(config.state).absolute()
-        self._cache = ArtifactCache(folder / "artifacts", config.cache_bytes_max, disk.free_bytes)
-        inherited = {key: value for key, value in (environment or os.environ).items() if not key.startswith((TOLD, "LISTEN_"))}
+        self._cache = ArtifactCache(Path(config.state).absolute() / "artifacts", config.cache_bytes_max, disk.free_bytes)
         self._slots = {
-            name: Slot(_blueprint(name, service, config, folder, inherited), self._cache, disk, clock)
-            for name, service in config.services.items()
-            if service.executor == self.name
+            name: Slot(_blueprint(name, service, config, environment), self._cache, disk, clock)
+            for name, service in served_by(self.name, config).items()
         }
 
     async def adopt(self, exited: Exited) -> None:
@@ -73,16 +68,7 @@ class ProcessExecutor:
             slot.close()
 
 
-def _blueprint(name: str, service: ServiceConfig, config: NodeConfig, folder: Path, inherited: dict[str, str]) -> Blueprint:
-    told = {
-        "TIDEGATE_FLEET": config.fleet,
-        "TIDEGATE_NODE": config.node,
-        "TIDEGATE_SERVICE": name,
-        "TIDEGATE_ZONE": config.zone,
-        "TIDEGATE_BOOTSTRAP": config.kafka.bootstrap,
-        "TIDEGATE_PREFIX": config.kafka.prefix,
-        "TIDEGATE_STATE": str(folder),
-    }
-    return Blueprint(
-        service=name, config=service, folder=folder, environment=inherited | service.env | told, python=sys.executable
-    )
+def _blueprint(name: str, service: ServiceConfig, config: NodeConfig, inherited: Mapping[str, str] | None) -> Blueprint:
+    options_of(name, service, NoOptions)
+    environment = environment_of(config, name, inherited)
+    return Blueprint(service=name, config=service, folder=Path(config.state).absolute(), environment=environment)

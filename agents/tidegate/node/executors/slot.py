@@ -18,17 +18,13 @@ from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import ServiceConfig
 from tidegate.node.executor import Exited, Launch, StartFailed
 from tidegate.node.executors.children import Child, Watch, child_of, left_running, machine_boot, spawn, started_ticks
+from tidegate.node.executors.environment import filled, life_of
 from tidegate.node.executors.listener import ListenFailed, open_listener, take_back
+from tidegate.node.executors.outputs import bound_outputs, tail_of
 from tidegate.node.executors.readiness import NotifySocket, until_ready
 from tidegate.ports import Clock, Disk
 from tidegate.reconcile.actions import Running
 from tidegate.wire.codec import Malformed, decode, encode
-
-OUTPUTS_KEPT = 10
-"""Launches of a service whose output is kept."""
-OUTPUT_BYTES_MOST = 16 << 20
-"""Output beyond this is thrown away: a talkative service must not fill the node's disk."""
-TAIL_BYTES = 2_048
 
 log = structlog.get_logger("node.process")
 
@@ -40,7 +36,6 @@ class Blueprint(Struct, frozen=True, kw_only=True):
     config: ServiceConfig
     folder: Path
     environment: dict[str, str]
-    python: str
 
 
 class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,30 +135,22 @@ class Slot:
             self._listener = None
 
     def trim_output(self) -> None:
-        """Throw away output beyond its bound; the service appends, so cutting to nothing is safe."""
-        for path in self._output.glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_size > OUTPUT_BYTES_MOST:
-                    path.write_bytes(b"")
+        """Bound what the service has printed."""
+        bound_outputs(self._output)
 
     # starting
 
     def _spawn(self, launch: Launch, notify: str) -> Watch:
         child = Child(pid=0, started=0, machine=machine_boot(), artifact=launch.artifact, boot=launch.boot, token=launch.token)
-        environment = self._blueprint.environment | {
-            "TIDEGATE_VERSION": launch.artifact.version,
-            "TIDEGATE_BOOT": launch.boot,
-            "TIDEGATE_COHORT": launch.cohort.value,
-            "TIDEGATE_LAUNCH": encode(child).decode(),
-            "NOTIFY_SOCKET": notify,
-        }
+        told = {"TIDEGATE_LAUNCH": encode(child).decode(), "NOTIFY_SOCKET": notify}
+        environment = self._blueprint.environment | life_of(launch) | told
         try:
             if self._blueprint.config.listen is not None:
                 self._listener = self._listener or open_listener(self._blueprint.config.listen)
                 environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": self._blueprint.service}
             fd = self._listener.fileno() if self._listener is not None else None
             self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
-            self._forget_outputs()
+            bound_outputs(self._output)
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             return Watch(replace(child, pid=pid, started=started_ticks(pid) or 0))
         except (OSError, ListenFailed) as error:
@@ -176,14 +163,8 @@ class Slot:
             "version": launch.artifact.version,
             "config": str(config_path) if config_path is not None else "",
             "listen": self._blueprint.config.listen or "",
-            "python": self._blueprint.python,
         }
-        filled = []
-        for word in self._blueprint.config.command:
-            for name, value in values.items():
-                word = word.replace(f"{{{name}}}", value)  # noqa: PLW2901 - braces of other meaning stay as they are
-            filled.append(word)
-        return filled
+        return filled(self._blueprint.config.command, values)
 
     async def _until_ready(self, candidate: Watch, notify: NotifySocket) -> None:
         config = self._blueprint.config
@@ -307,14 +288,5 @@ class Slot:
 
     def _tail(self, watch: Watch) -> str:
         """Return the last lines that a process wrote to its standard error, ready to be put behind a sentence."""
-        path = self._output / f"{watch.child.boot}.err"
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            text = file.read().decode(errors="replace").strip()
-            return f":\n{text}" if text else ""
-        return ""
-
-    def _forget_outputs(self) -> None:
-        newest = sorted(self._output.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in newest[2 * OUTPUTS_KEPT :]:
-            path.unlink(missing_ok=True)
+        text = tail_of(self._output / f"{watch.child.boot}.err")
+        return f":\n{text}" if text else ""
