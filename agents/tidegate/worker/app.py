@@ -167,6 +167,8 @@ class Worker:
         outbox = Outbox(producer, self.connection.prefix, failed)
         role = app.host = _part(self.role, self.connection, outbox, self._registry)
         role.consumer = app.consumer
+        # Faust makes its parts on the loop of whoever looks first: not that of a probe's thread, which never runs.
+        app.tables.recovery  # noqa: B018 - looked at
         source = app.topic(f"{self.connection.prefix}{role.topic}", schema=ChunkSchema(), maxsize=BUFFERED_CHUNKS_MAX)
 
         async def take(chunks: Any) -> None:
