@@ -1,0 +1,13 @@
+"""The short form of ``make prove ARGS="--only judge_kills"``: half a rollout, two kills, the same comparison."""
+
+import pytest
+from tests.prove.judge_kills import run
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_a_judge_that_is_killed_says_what_one_says_that_is_not(private_kafka, tmp_path, capsys):
+    found = await run(tmp_path, kills=2, seconds=31, pace=0.3, broker=private_kafka)
+    with capsys.disabled():
+        print(f"\n  {found}", end=" ")  # noqa: T201
+    assert found["verdicts"]["compared"] > 30
