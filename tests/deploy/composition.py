@@ -96,11 +96,18 @@ class Composition:
         log = f"{name}-{len(list(self.folder.glob('logs/*')))}"
         process = await self._start(name, [*self.image.entrypoint, *arguments], log)
         deadline_s = time.monotonic() + RUN_WITHIN_S
-        while process.returncode is None:
-            fallen = [one for one, running in self.processes.items() if running.returncode is not None and self._restarts(one)]
-            assert not fallen, f"{fallen[0]} ended: {self.said(fallen[0])}"
-            assert time.monotonic() < deadline_s, f"{arguments} took more than {RUN_WITHIN_S} s: {self.said(log)}"
-            await asyncio.sleep(0.1)
+        try:
+            while process.returncode is None:
+                fallen = [
+                    one for one, running in self.processes.items() if running.returncode is not None and self._restarts(one)
+                ]
+                assert not fallen, f"{fallen[0]} ended: {self.said(fallen[0])}"
+                assert time.monotonic() < deadline_s, f"{arguments} took more than {RUN_WITHIN_S} s: {self.said(log)}"
+                await asyncio.sleep(0.1)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return process.returncode, self.said(log)
 
     async def stop(self) -> dict[str, int]:
