@@ -1,26 +1,21 @@
 """The artifact cache: fetched, digest checked, renamed into place; bounded, and what may be needed again is never thrown away."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import threading
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, cast
 
+from tidegate.node.download import Wanted, download, shown
 from tidegate.node.executor import FetchFailed
 from tidegate.wire.plans import Artifact
 
-CHUNK_BYTES = 1 << 18
 RESERVE_BYTES = 64 << 20
 """Room that a fetch leaves on the disk, for state and logs."""
 ARTIFACT_BYTES_MOST = 8 << 30
-SILENT_MOST_S = 30.0
-"""A server that says nothing for so long is given up."""
+UNSIZED_BYTES_LEAST = 64 << 20
+"""Even a small cache takes an artifact of so much whose plan does not say how long it is."""
 
 
 class ArtifactCache:
@@ -30,7 +25,10 @@ class ArtifactCache:
         self._folder = folder
         self._bytes_max = bytes_max
         self._free_bytes = free_bytes
+        self._one = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*"):  # by an agent that was killed in mid download
+            left.unlink(missing_ok=True)
 
     def holds(self, artifact: Artifact) -> bool:
         """Return whether the artifact, and its configuration if it has one, were fetched and checked."""
@@ -62,37 +60,52 @@ class ArtifactCache:
                 raise FetchFailed(f"the cached file of {artifact.version} is gone or altered ({path}); it is fetched again")
 
     async def fetch(self, artifact: Artifact, keep: Iterable[Artifact]) -> None:
-        """Bring an artifact and its configuration here; FetchFailed. Cancellation leaves nothing half done."""
+        """Bring an artifact and its configuration here; FetchFailed. Cancellation leaves nothing half done.
+
+        One at a time: whoever asks for what another is bringing waits, and finds it.
+        """
         kept = {digest for one in (artifact, *keep) for digest in _digests(one)}
         uris = [artifact.uri, *([artifact.config_uri] if artifact.config_sha256 is not None else [])]
-        for digest, uri in zip(_digests(artifact), uris, strict=True):
-            if (self._folder / digest).exists():
-                continue
-            stop = threading.Event()
-            size_bytes = artifact.size_bytes if digest == artifact.sha256 else 0
-            try:
-                await asyncio.to_thread(self._fetch, uri, digest, size_bytes, kept, stop)
-            finally:
-                stop.set()
+        async with self._one:
+            for digest, uri in zip(_digests(artifact), uris, strict=True):
+                if (self._folder / digest).exists():
+                    continue
+                stop = threading.Event()
+                size_bytes = artifact.size_bytes if digest == artifact.sha256 else 0
+                try:
+                    await asyncio.to_thread(self._fetch, uri, digest, size_bytes, kept, stop)
+                finally:
+                    stop.set()
 
     def _fetch(self, uri: str, digest: str, size_bytes: int, kept: set[str], stop: threading.Event) -> None:
         beside = self._folder / f".{digest}.{threading.get_ident()}"
+        limit_bytes = size_bytes or min(ARTIFACT_BYTES_MOST, max(self._bytes_max, UNSIZED_BYTES_LEAST))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _source(uri) as (source, length), beside.open("wb") as file:
-                self._make_room(max(size_bytes, length), kept)
-                found = _copy(source, file, limit_bytes=size_bytes or ARTIFACT_BYTES_MOST, stop=stop)
+            self._make_room(size_bytes, kept)
+            with beside.open("wb") as file:
+                wanted = Wanted(uri=uri, limit_bytes=limit_bytes, room=lambda length: self._make_room(length, kept), stop=stop)
+                found = download(wanted, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if found != digest:
-                raise FetchFailed(f"{uri} has sha256 {found}, the plan says {digest}")
+            if stop.is_set():
+                return
+            _compare(found, digest)
+            self._make_room(0, kept)  # nobody had to say how long it is
             beside.chmod(0o555)
-            if not stop.is_set():
-                beside.replace(self._folder / digest)
-        except (OSError, urllib.error.URLError, ValueError) as error:
-            raise FetchFailed(f"{uri or '(no uri)'}: {error}") from error
+            beside.replace(self._folder / digest)
+            self._sync()
+        except (OSError, ValueError, FetchFailed) as error:
+            raise FetchFailed(f"{shown(uri)}: {error}") from error
         finally:
             beside.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _make_room(self, need_bytes: int, kept: set[str]) -> None:
         """Refuse before anything is touched where the disk has no room; throw away the oldest files that nobody needs."""
@@ -118,32 +131,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _compare(found: str, digest: str) -> None:
+    if found != digest:
+        raise FetchFailed(f"it has sha256 {found}, the plan says {digest}")
+
+
 def _digests(artifact: Artifact) -> list[str]:
     return [artifact.sha256, *([artifact.config_sha256] if artifact.config_sha256 is not None else [])]
-
-
-@contextlib.contextmanager
-def _source(uri: str) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a path, a file:// or an http(s):// address; yield it with its length, 0 where that is not known."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.scheme in ("http", "https"):
-        with urllib.request.urlopen(uri, timeout=SILENT_MOST_S) as response:  # noqa: S310 - the scheme was looked at
-            yield cast("BinaryIO", response), int(response.headers.get("Content-Length") or 0)
-        return
-    if parts.scheme not in ("", "file"):
-        raise FetchFailed(f"{uri}: {parts.scheme} is not understood; write a path, file:// or http(s):// address")
-    path = Path(urllib.parse.unquote(parts.path) if parts.scheme else uri)
-    with path.open("rb") as file:
-        yield file, path.stat().st_size
-
-
-def _copy(source: BinaryIO, into: BinaryIO, *, limit_bytes: int, stop: threading.Event) -> str:
-    """Copy and return the sha256; ends early when told to. FetchFailed beyond the limit."""
-    digest, copied_bytes = hashlib.sha256(), 0
-    while not stop.is_set() and (chunk := source.read(CHUNK_BYTES)):
-        copied_bytes += len(chunk)
-        if copied_bytes > limit_bytes:
-            raise FetchFailed(f"there is more than the {limit_bytes} bytes that the plan says")
-        digest.update(chunk)
-        into.write(chunk)
-    return digest.hexdigest()
