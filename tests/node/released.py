@@ -1,9 +1,11 @@
 """Releases for executors ``symlink`` and ``hooks``: archives of a plain server, and an init system in a few shell scripts."""
 
+import contextlib
 import io
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.node.kit import SERVER, free_port
@@ -55,16 +57,11 @@ class Unit:
 
     def pids(self) -> list[int]:
         """Return every server on this unit's port, found without asking anybody."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if PLAIN.encode() in words and str(self.port).encode() in words:
-                    found.append(int(entry.name))
-        return found
+        return [pid for pid, words in command_lines() if PLAIN in words and str(self.port) in words]
+
+    def commands(self) -> list[int]:
+        """Return every restart under way."""
+        return [pid for pid, words in command_lines() if self.restart in words]
 
     def symlink(self, **changes) -> ServiceConfig:
         options = {"folder": str(self.folder), "restart": [self.restart], "stop": [self.stop], "status": [self.status]}
@@ -92,6 +89,13 @@ hooks:
         for key, value in changes.items():
             (fields if key in ServiceConfig.__struct_fields__ else options)[key] = value
         return ServiceConfig(executor=executor, options=options, **fields)
+
+
+def command_lines() -> Iterator[tuple[int, list[str]]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield int(entry.name), (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
 
 
 def tarred(folder: Path, version: str, files: dict[str, str]) -> Artifact:

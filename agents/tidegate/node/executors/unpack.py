@@ -13,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -71,7 +72,7 @@ class _Unpacking:
             self._take(member, self._place(member.name))
         for path, target in self._links:
             self._parent(path, str(path.relative_to(self._into)))
-            path.symlink_to(target)
+            self._once(str(path.relative_to(self._into)), partial(path.symlink_to, target))
         root = os.path.realpath(self._into)
         for path, target in self._links:  # one link may lead through another: only now all of them are there
             if os.path.commonpath([root, os.path.realpath(path)]) != root:

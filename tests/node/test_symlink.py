@@ -1,0 +1,202 @@
+"""Executor ``symlink``, on a real server that a shell script restarts: link, environment, drift, and the way back."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.node.benches import SymlinkBench
+from tests.node.released import artifact_of, tarred
+
+from tidegate.node import ConfigError, Launch, StartFailed
+from tidegate.node.executors.registry import executors_of
+from tidegate.ports import SystemClock, SystemDisk
+
+
+class Bench(SymlinkBench):
+    changes: dict = {}  # noqa: RUF012 - given before it is made
+
+    def service(self):
+        super().service()
+        return self.unit.symlink(**self.changes)
+
+    @property
+    def releases(self) -> Path:
+        return self.unit.folder / "releases"
+
+    @property
+    def current(self) -> str:
+        return str((self.unit.folder / "current").readlink())
+
+    def names(self) -> set[str]:
+        return {one.name.partition("-")[0] for one in self.releases.iterdir()}
+
+
+@pytest.fixture
+async def bench(tmp_path, request, monkeypatch):
+    monkeypatch.setattr("tidegate.node.executors.deployment.STATUS_EVERY_S", 0.1)
+    monkeypatch.setattr(Bench, "changes", getattr(request, "param", {}))
+    bench = Bench(tmp_path)
+    yield bench
+    await bench.end()
+
+
+@pytest.fixture
+async def executor(bench):
+    executor = await bench.life()
+    yield executor
+    await executor.close()
+
+
+async def test_the_environment_changes_with_the_link(bench, executor):
+    for version in "12":
+        await bench.launch(executor, bench.artifact(version), token="t")
+        told = (bench.unit.folder / "current/.tidegate/env").read_text()
+        assert f"TIDEGATE_VERSION={version}\n" in told
+        assert f"TIDEGATE_BOOT={executor.running('shop').boot}\n" in told
+        assert "TIDEGATE_NODE=n1\n" in told
+
+
+@pytest.mark.parametrize("how", ["link", "file", "new file", "mode", "gone", "unpointed"])
+async def test_what_a_person_changes_by_hand_is_measured(bench, executor, how):
+    old, new = bench.artifact("1"), bench.artifact("2")
+    for artifact in (old, new):
+        await bench.launch(executor, artifact)
+    assert await executor.measure("shop") == new.sha256
+    place = bench.unit.folder / bench.current
+    if how in ("link", "unpointed"):
+        (bench.unit.folder / "current").unlink()
+        if how == "link":
+            (bench.unit.folder / "current").symlink_to(next(one for one in bench.releases.iterdir() if one.name.startswith("1-")))
+    elif how == "file":
+        before = (place / "version").stat()
+        (place / "version").write_text("3")
+        os.utime(place / "version", ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif how == "new file":
+        (place / "more").touch()
+    elif how == "mode":
+        (place / "version").chmod(0o755)
+    else:
+        (place / "version").unlink()
+    assert await executor.measure("shop") == (old.sha256 if how == "link" else "")
+
+
+@pytest.mark.parametrize("bench", [{"keep": 2}], indirect=True)
+async def test_old_releases_go_and_what_may_be_needed_again_stays(bench, executor):
+    artifacts = [bench.artifact(str(number)) for number in range(7)]
+    for artifact in artifacts:
+        await executor.fetch(artifact, [artifacts[0]])
+        await executor.swap(Launch(service="shop", artifact=artifact, boot=artifact.version))
+    assert bench.names() == {"0", "3", "4", "5", "6"}, "what is kept, two old ones, the one before, the one that runs"
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("7", broken=True))
+    assert await bench.serves() == "6"
+
+
+async def test_a_failed_restart_points_back_and_starts_what_ran_as_another_life(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    before, boot = bench.current, executor.running("shop").boot
+    with pytest.raises(StartFailed, match=r"ScriptFailed: .* failed with exit code 3:\n.*no such table"):
+        await bench.launch(executor, bench.artifact("2", broken=True))
+    assert bench.current == before
+    assert executor.running("shop").boot != boot, "rows of two lives under one name would be taken for duplicates"
+    assert executor.running("shop").boot in (bench.unit.folder / "current/.tidegate/env").read_text()
+    assert await bench.serves() == "1"
+
+
+@pytest.mark.parametrize("bench", [{"ready_within": "700ms"}], indirect=True)
+async def test_a_restart_that_takes_too_long_is_ended_with_all_it_started(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    with pytest.raises(StartFailed, match="did not end within"):
+        await bench.launch(executor, bench.artifact("2", slow_s=30))
+    assert await bench.serves() == "1"
+    assert bench.unit.commands() == []
+
+
+async def test_where_what_ran_does_not_come_back_that_is_told_too(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    bench.unit.script("restart", "exit 9")
+    with pytest.raises(StartFailed, match=r"(?s)exit code 9.*going back failed too"):
+        await bench.launch(executor, bench.artifact("2"))
+    assert executor.running("shop") is None
+    assert len(bench.exits) == 1
+
+
+async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):
+    by_hand = bench.unit.folder / "by-hand"
+    by_hand.mkdir()
+    (by_hand / "version").write_text("0")
+    (bench.unit.folder / "current").symlink_to(by_hand)
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("1", broken=True))
+    assert bench.current == str(by_hand)
+    async with asyncio.timeout(10):
+        while await bench.serves() != "0":
+            await asyncio.sleep(0.01)
+    await bench.launch(executor, bench.artifact("2"))
+    assert await bench.serves() == "2"
+
+
+async def test_a_folder_where_the_link_should_be_is_left_alone(bench, executor):
+    (bench.unit.folder / "current").mkdir()
+    with pytest.raises(StartFailed, match="is no link; move it away"):
+        await bench.launch(executor, bench.artifact("1"))
+    assert (bench.unit.folder / "current").is_dir()
+
+
+async def test_a_lost_journal_costs_nothing_the_link_tells(bench, executor):
+    artifact = bench.artifact("1")
+    await bench.launch(executor, artifact)
+    await executor.close()
+    (Path(bench.config.state) / "releases-shop").write_bytes(b"torn")
+    again = await bench.life()
+    assert again.running("shop").artifact == artifact
+    assert await again.measure("shop") == artifact.sha256
+    await again.close()
+
+
+async def test_an_altered_release_is_unpacked_anew_beside_it(bench, executor):
+    artifact = bench.artifact("1")
+    await bench.launch(executor, artifact)
+    altered = bench.current
+    (bench.unit.folder / altered / "version").write_text("spoilt")
+    await bench.launch(executor, artifact)
+    assert bench.current != altered
+    assert await bench.serves() == "1"
+    assert await executor.measure("shop") == artifact.sha256
+
+
+async def test_halves_of_releases_are_thrown_away(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    await executor.close()
+    for name in (".2-abc.unpacking", ".0-abc.removing"):
+        (bench.releases / name / "deep").mkdir(parents=True)
+    again = await bench.life()
+    assert bench.names() == {"1"}
+    await again.close()
+
+
+async def test_a_release_can_be_one_file_with_its_configuration(bench, executor):
+    (bench.folder / "version").write_text("single")
+    config = artifact_of(bench.folder / "version", "c")
+    single = artifact_of(bench.folder / "version", "1")
+    await bench.launch(executor, replace(single, config_sha256=config.sha256, config_uri=config.uri))
+    assert await bench.serves() == "single"
+    assert (bench.unit.folder / "current/.tidegate/config").read_text() == "single"
+
+
+async def test_an_archive_that_is_hostile_leaves_all_as_it_was(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    boot = executor.running("shop").boot
+    for files, said in (({"../out": "x"}, "leads out"), ({".tidegate/config": "x"}, "may not hold .tidegate")):
+        with pytest.raises(StartFailed, match=said):
+            await bench.launch(executor, tarred(bench.folder, "2", files))
+    assert executor.running("shop").boot == boot, "it was not even restarted"
+    assert bench.names() == {"1"}
+
+
+@pytest.mark.parametrize("bench", [{"unpacked_bytes_max": 100}], indirect=True)
+def test_options_that_are_misspelt_are_refused_with_their_path(bench):
+    with pytest.raises(ConfigError, match=r"services\.shop\.options.*unpacked_bytes_max"):
+        executors_of(bench.config, SystemDisk(Path(bench.config.state)), SystemClock())
