@@ -13,7 +13,7 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from tidegate.detect.findings import Finding, percent
-from tidegate.detect.measure import QUANTILES, Measured, measure
+from tidegate.detect.measure import QUANTILES, Measured, measure, totals
 from tidegate.detect.shares import surprise_nats
 from tidegate.kpi.pane import PANE_MS, NodePane
 from tidegate.kpi.sums import Sums
@@ -90,7 +90,7 @@ def judge(limit: Limit, window: tuple[Measured, ...], size: int) -> Judged:
     """Return where a limit stands for a canary of ``size`` nodes."""
     bad = _broken(limit, window)
     if not bad or _nats(limit.guardrail, bad) < limit.nats:
-        carried = size > 1 and _broken(limit, window, _largest(window))
+        carried = size > 1 and _may_be_carried(limit, window) and _broken(limit, window, _largest(window))
         return Judged(State.ONE_NODE if carried else State.INSIDE)
     if size >= 3 and not _broken(limit, window, _worst(window)):
         return Judged(State.ONE_NODE, bad)
@@ -165,11 +165,22 @@ def _broken(limit: Limit, window: tuple[Measured, ...], without: str = "") -> tu
     """Return the panes that break a limit, if they are n; counting without one node ('': with all)."""
     bad = []
     for pane in window:
-        part = sum(item[1] for item in pane.nodes if item[0] != without)
-        whole = sum(item[2] for item in pane.nodes if item[0] != without)
+        part, whole, _ = totals(pane)
+        if without:
+            part = sum(item[1] for item in pane.nodes if item[0] != without)
+            whole = sum(item[2] for item in pane.nodes if item[0] != without)
         if whole > 0 and part > pane.allowed * whole:
             bad.append(pane)
     return tuple(bad) if len(bad) >= _of(limit.guardrail)[0] else ()
+
+
+def _may_be_carried(limit: Limit, window: tuple[Measured, ...]) -> bool:
+    """Return whether a limit could be broken without one node, whichever: the rule is no, and a look at each node is dear."""
+    broken = 0
+    for pane in window:
+        part, whole, largest = totals(pane)
+        broken += part > pane.allowed * (whole - largest)
+    return broken >= _of(limit.guardrail)[0]
 
 
 def _nats(guardrail: Guardrail, bad: Sequence[Measured]) -> float:

@@ -27,6 +27,13 @@ class Measured(Struct, frozen=True, array_like=True):
     canary: float
     control: float | None
     bound: float
+    total: tuple[float, float, float] | None = None
+    """Sums of parts and of wholes over the nodes, and the largest whole of one; None in checkpoints of version 3."""
+
+
+def totals(pane: Measured) -> tuple[float, float, float]:
+    """Return the part and the whole of all nodes of a pane, and the whole of the node that has most."""
+    return pane.total if pane.total is not None else _total(pane.nodes)
 
 
 def measure(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
@@ -53,7 +60,12 @@ def measure(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | N
         allowed = guardrail.max_ratio_to_control * level
     else:
         return None
-    return Measured(parts, allowed, control[0], control[1], part / whole, level, allowed)
+    return Measured(parts, allowed, control[0], control[1], part / whole, level, allowed, _total(parts))
+
+
+def _total(nodes: Sequence[tuple[str, float, float]]) -> tuple[float, float, float]:
+    wholes = [whole for _, _, whole in nodes]
+    return sum(part for _, part, _ in nodes), sum(wholes), max(wholes, default=0.0)
 
 
 def _parts(
@@ -95,4 +107,4 @@ def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums |
     slower, wholes = table @ above, table.sum(axis=1)
     parts = tuple((timed[row][0], float(slower[row]), float(wholes[row])) for row in range(len(timed)))
     control_part, control_whole = (float(counts @ above), float(counts.sum())) if counts is not None else (0.0, 0.0)
-    return Measured(parts, 1.0 - share, control_part, control_whole, canary, control, bound)
+    return Measured(parts, 1.0 - share, control_part, control_whole, canary, control, bound, _total(parts))

@@ -90,7 +90,7 @@ def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clo
         return None
     state = _enter(state, context, pane)
     sight, evidence = _see(state, context, pane), state.evidence
-    state = _fold(replace(state, evidence=Binomial()), context, pane, sight)
+    state = _fold(replace(state, evidence=Binomial()), context, pane, sight, whole=False)
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     chosen = _strongest(_starts_and_errors(state, context, sight, canary))
     if chosen is None or not rolls_back(chosen):
@@ -137,7 +137,7 @@ def _reporting(nodes: dict[str, NodePane]) -> tuple[NodePane, ...]:
     return tuple(node for _, node in sorted(nodes.items()) if node.telemetry)
 
 
-def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: Sight) -> SubjectJudgement:
+def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: Sight, *, whole: bool = True) -> SubjectJudgement:
     watches: dict[str, Watch] = {}
     for name in ("canary", "control"):
         cohort = pane.cohorts.get(name)
@@ -151,7 +151,9 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
     windows = tuple(
         limits.remember(limit, window, sight.canary, reference)[0] for limit, window in zip(rules, windows, strict=True)
     )
-    evidence: Binomial = state.evidence.update(Look(sight.end_ms, sight.canary, sight.controls, sight.baseline))
+    evidence = state.evidence
+    if whole:
+        evidence = evidence.update(Look(sight.end_ms, sight.canary, sight.controls, sight.baseline))
     requests = sum(node.requests for node in sight.canary)
     idle = bool(sight.canary) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0

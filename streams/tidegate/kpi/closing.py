@@ -11,7 +11,6 @@ from math import fsum
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tidegate.kpi.columns import AGENT_CODE
@@ -27,6 +26,8 @@ NO_SOURCE = 255
 
 Place = tuple[str, str]
 """(service, node)."""
+_Row = tuple[int, str, Extra]
+"""(number of a row, its version, what only it carries)."""
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -242,48 +243,55 @@ def _nodes(rows: Rows, groups: Groups, kinds: tuple[Flags, Flags], totals: Total
     """
     counted, agent = kinds
     crowded = _speaking(rows, counted) & (groups.group < len(groups.crowds))
-    names = list(rows.places)
-    mine: dict[int, list[int]] = {}
-    for at in np.flatnonzero((counted | agent) & ~crowded[rows.place]).tolist():
-        mine.setdefault(int(rows.place[at]), []).append(at)
+    wanted = np.flatnonzero((counted | agent) & ~crowded[rows.place])
+    names, versions, group = list(rows.places), list(rows.versions), groups.group.tolist()
+    mine: dict[int, tuple[list[_Row], list[_Row]]] = {}
+    columns = (wanted, rows.place[wanted], rows.version[wanted], counted[wanted], rows.part[wanted], rows.row[wanted])
+    for at, place, version, telemetry, part, row in zip(*(column.tolist() for column in columns), strict=True):
+        own = mine.get(place)
+        if own is None:
+            own = mine[place] = ([], [])
+        extra = rows.parts[part].columns.record.extras.get(row, _NOTHING)
+        own[not telemetry].append((at, versions[version], extra))
     found: dict[tuple[str, str], dict[str, NodePane]] = {}
-    for place, own in sorted(mine.items(), key=lambda item: names[item[0]]):
+    for place, (told, agents) in sorted(mine.items(), key=lambda item: names[item[0]]):
         service, node = names[place]
-        told = [at for at in own if counted[at]]
-        pane = _node(node, rows, sorted(told, key=rows.life), [at for at in own if agent[at]])
-        if told:
-            group = int(groups.group[place])
-            pane = replace(
-                pane, requests=totals.requests[group], errors=totals.errors[group], counts=totals.counts[group], telemetry=True
-            )
+        if len(told) > 1:
+            told.sort(key=lambda one: rows.life(one[0]))
+        latest = max(agents, key=lambda one: (one[2].changed_ms, *rows.life(one[0]))) if len(agents) > 1 else None
+        pane = _node(node, told, latest or (agents[0] if agents else None), (totals, group[place]))
         found.setdefault((service, groups.compared.get(place, REST)), {})[node] = pane
     return found
 
 
-def _node(node: str, rows: Rows, told: Sequence[int], agents: Sequence[int]) -> NodePane:
-    """Return what one node's rows say besides their sums. Of several rows of its agent the one of the latest change counts."""
-    versions = list(rows.versions)
-    custom, last = Custom(), _NOTHING
-    for at in told:
-        last = rows.extra_of(at) or _NOTHING
-        custom.take(last)
-    agent, version = _NOTHING, versions[rows.version[told[-1]]] if told else ""
-    if agents:
-        latest = max(agents, key=lambda at: ((rows.extra_of(at) or _NOTHING).changed_ms, *rows.life(at)))
-        agent, version = rows.extra_of(latest) or _NOTHING, versions[rows.version[latest]]
-    where = last if told else agent
+def _node(node: str, told: Sequence[_Row], agent: _Row | None, sums: tuple[Totals, int]) -> NodePane:
+    """Return what one node said; ``sums`` has its telemetry. Of several rows of its agent the one of the latest change counts."""
+    totals, group = sums
+    gauges: dict[str, float] = {}
+    custom = _EMPTY
+    if any(extra is not _NOTHING for _, _, extra in told):
+        custom = Custom()
+        for _, _, extra in told:
+            custom.take(extra)
+        gauges = {name: fsum(values) / len(values) for name, values in custom.gauges.items()}
+    _, version, said = agent or (told[-1][0], told[-1][1], _NOTHING)
+    where = told[-1][2] if told else said
     return NodePane(
         node=node,
         version=version,
-        gauges={name: fsum(values) / len(values) for name, values in custom.gauges.items()},
+        requests=totals.requests[group] if told else 0,
+        errors=totals.errors[group] if told else 0,
+        counts=totals.counts[group] if told else None,
+        telemetry=bool(told),
+        gauges=gauges,
         ratios=custom.ratios,
         counters=custom.counters,
         zone=where.zone,
         labels=where.labels,
-        agent=bool(agents),
-        state=agent.state,
-        exits=agent.exits,
-        changed_ms=agent.changed_ms,
+        agent=agent is not None,
+        state=said.state,
+        exits=said.exits,
+        changed_ms=said.changed_ms,
     )
 
 
@@ -320,3 +328,4 @@ class Custom:
 
 
 _NOTHING = Extra()
+_EMPTY = Custom()
