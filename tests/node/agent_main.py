@@ -10,7 +10,8 @@ import msgspec
 from tests.node.filelog import FileLog
 from tests.node.kit import Author, node_signer
 
-from tidegate.node import NodeAgent, NodeConfig, ProcessExecutor
+from tidegate.node import NodeAgent, NodeConfig
+from tidegate.node.executors.registry import executors_of
 from tidegate.ports import SystemClock, SystemDisk
 
 
@@ -20,7 +21,7 @@ async def main(log_path: str, config: NodeConfig) -> None:
         log,
         clock,
         disk,
-        {"process": ProcessExecutor(config, disk, clock)},
+        executors_of(config, disk, clock),
         config=config,
         signer=node_signer(config.node),
         trust=Author(log).trust,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.node.benches import BENCHES
 from tests.node.filelog import FileLog
-from tests.node.kit import SERVER, Author, Load, config_of, free_port, made, processes, report_of, until
+from tests.node.kit import Author, Load, made, report_of, until
 
-from tidegate.node.config import ServiceConfig
 from tidegate.wire.telemetry import ServiceState
 
 MAIN = Path(__file__).with_name("agent_main.py")
@@ -25,16 +25,13 @@ CLIENTS = 4
 class Site:
     """One node with a real server under load, whose agent is a process that gets killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, executor: str = "process") -> None:
         self.folder = folder
-        self.port = free_port()
+        self.bench = BENCHES[executor](folder)
         self.log = FileLog(folder / "log")
         self.author = Author(self.log)
-        shop = ServiceConfig(command=("{python}", SERVER, "{artifact}"), listen=f"127.0.0.1:{self.port}", drain="5s")
-        config = config_of(folder, shop=shop)
         self._config = folder / "config.json"
-        self._config.write_bytes(msgspec.json.encode(config))
-        self._state = config.state
+        self._config.write_bytes(msgspec.json.encode(self.bench.config))
         self._agent: asyncio.subprocess.Process | None = None
 
     async def begin(self) -> None:
@@ -51,7 +48,7 @@ class Site:
             await self._agent.wait()
 
     def servers(self) -> list[int]:
-        return processes(self._state)
+        return self.bench.pids()
 
     def says(self, version: str) -> bool:
         """Return whether the last report says that a version runs, measured and ready."""
@@ -63,13 +60,11 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path):
-    site = Site(tmp_path)
+async def site(tmp_path, request):
+    site = Site(tmp_path, getattr(request, "param", "process"))
     yield site
     await site.kill()
-    for pid in site.servers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 9)
+    await site.bench.end()
 
 
 async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
@@ -79,7 +74,7 @@ async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
     await site.author.settle()
     await site.begin()
     await until(lambda: site.says("0"), 20)
-    load, moments = Load(site.port, CLIENTS), random.Random(7)
+    load, moments = Load(site.bench.port, CLIENTS), random.Random(7)
     for before, after in pairwise(versions):
         await site.author.start(after, before, f"r{after.version}")
         await site.author.settle()
@@ -95,6 +90,30 @@ async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
         print(f"\n{KILLS} kills of the agent in mid swap: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
     assert load.lost == []
     assert load.answers[-1] == str(KILLS)
+
+
+@pytest.mark.parametrize("site", ["symlink", "hooks"], indirect=True)
+async def test_kill_9_between_unpacking_link_restart_and_journal(site):
+    """These stop the old version before the new one runs: requests are lost, but in the end one copy of the right one serves."""
+    versions = [site.bench.artifact(str(number), slow_s=0.1) for number in range(4)]
+    await site.author.claim()
+    await site.author.start(versions[0], None, "r0")
+    await site.author.settle()
+    await site.begin()
+    await until(lambda: site.says("0"), 20)
+    moments = random.Random(5)
+    for before, after in pairwise(versions):
+        sent = len(site.log.read("reports"))
+        await site.author.start(after, before, f"r{after.version}")
+        await site.author.settle()
+        await asyncio.sleep(moments.uniform(0.05, 0.5))
+        await site.kill()
+        await site.begin()
+        await until(lambda sent=sent: len(site.log.read("reports")) > sent, 20)
+        await until(lambda version=after.version: site.says(version), 20, f"{after.version} after a kill")
+        await until(lambda: len(site.servers()) == 1, 20, "one copy")
+        assert await site.bench.serves() == after.version
+        assert report_of(site.log.read("reports")[-1].value).services[0].digest == after.sha256
 
 
 async def test_kill_9_leaves_the_service_alone_and_the_next_life_adopts_it(site):

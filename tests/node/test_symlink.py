@@ -114,6 +114,15 @@ async def test_a_restart_that_takes_too_long_is_ended_with_all_it_started(bench,
     assert bench.unit.commands() == []
 
 
+@pytest.mark.parametrize(("restart", "said"), [(["/no/such/program"], "ScriptMissing"), (["/etc/passwd"], "ScriptNotExecutable")])
+async def test_a_restart_command_that_is_none_is_named(bench, restart, said):
+    bench.config.services["shop"].options.update(restart=restart, stop=[], status=[])
+    executor = await bench.life()
+    with pytest.raises(StartFailed, match=f"{said}: {restart[0]}"):
+        await bench.launch(executor, bench.artifact("1"))
+    await executor.close()
+
+
 async def test_where_what_ran_does_not_come_back_that_is_told_too(bench, executor):
     await bench.launch(executor, bench.artifact("1"))
     bench.unit.script("restart", "exit 9")
@@ -132,7 +141,7 @@ async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):
         await bench.launch(executor, bench.artifact("1", broken=True))
     assert bench.current == str(by_hand)
     async with asyncio.timeout(10):
-        while await bench.serves() != "0":
+        while await bench.serves() != "0":  # noqa: ASYNC110 - a server says nothing when it begins to listen
             await asyncio.sleep(0.01)
     await bench.launch(executor, bench.artifact("2"))
     assert await bench.serves() == "2"

@@ -10,6 +10,7 @@ import contextlib
 import os
 import pwd
 import select
+import shutil
 import signal
 from collections.abc import Coroutine, Mapping
 from enum import StrEnum
@@ -41,6 +42,10 @@ class Ending(StrEnum):
     FAILED = "ScriptFailed"
     UNKNOWN = "UnknownError"
     OUTPUTS_LEFT_OPEN = "OutputsLeftOpen"
+
+
+_NOT_RUN = {126: Ending.NOT_EXECUTABLE, 127: Ending.MISSING}
+"""What a shell answers that could not run the program."""
 
 
 class CommandFailed(Exception):
@@ -106,7 +111,9 @@ class Commands:
             raise
         code = process.returncode or 0
         if code:
-            ending = {126: Ending.NOT_EXECUTABLE, 127: Ending.MISSING}.get(code, Ending.FAILED)
+            ending = Ending.FAILED
+            if code in _NOT_RUN and shutil.which(order.words[0], path=order.environment.get("PATH")) is None:
+                ending = _NOT_RUN[code]  # else the script ran, and something in it was not found
             how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
             raise CommandFailed(ending, f"{said} {how}", tail_of(order.output, begin))
         if order.closes_output:
