@@ -1,9 +1,12 @@
 """Executors by their word: built in or from an installed package, and a sentence for each thing that can be wrong with one."""
 
+import re
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 from tests.node.benches import install_sample
 from tests.node.kit import config_of
 
@@ -11,6 +14,7 @@ from tidegate.node import ConfigError
 from tidegate.node.config import ServiceConfig
 from tidegate.node.executors.registry import BUILT_IN, executors_of
 from tidegate.ports import SystemClock, SystemDisk
+from tidegate.wire.codec import convert
 
 
 def found(folder: Path, **service):
@@ -113,3 +117,10 @@ def test_two_services_may_not_share_a_folder(tmp_path):
     service = ServiceConfig(executor="symlink", options={"restart": ["true"], "folder": str(tmp_path / "x")})
     with pytest.raises(ConfigError, match=r"services\.b\.options\.folder: .* is service a's already"):
         executors_of(config_of(tmp_path, a=service, b=service), SystemDisk(tmp_path / "state"), SystemClock())
+
+
+def test_every_example_of_the_documentation_is_taken(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/executors.md").read_text()
+    examples = [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    seen = {next(iter(found(tmp_path, **msgspec.structs.asdict(convert(one["shop"], ServiceConfig))))) for one in examples}
+    assert seen == {entry.name for entry in BUILT_IN}
