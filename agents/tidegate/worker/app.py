@@ -171,7 +171,7 @@ class Worker:
         role.consumer = app.consumer
         # Faust makes its parts on the loop of whoever looks first: not that of a probe's thread, which never runs.
         app.tables.recovery  # noqa: B018 - looked at
-        source = app.topic(f"{self.connection.prefix}{role.topic}", schema=ChunkSchema(), maxsize=BUFFERED_CHUNKS_MAX)
+        source = app.topic(f"{self.connection.prefix}{role.topic}", schema=ChunkSchema())
 
         async def take(chunks: Any) -> None:
             async for chunk in chunks:
@@ -230,6 +230,8 @@ def build_app(role: Role, connection: Connection, instance: str = "") -> WorkerA
         # An exception in an agent acknowledges its event and goes on; here the process ends and the floor holds.
         agent_supervisor="mode.CrashingSupervisor",
         stream_recovery_delay=0.0,
+        # Of every queue: the size given to a topic is lost where an agent takes its own copy of it.
+        stream_buffer_maxsize=BUFFERED_CHUNKS_MAX,
         table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,
