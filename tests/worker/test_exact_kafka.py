@@ -9,6 +9,8 @@ pytestmark = pytest.mark.kafka
 async def short_story(story: Story) -> None:
     await story.happens("both roles start", story.each(0, story.begin), 6)
     await story.happens("a second of each role joins", story.each(1, story.begin), 6)
+    await story.happens("intake-1 and judge-1 leave", story.each(1, story.leave), 3)
+    await story.happens("a second of each role joins again", story.each(1, story.begin), 5)
     await story.happens("intake-0 and judge-0: kill -9, no restart", story.each(0, story.kill), 10)
     await story.happens("intake-1 and judge-1: kill -9, restart at once", lambda: again(story), 5)
 

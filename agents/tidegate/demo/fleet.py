@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate.broker import Connection, KafkaLog, RunningBroker, find_broker
+from tidegate.broker.local import free_ports
 from tidegate.demo.releases import SERVICE
 from tidegate.demo.report import TelemetryCount
 from tidegate.runtime.home import Home
@@ -164,15 +164,6 @@ class Fleet:
                     if sample.name in counts:
                         counts[sample.name] += int(sample.value)
         return counts["tidegate_intake_rows_accepted_total"], counts["tidegate_deadletters_total"]
-
-
-def free_ports(number: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _shown(path: Path) -> str:

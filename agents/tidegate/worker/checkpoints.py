@@ -26,8 +26,8 @@ LOOK_BACK = 16
 """Newest records looked at first; further back, this many times further each time, only where they hold none."""
 CANDIDATES = 3
 """Checkpoints of a partition that are kept in hand, newest first: where one cannot be read, the next is tried."""
-BYTES_MAX = 15 << 20
-"""A larger one is not written. The topic takes 16 MiB."""
+BYTES_MAX = BY_NAME["checkpoints"].message_bytes_max - (1 << 20)
+"""A larger one is not written; the rest is room for key, headers and framing."""
 LEVEL = 3
 MAGIC = b"\x28\xb5\x2f\xfd"
 """How zstd begins; a state that is not compressed begins as a MessagePack map."""

@@ -31,6 +31,7 @@ from tidegate.worker.transport import Chunk, ChunkConsumer, Limits
 
 FLUSH_EVERY_S = 0.2
 FLUSH_PHASE_S = 0.01
+"""Behind each whole 200 ms: rows of a second that has just ended have come by then, and its mark closes it at once."""
 FLUSH_BYTES = 2 << 20
 """Input bytes that force a flush early: columns are at most about twice as large, and a message may have 8 MiB."""
 ROW_BYTES = 64

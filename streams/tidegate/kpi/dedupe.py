@@ -124,7 +124,7 @@ class Dedupe:
                 strict=True,
             )
         ]
-        return found_or_added(self._slots, keys, self._add)
+        return found_or_added(self._slots, keys, lambda key, _: self._add(key))
 
     def _add(self, key: Key) -> int:
         """Return the slot of a new boot; UNKNOWN where a cap leaves no room."""

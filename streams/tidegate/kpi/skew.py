@@ -9,6 +9,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from tidegate.kpi.slots import found_or_added
+
 BLOCK_ROWS = 30
 SHIFT_BEYOND_MS = 2_000
 EXCLUDE_BEYOND_MS = 300_000
@@ -53,7 +55,8 @@ class Skews:
         lowest = np.full(len(nodes), NEVER, dtype=np.int64)
         np.minimum.at(lowest, node, delay_ms)
         rows = np.bincount(node, minlength=len(nodes))
-        slots = np.array(self._find(nodes, rows), dtype=np.int64)
+        found = found_or_added(self._slots, nodes, lambda name, at: self._add(name) if rows[at] else UNKNOWN)
+        slots = np.array(found, dtype=np.int64)
         before_ms, current_ms, kept, last_ms = self._offsets[:, slots]
         full = (kept >= BLOCK_ROWS) & (rows > 0)
         before_ms = np.where(full, current_ms, before_ms)
@@ -78,15 +81,6 @@ class Skews:
         """Take one node from a checkpoint."""
         slot = self._add(node)
         self._offsets[:, slot] = (offset.before_ms, offset.current_ms, offset.rows, offset.last_ms)
-
-    def _find(self, nodes: Sequence[str], rows: NDArray[np.integer]) -> Sequence[int]:
-        found = list(map(self._slots.get, nodes))
-        if None not in found:
-            return found  # type: ignore[return-value] # mypy does not see what the line above says
-        return [
-            self._slots.get(node, UNKNOWN) if node in self._slots or not count else self._add(node)
-            for node, count in zip(nodes, rows.tolist(), strict=True)
-        ]
 
     def _add(self, node: str) -> int:
         """Return the slot of a new node; UNKNOWN where no more are taken."""

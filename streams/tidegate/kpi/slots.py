@@ -6,9 +6,9 @@ from typing import TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 
-def found_or_added(slots: Mapping[Key, int], keys: Sequence[Key], add: Callable[[Key], int]) -> list[int]:
-    """Return the slot of each key; ``add`` gives new ones theirs, and may find a key that stands twice in ``keys``."""
+def found_or_added(slots: Mapping[Key, int], keys: Sequence[Key], add: Callable[[Key, int], int]) -> list[int]:
+    """Return the slot of each key; ``add`` gives a new one, told with its place in ``keys``, its slot. A key may stand twice."""
     found = list(map(slots.get, keys))
     if None not in found:
         return found  # type: ignore[return-value] # mypy does not see what the line above says
-    return [slots[key] if key in slots else add(key) for key in keys]
+    return [slots[key] if key in slots else add(key, at) for at, key in enumerate(keys)]
