@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.prove.kit import Fleet, Kpis, Program, Refuted, hold, home_of, until
+from tests.prove.kit import Fleet, Kpis, Program, Refuted, beside, hold, home_of, running_broker, until
 
 from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
-from tidegate.broker.jars import kafka_jars
 from tidegate.judge import JudgeState, step
 from tidegate.kpi.columns import RowWriter
 from tidegate.wire.partition import partition_of
@@ -124,33 +123,26 @@ async def run(
     folder: Path, tell: Callable[[Story], Awaitable[None]], *, services: int, nodes: int, broker: KafkaProcess | None = None
 ) -> dict[str, Any]:
     """Run a story under load; compare; return the figures."""
-    own = broker or KafkaProcess(await kafka_jars(print), folder / "kafka")
-    if broker is None:
-        await own.start()
-    connection = Connection(own.bootstrap, f"x{secrets.token_hex(3)}.")
-    await create_topics(connection)
-    log = KafkaLog(connection, client_id="proof")
-    await log.start()
-    story = Story(own, connection, folder, Fleet(connection, services, nodes))
-    follower = asyncio.create_task(story.kpis.follow(log))
-    try:
-        story.fleet.start()
-        await tell(story)
-        await asyncio.to_thread(story.fleet.stop)
-        gaps_s = story.gaps_s()
-        hold(max(gaps_s.values()) <= GAP_MOST_S, f"output was away for longer than {GAP_MOST_S:.0f} s: {gaps_s}")
-        last_ms = max(end for _, end in story.fleet.told)
-        wanted = {key for key in story.fleet.told if key[1] == last_ms}
-        await until(lambda: wanted <= story.kpis.panes().keys() or follower.done(), 60, "the KPIs of the last second")
-        reference = await asyncio.to_thread(lambda: asyncio.run(uninterrupted(connection)))
-        return figures(story, reference) | {"gap_s": gaps_s}
-    finally:
-        story.end()
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
-        await log.close()
-        if broker is None:
-            await own.stop()
+    async with contextlib.nullcontext(broker) if broker is not None else running_broker(folder) as own:
+        connection = Connection(own.bootstrap, f"x{secrets.token_hex(3)}.")
+        await create_topics(connection)
+        log = KafkaLog(connection, client_id="proof")
+        story = Story(own, connection, folder, Fleet(connection, services, nodes))
+        try:
+            async with beside(story.kpis.follow(log)):
+                story.fleet.start()
+                await tell(story)
+                await asyncio.to_thread(story.fleet.stop)
+                gaps_s = story.gaps_s()
+                hold(max(gaps_s.values()) <= GAP_MOST_S, f"output was away for longer than {GAP_MOST_S:.0f} s: {gaps_s}")
+                last_ms = max(end for _, end in story.fleet.told)
+                wanted = {key for key in story.fleet.told if key[1] == last_ms}
+                await until(lambda: wanted <= story.kpis.panes().keys(), 60, "the KPIs of the last second")
+                reference = await asyncio.to_thread(lambda: asyncio.run(uninterrupted(connection)))
+                return figures(story, reference) | {"gap_s": gaps_s}
+        finally:
+            story.end()
+            await log.close()
 
 
 def figures(story: Story, reference: dict[str, dict[str, Any]]) -> dict[str, Any]:

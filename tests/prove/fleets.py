@@ -1,20 +1,18 @@
 """Fleets of different shapes at one row a second and node, all roles on this machine: lag, and the CPU share of each role."""
 
 import asyncio
-import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import cpu_s, rss_mib
-from tests.prove.kit import Fleet, Kpis, Program, hold, home_of, until
+from tests.prove.kit import Fleet, Kpis, beside, hold, installation, running_broker, until
 
-from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
-from tidegate.broker.jars import kafka_jars
+from tidegate.broker import KafkaProcess
 from tidegate.kpi.clock import GRACE_MS
 
 SHAPES = {"3,000 nodes of one service": (1, 3_000), "500 services of 4 nodes": (500, 4), "10,000 nodes of 20 services": (20, 500)}
-WARM_UP_S = 15
+START_S, WARM_UP_S = 5, 15
 MEASURE_S = 40
 LAG_MOST_MS = 2_000
 
@@ -24,27 +22,18 @@ def prove(folder: Path) -> dict[str, Any]:
 
 
 async def _prove(folder: Path) -> dict[str, Any]:
-    broker = KafkaProcess(await kafka_jars(print), folder / "kafka")
-    await broker.start()
-    try:
+    async with running_broker(folder) as broker:
         return {what: await _measure(broker, folder, *shape) for what, shape in SHAPES.items()}
-    finally:
-        await broker.stop()
 
 
 async def _measure(broker: KafkaProcess, folder: Path, services: int, nodes: int) -> dict[str, Any]:
-    connection = Connection(broker.bootstrap, f"f{secrets.token_hex(3)}.")
-    await create_topics(connection)
-    home, log = home_of(connection, folder), KafkaLog(connection, client_id="proof")
-    roles = {"intake": ("worker", "intake", "--port", "0"), "judge": ("worker", "judge", "--port", "0"), "decide": ("decide",)}
-    programs = {name: Program(home, name, *command).start() for name, command in roles.items()}
-    fleet, kpis = Fleet(connection, services, nodes), Kpis()
-    follower = asyncio.create_task(kpis.follow(log))
-    try:
-        await asyncio.sleep(5)
+    kpis = Kpis()
+    async with installation(broker, folder) as (connection, log, programs), beside(kpis.follow(log)):
+        fleet = Fleet(connection, services, nodes)
+        await asyncio.sleep(START_S)
         fleet.start()
         await asyncio.sleep(WARM_UP_S)
-        pids = {name: program.pid for name, program in programs.items()} | {"broker": broker.pid or 0}
+        pids = {name: program.pid for name, program in programs.items()} | {"broker": broker.pid}
         begin_s, before = time.time(), {name: cpu_s(pid) for name, pid in pids.items()}
         await asyncio.sleep(MEASURE_S)
         end_s, after = time.time(), {name: cpu_s(pid) for name, pid in pids.items()}
@@ -52,12 +41,6 @@ async def _measure(broker: KafkaProcess, folder: Path, services: int, nodes: int
         await asyncio.to_thread(fleet.stop)
         wanted = {key for key in fleet.told if key[1] <= end_s * 1_000 - 3_000}
         await until(lambda: wanted <= kpis.panes().keys(), 30, f"KPIs of {services} services")
-    finally:
-        for program in programs.values():
-            program.end()
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
-        await log.close()
     return _figures(fleet, kpis, (begin_s, end_s)) | {
         "cpu_percent_of_one_core": {name: round((after[name] - before[name]) / (end_s - begin_s) * 100, 1) for name in pids},
         "rss_mib": memory,

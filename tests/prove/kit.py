@@ -3,19 +3,23 @@
 import asyncio
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Producer
 
-from tidegate.broker import Connection, KafkaLog
+from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
+from tidegate.broker.jars import kafka_jars
 from tidegate.wire.telemetry import Histogram, Telemetry, encode_json, encode_msgpack
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +160,53 @@ def home_of(connection: Connection, folder: Path) -> Path:
     arguments = ("--fleet", "proof", "--bootstrap", connection.bootstrap, "--prefix", connection.prefix)
     subprocess.run((*TIDEGATE, "--home", str(home), "init", *arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return home
+
+
+@asynccontextmanager
+async def running_broker(folder: Path) -> AsyncIterator[KafkaProcess]:
+    """Run a real broker."""
+    broker = KafkaProcess(await kafka_jars(print), folder / "kafka")
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.stop()
+
+
+class Installation(NamedTuple):
+    """A prefix of topics with a log on it, and the processes of the control plane by role."""
+
+    connection: Connection
+    log: KafkaLog
+    programs: dict[str, Program]
+
+
+@asynccontextmanager
+async def installation(broker: KafkaProcess, folder: Path) -> AsyncIterator[Installation]:
+    """Run intake, judge and decide."""
+    connection = Connection(broker.bootstrap, f"p{secrets.token_hex(3)}.")
+    await create_topics(connection)
+    home, log = home_of(connection, folder), KafkaLog(connection, client_id="proof")
+    roles = {"intake": ("worker", "intake", "--port", "0"), "judge": ("worker", "judge", "--port", "0"), "decide": ("decide",)}
+    programs = {name: Program(home, name, *command).start() for name, command in roles.items()}
+    try:
+        yield Installation(connection, log, programs)
+    finally:
+        for program in programs.values():
+            program.end()
+        await log.close()
+
+
+@asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let works run while the body does, and no longer."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Kpis:

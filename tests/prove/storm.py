@@ -6,17 +6,15 @@ lag is gone soon after the storm.
 """
 
 import asyncio
-import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 from tests.bench.measure import rss_mib
-from tests.prove.kit import Fleet, Kpis, Program, hold, home_of, until
+from tests.prove.kit import Fleet, Kpis, Program, beside, hold, installation, running_broker, until
 
-from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
-from tidegate.broker.jars import kafka_jars
+from tidegate.broker import Connection, KafkaLog
 from tidegate.kpi.clock import GRACE_MS
 from tidegate.wire.telemetry import Histogram, Telemetry, encode_msgpack
 
@@ -35,37 +33,23 @@ def prove(folder: Path) -> dict[str, Any]:
 
 
 async def _prove(folder: Path) -> dict[str, Any]:
-    broker = KafkaProcess(await kafka_jars(print), folder / "kafka")
-    await broker.start()
-    connection = Connection(broker.bootstrap, f"s{secrets.token_hex(3)}.")
-    await create_topics(connection)
-    home, log = home_of(connection, folder), KafkaLog(connection, client_id="proof")
-    roles = {"intake": ("worker", "intake", "--port", "0"), "judge": ("worker", "judge", "--port", "0"), "decide": ("decide",)}
-    programs = {name: Program(home, name, *command).start() for name, command in roles.items()}
-    fleet, kpis, watch = Fleet(connection, 4, 25), Kpis(), _Watch(programs)
-    tasks = [asyncio.create_task(work) for work in (kpis.follow(log), watch.beats(log), watch.memory())]
-    try:
-        fleet.start()
-        await asyncio.sleep(CALM_S)
-        before = dict(watch.most_mib)
-        began_s = time.time()
-        await asyncio.to_thread(_storm, connection)
-        half = dict(watch.most_mib)
-        await asyncio.to_thread(_storm, connection)
-        ended_s = time.time()
-        await until(lambda: _lag_ms(kpis) < 2_000, BACK_MOST_S, "a lag of less than 2 s after the storm")
-        back_s = time.time() - ended_s
-        await asyncio.to_thread(fleet.stop)
-        wanted = {key for key in fleet.told if key[1] < max(end for _, end in fleet.told)}
-        await until(lambda: wanted <= kpis.panes().keys(), 60, "the KPIs of the honest fleet")
-    finally:
-        for program in programs.values():
-            program.end()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await log.close()
-        await broker.stop()
+    kpis = Kpis()
+    async with running_broker(folder) as broker, installation(broker, folder) as (connection, log, programs):
+        fleet, watch = Fleet(connection, 4, 25), _Watch(programs)
+        async with beside(kpis.follow(log), watch.beats(log), watch.memory()):
+            fleet.start()
+            await asyncio.sleep(CALM_S)
+            before = dict(watch.most_mib)
+            began_s = time.time()
+            await asyncio.to_thread(_storm, connection)
+            half = dict(watch.most_mib)
+            await asyncio.to_thread(_storm, connection)
+            ended_s = time.time()
+            await until(lambda: _lag_ms(kpis) < 2_000, BACK_MOST_S, "a lag of less than 2 s after the storm")
+            back_s = time.time() - ended_s
+            await asyncio.to_thread(fleet.stop)
+            wanted = {key for key in fleet.told if key[1] < max(end for _, end in fleet.told)}
+            await until(lambda: wanted <= kpis.panes().keys(), 60, "the KPIs of the honest fleet")
     panes = kpis.panes()
     lost = {key for key in wanted if panes[key]["nodes"] + panes[key]["late_rows"] < fleet.told[key][0]}
     growth = {name: round(watch.most_mib[name] - half[name]) for name in programs}
