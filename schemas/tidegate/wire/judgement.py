@@ -79,6 +79,41 @@ class Outcome(StrEnum):
     HOLD = "hold"
 
 
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What sequential evidence says of one family of metrics, in numbers that a person can check.
+
+    Counts are of events (errors, slow requests, parts of a ratio) since the onset that explains most, without the deleted nodes.
+    """
+
+    family: str
+    """``errors``, ``latency`` or the name of a custom metric."""
+    metric: str
+    """The member of the family that says most: ``errors``, ``errorSeconds``, ``slow@p90``, ``ratio.<name>``."""
+    log_e: float
+    """Natural logarithm of the family's e-value against the canary; the threshold is on the same scale."""
+    threshold: float
+    canary_events: float = 0.0
+    control_events: float = 0.0
+    canary_requests: int = 0
+    control_requests: int = 0
+    share: float = 0.0
+    """The canary's part of all events; ``expected_share`` is what a healthy canary of this size, age and host history has."""
+    expected_share: float = 0.0
+    bound_ms: float = 0.0
+    """What a slow request is slower than; 0: not a latency."""
+    onset_ms: int = 0
+    """Estimated beginning of the change, on the judge's clock."""
+    deleted: tuple[str, ...] = ()
+    """Nodes left out because they incriminate the canary most (C4)."""
+    compared_with: str = ""
+    """``controls`` (of the same age) or ``fleet`` (every node of the old version in the same zones)."""
+    log_e_pause: float = 0.0
+    """The same with no node left out: it pauses, and never rolls back."""
+    log_licence: float | None = None
+    """Natural logarithm of the evidence that the canary is not worse than what is tolerated; None: not computed."""
+    licence_threshold: float = 0.0
+
+
 class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A judgement of one placement over the panes it names. A fail carries the action it asks for."""
 
@@ -114,6 +149,12 @@ class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Natural logarithm of the evidence against the canary, where a sequential test gave one."""
     sentence: str = ""
     """The judgement in one plain sentence, for a person."""
+    evidence: tuple[Evidence, ...] = ()
+    """One a family, the strongest first."""
+    deviating: tuple[str, ...] = ()
+    """Sub-cohorts of the canary (zone, hardware) that deviate from the rest of it, each in a few words."""
+    certified: bool = False
+    """Whether the statistical licence for promotion is given (C5)."""
 
     @property
     def id(self) -> str:

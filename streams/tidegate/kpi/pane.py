@@ -40,6 +40,18 @@ class NodePane(Struct, frozen=True, kw_only=True):
     changed_ms: int = 0
 
 
+class Table(Struct, frozen=True):
+    """What each of some nodes counted in one second, as columns in the order of ``nodes``, which is sorted."""
+
+    nodes: tuple[str, ...]
+    requests: Counts
+    errors: Counts
+    slow: Counts
+    """int64[nodes, edges]: requests in buckets above each edge that the service is looked at by; no edges, no columns."""
+    strata: tuple[str, ...]
+    """Where each node is, as ``tidegate.kpi.strata`` writes it; empty where it does not say."""
+
+
 class Crowd(Struct, frozen=True):
     """Nodes with telemetry that nobody looks at one by one, summed up together: what makes a large fleet cheap."""
 
@@ -47,6 +59,8 @@ class Crowd(Struct, frozen=True):
     sums: Sums = Sums()
     version: str = ""
     """The one that most of them run."""
+    table: Table | None = None
+    """The same, node by node, for a service that is looked at so."""
 
 
 class CohortPane(Struct, frozen=True, kw_only=True):
