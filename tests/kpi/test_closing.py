@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kpi.rows import T0, histogram, record, row
 
-from tidegate.kpi.closing import close, gather
+from tidegate.kpi.closing import close
 from tidegate.kpi.columns import read
 from tidegate.kpi.membership import Members, members_of
 from tidegate.kpi.panes import Part
+from tidegate.kpi.rows import gather
 from tidegate.wire.nodeseconds import CohortMembers, Context
 from tidegate.wire.telemetry import ServiceState, Source
 

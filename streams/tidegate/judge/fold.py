@@ -16,9 +16,10 @@ from tidegate.judge.memory import RECENT_MS, forget
 from tidegate.judge.rows import take
 from tidegate.judge.state import JudgeState
 from tidegate.kpi.clock import GRACE_MS
-from tidegate.kpi.closing import close, gather
+from tidegate.kpi.closing import close
 from tidegate.kpi.kpis import kpi_of
 from tidegate.kpi.pane import PANE_MS, ServicePane
+from tidegate.kpi.rows import gather
 from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Verdict
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, Record
@@ -137,7 +138,7 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
-    for pane in close(start_ms, heeded, state.members, services):
+    for pane in close(start_ms, heeded, state.members, services, state.edges()):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         exceeded = state.exceeded.pop(pane.service, {})
         state.tally.panes += 1

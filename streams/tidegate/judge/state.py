@@ -94,6 +94,10 @@ class JudgeState:
         """What has room whatever the caps say."""
         return Named(self.of_service.keys(), self.members)
 
+    def edges(self) -> dict[str, tuple[int, ...]]:
+        """Return the services whose rest is looked at node by node, with the histogram slots by which it is."""
+        return {}
+
     def tables(self) -> dict[str, int]:
         """Return how many entries each table has that senders can make grow."""
         return {

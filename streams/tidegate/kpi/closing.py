@@ -5,60 +5,29 @@ row does not depend on how many services or cohorts there are, and the order of 
 """
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 from math import fsum
+from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from tidegate.kpi.columns import AGENT_CODE
 from tidegate.kpi.membership import REST, Members
 from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane
-from tidegate.kpi.panes import Part
+from tidegate.kpi.rows import Flags, Integers, Rows
+from tidegate.kpi.strata import stratum_of
 from tidegate.kpi.sums import Sums
+from tidegate.kpi.tables import locate, tables_of
 from tidegate.wire.nodeseconds import Extra
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 ANY_VERSION = -1
 NO_SOURCE = 255
 
-Place = tuple[str, str]
-"""(service, node)."""
 _Row = tuple[int, str, Extra]
 """(number of a row, its version, what only it carries)."""
-Integers = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-
-class Rows(Struct, frozen=True):
-    """All rows of a second as columns; ``place`` and ``version`` point into the two lists of names."""
-
-    parts: Sequence[Part]
-    places: dict[Place, int]
-    versions: dict[str, int]
-    place: Integers
-    version: Integers
-    source: Integers
-    requests: Integers
-    errors: Integers
-    part: Integers
-    row: Integers
-
-    def extra_of(self, at: int) -> Extra | None:
-        """Return what only this row carries."""
-        record = self.parts[int(self.part[at])].columns.record
-        return record.extras.get(int(self.row[at]))
-
-    def custom(self) -> bool:
-        """Return whether any record carries more than the columns."""
-        return any(part.columns.record.extras for part in self.parts)
-
-    def life(self, at: int) -> tuple[str, int]:
-        """Return (boot, seq) of a row."""
-        columns, row = self.parts[int(self.part[at])].columns, int(self.row[at])
-        return columns.record.boots[columns.boot[row]], int(columns.seq[row])
 
 
 class Groups(Struct, frozen=True):
@@ -82,44 +51,17 @@ class Totals(Struct, frozen=True):
     """int64[groups, 160]."""
 
 
-def gather(parts: Sequence[Part], services: Container[str] | None = None) -> Rows:
-    """Return the rows of one second as columns; those of some services only where they are named."""
-    places: dict[Place, int] = {}
-    versions: dict[str, int] = {}
-    columns: list[tuple[Integers, ...]] = [(np.zeros(0, dtype=np.int64),) * 7]
-    for number, part in enumerate(parts):
-        source, record = part.columns, part.columns.record
-        rows = part.rows
-        if services is not None:
-            wanted = np.array([name in services for name in record.services], dtype=np.bool_)
-            rows = rows[wanted[source.service[rows]]]
-        codes = source.service[rows].astype(np.int64) * len(record.nodes) + source.node[rows]
-        unique, inverse = np.unique(codes, return_inverse=True)
-        services_of, nodes_of = np.divmod(unique, max(1, len(record.nodes)))
-        at = zip(
-            map(record.services.__getitem__, services_of.tolist()), map(record.nodes.__getitem__, nodes_of.tolist()), strict=True
-        )
-        found = [places.setdefault(place, len(places)) for place in at]
-        named = [versions.setdefault(version, len(versions)) for version in record.versions]
-        columns.append(
-            (
-                np.array(found, dtype=np.int64)[inverse],
-                np.array(named, dtype=np.int64)[source.version[rows]],
-                source.sources[rows].astype(np.int64),
-                source.requests[rows].astype(np.int64),
-                source.errors[rows].astype(np.int64),
-                np.full(len(rows), number, dtype=np.int64),
-                rows,
-            )
-        )
-    return Rows(parts, places, versions, *map(np.concatenate, zip(*columns, strict=True)))
-
-
 def close(
-    start_ms: int, rows: Rows, members: Mapping[str, Members], services: Mapping[str, Collection[str]]
+    start_ms: int,
+    rows: Rows,
+    members: Mapping[str, Members],
+    services: Mapping[str, Collection[str]],
+    edges: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> Iterator[ServicePane]:
     """Yield the closed pane of each of ``services``, by name. Its nodes: who has spoken lately; those of them that no cohort
     names should report as rest.
+
+    The rest of a service in ``edges`` stands in a table too, with each node's requests above these histogram slots, which ascend.
     """
     groups = _group(rows, members)
     agent = rows.source == AGENT_CODE
@@ -127,7 +69,7 @@ def close(
     transition = ~agent & (expected != ANY_VERSION) & (expected != rows.version)
     counted = _first_source(rows, ~agent & ~transition)
     totals = _total(rows, groups, counted)
-    crowds = _crowds(rows, groups, counted, totals)
+    crowds = _crowds(rows, groups, (counted, agent), totals, edges)
     nodes = _nodes(rows, groups, (counted, agent), totals)
     names = list(rows.places)
     moved = Counter(names[place][0] for place in rows.place[transition].tolist())
@@ -186,18 +128,10 @@ def _speaking(rows: Rows, counted: Flags) -> Flags:
 
 def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
     group = groups.group[rows.place[counted]]
-    part, row = rows.part[counted], rows.row[counted]
-    slots: list[NDArray[np.int64]] = []
-    weights: list[NDArray[np.unsignedinteger]] = []
-    # Rows stand in the order of their parts.
-    ends = np.searchsorted(part, np.arange(len(rows.parts) + 1)).tolist()
-    for of, begin, end in zip(rows.parts, ends, ends[1:], strict=False):
-        at, counts = of.columns.flat(row[begin:end], group[begin:end] * HISTOGRAM_SLOTS)
-        slots.append(at)
-        weights.append(counts)
+    slots, counts = rows.latencies(counted, group)
     size = groups.count * HISTOGRAM_SLOTS
     # Weighted counts are doubles: exact up to 2 ** 53.
-    flat = np.bincount(np.concatenate(slots), np.concatenate(weights), size) if slots else np.zeros(size)
+    flat = np.bincount(slots, counts, size)
     return Totals(
         [*map(int, np.bincount(group, rows.requests[counted], groups.count).tolist())],
         [*map(int, np.bincount(group, rows.errors[counted], groups.count).tolist())],
@@ -205,22 +139,32 @@ def _total(rows: Rows, groups: Groups, counted: Flags) -> Totals:
     )
 
 
-def _crowds(rows: Rows, groups: Groups, counted: Flags, totals: Totals) -> dict[str, Crowd]:
-    """Return each service's rest, summed up."""
+def _crowds(
+    rows: Rows, groups: Groups, kinds: tuple[Flags, Flags], totals: Totals, edges: Mapping[str, tuple[int, ...]]
+) -> dict[str, Crowd]:
+    """Return each service's rest, summed up, and node by node where the service has edges."""
+    counted, agent = kinds
     names: dict[str, list[str]] = {service: [] for service in groups.crowds}
     crowded = _speaking(rows, counted) & (groups.group < len(groups.crowds))
     for service, node in compress(rows.places, crowded.tolist()):
         names[service].append(node)
     custom: dict[int, Custom] = {}
-    group = groups.group[rows.place]
-    for at in np.flatnonzero(counted & (group < len(groups.crowds))).tolist() if rows.custom() else ():
-        extra = rows.extra_of(at)
-        if extra is not None:
-            custom.setdefault(int(group[at]), Custom()).take(extra)
-    versions = _versions(rows, group, counted)
+    strata: dict[int, str] = {}
+    group = groups.group.tolist()
+    for place, extra in rows.extras(counted & crowded[rows.place]):
+        if extra.gauges or extra.ratios or extra.counters:
+            custom.setdefault(group[place], Custom()).take(extra)
+        if edges:
+            locate(strata, place, extra)
+    named = {service: sorted(names[service]) for service in edges if names.get(service)}
+    tables = tables_of(rows, (counted, agent), named, edges, strata)
+    versions = _versions(rows, groups.group[rows.place], counted)
     return {
         service: Crowd(
-            frozenset(names[service]), custom.get(of, Custom()).sums(totals, of), versions.get(of, "") if names[service] else ""
+            frozenset(names[service]),
+            custom.get(of, Custom()).sums(totals, of),
+            versions.get(of, "") if names[service] else "",
+            tables.get(service),
         )
         for service, of in groups.crowds.items()
     }
@@ -275,7 +219,8 @@ def _node(node: str, told: Sequence[_Row], agent: _Row | None, sums: tuple[Total
             custom.take(extra)
         gauges = {name: fsum(values) / len(values) for name, values in custom.gauges.items()}
     _, version, said = agent or (told[-1][0], told[-1][1], _NOTHING)
-    where = told[-1][2] if told else said
+    says = [extra for _, _, extra in reversed(told)] + [said]
+    where = next((extra for extra in says if stratum_of(extra.zone, extra.labels)), says[0])
     return NodePane(
         node=node,
         version=version,

@@ -62,6 +62,14 @@ class Columns(msgspec.Struct, frozen=True):
             return at, self.counts
         return at, self.counts[np.repeat(self.counts_start[:-1][rows] - ends + slots, slots) + within]
 
+    def above(self, rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the requests of some rows in slots above each of their own ``edges``; both int64[rows, edges]."""
+        seen = np.concatenate(([0], np.cumsum(self.counts, dtype=np.int64)))
+        begin, end = self.counts_start[:-1][rows, None], self.counts_start[1:][rows, None]
+        below = np.clip(edges + 1 - self.first_slot[rows, None], 0, end - begin)
+        above: NDArray[np.int64] = seen[end] - seen[begin + below]
+        return above
+
 
 def _extra(row: Telemetry) -> Extra | None:
     """Return what only some rows carry, None for most."""

@@ -13,8 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from tidegate.kpi.closing import Rows
 from tidegate.kpi.columns import AGENT_CODE
+from tidegate.kpi.rows import Rows
 
 WAIT_MS = 10_000
 """How long a source that has spoken is waited for. Well below the 30 s after which a silent node fails (C6)."""
