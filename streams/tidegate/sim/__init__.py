@@ -15,14 +15,30 @@ How to use it::
 
 ``run.fork(fault)`` copies a run where it stands, to go on under another fault. ``run.blocks()`` gives the raw arrays instead of
 panes: ``Block.requests``, ``errors``, ``heard`` [seconds, nodes], ``counts`` [seconds, nodes, 160], ``slow(edges)``,
-``age_s``, and ``canary``, ``control``, ``rest`` as indices of nodes. ``rows`` turns a block into what nodes would send, with
+``age_s``, and ``canary``, ``control``, ``rest`` as indices of nodes. ``Senders`` turns a block into what nodes would send, with
 boots, sequence numbers, losses, duplicates and skewed clocks: the same seconds, for the real intake and the real judge.
 """
 
-from tidegate.sim.block import Block
-from tidegate.sim.episode import NEW, OLD, SERVICE, Episode, Past
+from tidegate.sim.block import NEW, OLD, Block
+from tidegate.sim.episode import SERVICE, Episode, Past
 from tidegate.sim.faults import Fault, FaultKind
+from tidegate.sim.rows import Senders, Sent
 from tidegate.sim.run import Run, Second
 from tidegate.sim.world import WORLDS, World
 
-__all__ = ["NEW", "OLD", "SERVICE", "WORLDS", "Block", "Episode", "Fault", "FaultKind", "Past", "Run", "Second", "World"]
+__all__ = [
+    "NEW",
+    "OLD",
+    "SERVICE",
+    "WORLDS",
+    "Block",
+    "Episode",
+    "Fault",
+    "FaultKind",
+    "Past",
+    "Run",
+    "Second",
+    "Senders",
+    "Sent",
+    "World",
+]

@@ -8,6 +8,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+OLD, NEW = "v1", "v2"
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
 
 
@@ -34,6 +35,8 @@ class Block(Struct, frozen=True, kw_only=True):
     """[nodes]: when each was last ordered to restart; 0: never."""
     saturation: Floats | None = None
     """[seconds, nodes]: a gauge, where the fault is one of a gauge."""
+    version: str = OLD
+    """Of the canaries."""
     canary: Integers = NOBODY
     control: Integers = NOBODY
     rest: Integers = NOBODY

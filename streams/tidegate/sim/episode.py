@@ -1,10 +1,9 @@
 """An episode: a world, a rollout in it, its past, and perhaps a fault."""
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from tidegate.sim.block import OLD, Integers
 from tidegate.sim.faults import Fault
 from tidegate.sim.world import World
 from tidegate.wire.names import service_subject
@@ -12,7 +11,6 @@ from tidegate.wire.nodeseconds import CohortMembers, Context
 
 START_MS = 1_700_000_000_000
 SERVICE = "shop"
-OLD, NEW = "v1", "v2"
 
 
 class Past(Struct, frozen=True, kw_only=True):
@@ -50,8 +48,8 @@ class Episode(Struct, frozen=True, kw_only=True):
 class Cast(Struct, frozen=True):
     """Who plays what in a stretch of time; indices of nodes. Nobody: quiet."""
 
-    canary: NDArray[np.int64]
-    control: NDArray[np.int64]
+    canary: Integers
+    control: Integers
     rollout: str = ""
     version: str = OLD
 

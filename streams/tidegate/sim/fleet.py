@@ -122,12 +122,15 @@ class Fleet:
             return self.rng.standard_normal(number)
         shape = 4.0 / skew**2
         drawn: Floats = self.rng.gamma(shape, size=number)
-        return (drawn - shape) / np.sqrt(shape)
+        drawn -= shape
+        drawn /= np.sqrt(shape)
+        return drawn
 
     def _load_of(self, at: Integers) -> Floats:
         day = self.world.diurnal * np.sin(2 * np.pi * (at + self._noon) / DAY_S)
-        load: Floats = (self.world.rate * (1 + day))[:, None] * np.exp(self._load.over(self.rng, len(at)))
-        return load * self._share
+        load = (self.world.rate * (1 + day))[:, None] * np.exp(self._load.over(self.rng, len(at)))
+        shared: Floats = load * self._share
+        return shared
 
     def _failed(self, requests: Integers, ratio: Floats) -> Integers:
         """Return errors in batches of geometric size, at most all requests."""

@@ -7,19 +7,18 @@ import numpy as np
 from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane, Table
 from tidegate.kpi.strata import stratum_of
 from tidegate.kpi.sums import Sums
-from tidegate.sim.block import Block, Integers
-from tidegate.sim.episode import OLD, SERVICE
+from tidegate.sim.block import OLD, Block, Integers
+from tidegate.sim.episode import SERVICE
 from tidegate.wire.telemetry import ServiceState
 
 
 class Panes:
     """The panes of one block. Columns that do not depend on the second are made once, others at once for all seconds."""
 
-    def __init__(self, block: Block, version: str) -> None:
+    def __init__(self, block: Block) -> None:
         self._block = block
-        self._version = version
         self._slow: tuple[tuple[int, ...], Integers] | None = None
-        cohorts = (("canary", version, block.canary), ("control", OLD, block.control))
+        cohorts = (("canary", block.version, block.canary), ("control", OLD, block.control))
         self._cohorts = [
             (name, of, nodes.tolist(), tuple(block.names[at] for at in nodes)) for name, of, nodes in cohorts if len(nodes)
         ]

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from tidegate.kpi.clock import GRACE_MS
 from tidegate.kpi.pane import PANE_MS, ServicePane
-from tidegate.sim.block import NOBODY, Block, Integers
-from tidegate.sim.episode import NEW, OLD, START_MS, Cast, Episode
+from tidegate.sim.block import NEW, NOBODY, OLD, Block, Integers
+from tidegate.sim.episode import START_MS, Cast, Episode
 from tidegate.sim.faults import Fault
 from tidegate.sim.fleet import Fleet
 from tidegate.sim.panes import Panes
@@ -91,6 +91,11 @@ class Run:
         for block in self.blocks(seconds):
             yield from self._seconds(self._cast, block)
 
+    def context(self, cast: Cast, block: Block) -> Context:
+        """Return what decide tells the judge while a block's cast plays."""
+        began_ms = int(block.changed_ms[cast.canary].max()) if len(cast.canary) else 0
+        return cast.context(block.names, began_ms, self._generation)
+
     def prelude_blocks(self) -> Iterator[tuple[Cast, Block]]:
         """Yield the arrays of the prelude, and who plays what in each."""
         past = self.episode.past
@@ -139,11 +144,10 @@ class Run:
     def _with(self, cast: Cast, block: Block) -> Block:
         compared = np.concatenate((cast.canary, cast.control))
         rest = np.setdiff1d(np.arange(len(block.names)), compared)
-        return replace(block, canary=cast.canary, control=cast.control, rest=rest)
+        return replace(block, version=cast.version, canary=cast.canary, control=cast.control, rest=rest)
 
     def _seconds(self, cast: Cast, block: Block) -> Iterator[Second]:
-        began_ms = int(block.changed_ms[cast.canary].max()) if len(cast.canary) else 0
-        context = cast.context(block.names, began_ms, self._generation)
-        panes = Panes(block, cast.version)
+        context = self.context(cast, block)
+        panes = Panes(block)
         for at in range(len(block)):
             yield Second(panes, block, at, context)
