@@ -201,8 +201,8 @@ def test_a_window_holds_no_second_of_before_a_long_silence():
 def test_what_falls_silent_is_forgotten_with_all_that_was_known_of_it():
     rows = [row(f"n{node}", service=f"s{node}", requests=200, latency=histogram(0.01)) for node in range(30)]
     state, outcomes = play([record([], 0), record(rows, 2), *(record([], second) for second in range(4, 900, 2))])
-    assert len({alarm.key for outcome in outcomes for alarm in outcome.alarms}) == 30
-    assert all(alarm.state is AlarmState.RESOLVED for alarm in kept_last(outcomes).values())
+    assert len({alarm.key for outcome in outcomes for alarm in outcome.alarms if alarm.service}) == 30
+    assert all(alarm.state is AlarmState.RESOLVED for alarm in kept_last(outcomes).values() if alarm.service)
     tables = (state.seen, state.subjects, state.books, state.late, state.excluded, state.panes.seconds, state.dedupe, state.skews)
     assert [len(table) for table in tables] == [0] * len(tables)
 

@@ -3,7 +3,8 @@
 import pytest
 from tests.rollout.fleet import Fleet, artifact, plan
 
-from tidegate.rollout.levels import alarms_of, desired_of
+from tidegate.rollout.alarms import alarms_of
+from tidegate.rollout.levels import desired_of
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Move, Phase, Verb
 from tidegate.wire.judgement import AlarmState, Outcome, Severity

@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from tests.rollout.fleet import SHOP, Fleet, plan
 
 from tidegate.rollout.advance import blockers
+from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.events import VerdictArrived
-from tidegate.rollout.levels import alarms_of, context_of, desired_of
+from tidegate.rollout.levels import context_of, desired_of
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Move, Phase, Verb
 from tidegate.wire.judgement import Outcome

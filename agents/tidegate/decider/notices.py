@@ -6,12 +6,13 @@ from tidegate.decider.deadletters import letter
 from tidegate.decider.inbox import Inbox
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log
+from tidegate.rollout.alarms import WRITER, alarms_of
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.levels import WRITER, alarms_of, context_of
+from tidegate.rollout.levels import context_of
 from tidegate.rollout.view import View
 from tidegate.wire import nodeseconds
 from tidegate.wire.codec import encode
-from tidegate.wire.judgement import Alarm, AlarmState
+from tidegate.wire.judgement import Alarm, AlarmState, fired_again
 from tidegate.wire.partition import partition_of
 from tidegate.wire.topics import BY_NAME
 
@@ -30,10 +31,10 @@ class Notices:
         self._alarms: dict[str, Alarm] = {}
 
     def begin(self, view: View) -> None:
-        """Begin an epoch: everything is to be told again; alarms of the author before are this one's to end."""
+        """Begin an epoch: everything is to be told again; alarms of the author before are this one's to end or to go on with."""
         self._contexts.clear()
         self._told_s = LONG_AGO_S
-        self._alarms = {key: alarm for key, alarm in view.alarms.items() if alarm.writer == WRITER}
+        self._alarms = {key: alarm for key, alarm in (view.ended | view.alarms).items() if alarm.writer == WRITER}
 
     async def contexts(self, ledger: Ledger) -> None:
         """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
@@ -51,13 +52,15 @@ class Notices:
         """Write the edges of the author's own alarms (I1)."""
         firing = {alarm.key: alarm for alarm in alarms_of(ledger, view, self._clock.now_ms())}
         for key, alarm in sorted(firing.items()):
-            if self._alarms.get(key) != alarm:
-                await self._log.append("alarms", key, encode(alarm))
-                self._alarms[key] = alarm
-        for key in sorted(self._alarms.keys() - firing.keys()):
-            over = replace(self._alarms[key], state=AlarmState.RESOLVED, end_ms=self._clock.now_ms())
-            await self._log.append("alarms", key, encode(over))
-            del self._alarms[key]
+            await self._tell(key, _with_history(alarm, self._alarms.get(key)))
+        for key, before in sorted(self._alarms.items()):
+            if key not in firing and before.state is AlarmState.FIRING:
+                await self._tell(key, replace(before, state=AlarmState.RESOLVED, end_ms=self._clock.now_ms()))
+
+    async def _tell(self, key: str, alarm: Alarm) -> None:
+        if self._alarms.get(key) != alarm:
+            await self._log.append("alarms", key, encode(alarm))
+            self._alarms[key] = alarm
 
     async def dead_letters(self, inbox: Inbox) -> int:
         """Write a dead letter for each record that did not count; return how many."""
@@ -69,3 +72,10 @@ class Notices:
             inbox.faulty.popleft()
             written += 1
         return written
+
+
+def _with_history(alarm: Alarm, before: Alarm | None) -> Alarm:
+    """Return an alarm that fires with what its last record knows; one that goes on keeps its start."""
+    if before is None or before.state is AlarmState.RESOLVED:
+        return fired_again(alarm, before)
+    return replace(alarm, start_ms=min(alarm.start_ms, before.start_ms), past=before.past, episodes=before.episodes)

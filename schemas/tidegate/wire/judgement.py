@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.wire.names import Name, Subject
 from tidegate.wire.plans import Action
@@ -64,6 +65,10 @@ class Score(Struct, frozen=True, kw_only=True):
     end_ms: int
     value: float
     score: float
+    conformal: float = -1.0
+    """p-value: how rare such a score is among those of this series in the last day; -1.0: too little history to say."""
+    crossing: bool = False
+    """Whether the series leaves what is usual with this pane. Said once, at the first crossing."""
 
     @property
     def id(self) -> str:
@@ -177,8 +182,37 @@ class AlarmState(StrEnum):
     RESOLVED = "resolved"
 
 
+EPISODES_KEPT = 20
+
+
+class Episode(Struct, frozen=True, array_like=True):
+    """One past firing of an alarm, from its start to its end, in ms."""
+
+    start_ms: int
+    end_ms: int
+
+
+class AlarmKind(Struct, frozen=True, kw_only=True):
+    """What alarms of one name have in common; docs/alarms.md is made of these."""
+
+    name: str
+    severity: Severity
+    writer: str
+    meaning: str
+    """What is true while it fires."""
+    remedy: str
+    """What a person does about it."""
+    timing: str = ""
+    """When it begins and ends, in words."""
+
+
 class Alarm(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A named condition with a start and an end; the last record of a key is its state (I1)."""
+    """A named condition with a start and an end; the last record of a key is its state, and holds its history (I1).
+
+    The topic is compacted, so what came before must stand in the last record: ``past`` has the newest 20 episodes, ``episodes``
+    says how many there were since the writer began to count. A start time in the key would keep all, and an alarm whose writer
+    lost its state would fire for ever under a key that nobody writes again; so would the topic grow for ever.
+    """
 
     id: str
     writer: str
@@ -191,8 +225,20 @@ class Alarm(Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str = ""
     labels: dict[str, str] = {}
     summary: str = ""
+    past: tuple[Episode, ...] = ()
+    """Earlier episodes, oldest first, without the present one."""
+    episodes: int = 1
+    """How often it has fired, the present time included."""
 
     @property
     def key(self) -> str:
         """Key on the topic."""
         return f"{self.writer}/{self.id}"
+
+
+def fired_again(alarm: Alarm, before: Alarm | None) -> Alarm:
+    """Return an alarm that begins, with what its last record knows of earlier times."""
+    if before is None:
+        return alarm
+    past = (*before.past, Episode(before.start_ms, before.end_ms))[-EPISODES_KEPT:]
+    return replace(alarm, past=past, episodes=before.episodes + 1)

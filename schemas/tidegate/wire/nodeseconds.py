@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from tidegate.wire.absence import AbsenceRules
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.names import Label, Name, Subject, UncheckedName
 from tidegate.wire.plans import ControlMode, Guardrail
@@ -113,6 +114,9 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
     """How many nodes the stage will have when it is complete."""
     started_ms: int = 0
     """decide's clock when this attempt began."""
+    absence: AbsenceRules = AbsenceRules()
+    slo: float | None = None
+    """Percent of the service's requests that shall succeed; None: not declared."""
 
 
 Record = NodeSeconds | Context

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from tidegate.wire.absence import AbsenceRules, absence_faults
 from tidegate.wire.names import Duration, Label, Name, Sha256, Share
 
 STAGES_MAX = 50
@@ -128,6 +129,8 @@ class Plan(
     """Beside these the default ones hold (C1) unless ``defaultGuardrails`` is false."""
     default_guardrails: bool = True
     control: ControlMode = ControlMode.RESTART
+    absence: AbsenceRules = AbsenceRules()
+    """What becomes of a rollout whose rows do not come (C6)."""
     on_fail: Action = Action.ROLLBACK
     max_unavailable: Share = "25%"
     progress_deadline: Duration = "10m"
@@ -135,6 +138,10 @@ class Plan(
     """How long the old version stays pinned and judgement goes on after the last stage."""
     when_busy: WhenBusy = WhenBusy.QUEUE
     issued_ms: Annotated[int, Meta(ge=0)] = 0
+    slo: Annotated[float, Meta(gt=0, lt=100)] | None = None
+    """Percent of the service's requests that shall succeed over 30 days, as in 99.9: alarms tell when errors come too fast for
+    it. None: no such alarm. The last plan accepted says it.
+    """
     expires_ms: Annotated[int, Meta(ge=0)]
     """After this a plan that has not begun is refused, and no advance of it is applied any more."""
     actor: Label = ""
@@ -164,6 +171,7 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         broken, window = map(int, guardrail.of.split("/"))
         if broken > window:
             found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
+    found += absence_faults(plan.absence)
     if plan.rollback is not None and plan.rollback.artifact.version == plan.artifact.version:
         found.append(
             (

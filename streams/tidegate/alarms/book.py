@@ -1,16 +1,34 @@
-"""The fold of conditions into edges: firing after three panes of being true, ended after three of not."""
+"""The fold of conditions into edges, with damping.
+
+An alarm fires once its condition has held for the rule's ``for_ms``, and ends once it has not for ``keep_ms``. One that has
+fired before, not long ago, flaps: each earlier time within ten minutes doubles how long it is kept, up to five minutes. So an
+alarm that comes and goes becomes one that stays, and a first one still ends as soon as it can.
+"""
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.alarms.conditions import Condition, severity_of
-from tidegate.wire.judgement import Alarm, AlarmState
+from tidegate.alarms.budget import Budget
+from tidegate.alarms.conditions import STEADY_MS, WRITER, Condition, Rule, Seen
+from tidegate.alarms.registry import rules
+from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, Severity, fired_again
 
-WRITER = "judge"
-STEADY_MS = 3_000
-"""So long a condition holds, or does not, before an edge: a late row is not an alarm."""
+FLAP_MS = 600_000
+"""An episode that ended so long before is no flapping any more."""
+KEEP_MAX_MS = 300_000
+"""Damping ends here: longer, and what is over would be called open."""
+ENDED_KEPT = 16
+"""So many ended alarms of a service are known with their history; of more, those that ended first are forgotten."""
+
+UNKNOWN = Rule(
+    kind=AlarmKind(name="", severity=Severity.WARNING, writer=WRITER, meaning="", remedy=""),
+    find=lambda _: (),
+    for_ms=STEADY_MS,
+    keep_ms=STEADY_MS,
+)
+"""Of an alarm whose rule newer code has, or older had: it ends, since nobody finds it true."""
 
 
 class Watched(Struct, frozen=True):
@@ -23,28 +41,61 @@ class Watched(Struct, frozen=True):
 
 
 class AlarmBook(Struct, frozen=True):
-    """The conditions of one service by identity; plain data for the checkpoint. It holds only what is true or fires."""
+    """The conditions of one service by identity; plain data for the checkpoint. ``watched`` holds what is true or fires."""
 
     watched: dict[str, Watched] = {}
+    ended: dict[str, Alarm] = {}
+    """The last record of those that fired before, for their history."""
+    budget: Budget | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to keep."""
+        return not (self.watched or self.ended or self.budget)
 
 
-def fold(book: AlarmBook, conditions: Sequence[Condition], start_ms: int, end_ms: int) -> tuple[AlarmBook, tuple[Alarm, ...]]:
-    """Return the book after the pane [start_ms, end_ms) of one service, and the edges. An edge's times are ends of panes.
+def fold(
+    book: AlarmBook,
+    conditions: Sequence[Condition],
+    start_ms: int,
+    end_ms: int,
+    known: dict[str, Rule] | None = None,
+) -> tuple[AlarmBook, tuple[Alarm, ...]]:
+    """Return the book after the pane [start_ms, end_ms), and the edges. An edge's times are ends of panes.
 
-    The alarm's id is (name, service, cohort) whenever it fires, so that its last record on the compacted topic is its state.
+    The alarm's id is that of its condition whenever it fires, so that its last record on the compacted topic is its state.
     """
-    seen = {condition.id: condition for condition in conditions}
+    by_name = rules() if known is None else known
+    seen: dict[str, Condition] = {}
+    for condition in conditions:
+        if not condition.sustains or condition.id not in seen:
+            seen[condition.id] = condition
     watched: dict[str, Watched] = {}
+    ended = dict(book.ended)
     edges: list[Alarm] = []
     for name in sorted(book.watched.keys() | seen.keys()):
-        entry = _step(book.watched.get(name), seen.get(name), start_ms, end_ms)
-        before = book.watched[name].alarm if name in book.watched else None
-        if entry.alarm is not None and entry.alarm != before:
-            edges.append(entry.alarm)
-        fires = entry.alarm is not None and entry.alarm.state is AlarmState.FIRING
-        if fires or entry.true_ms == end_ms:
+        rule, entry = by_name.get(name.partition("/")[0], UNKNOWN), book.watched.get(name)
+        holds = name in seen and (not seen[name].sustains or (entry is not None and entry.alarm is not None))
+        if holds:
+            entry = _true(entry, seen[name], start_ms, end_ms)
+        if entry is None:
+            continue
+        if holds and entry.alarm is None and end_ms - entry.since_ms >= rule.for_ms:
+            entry = replace(entry, alarm=fired_again(_firing(entry.condition, rule, end_ms), ended.pop(name, None)))
+            edges += [entry.alarm] if entry.alarm else []
+        elif not holds and entry.alarm is not None and end_ms - entry.true_ms >= keep_ms(rule, entry.alarm):
+            ended[name] = replace(entry.alarm, state=AlarmState.RESOLVED, end_ms=end_ms)
+            edges.append(ended[name])
+            continue
+        if holds or entry.alarm is not None:
             watched[name] = entry
-    return AlarmBook(watched), tuple(edges)
+    return AlarmBook(watched, _newest(ended), book.budget), tuple(edges)
+
+
+def keep_ms(rule: Rule, alarm: Alarm) -> int:
+    """Return how long an alarm outlives its condition: twice as long for each time it fired lately."""
+    flaps = sum(episode.end_ms > alarm.start_ms - FLAP_MS for episode in alarm.past)
+    return max(rule.keep_ms, min(rule.keep_ms << flaps, KEEP_MAX_MS))
 
 
 def open_alarms(book: AlarmBook) -> tuple[Alarm, ...]:
@@ -52,29 +103,32 @@ def open_alarms(book: AlarmBook) -> tuple[Alarm, ...]:
     return tuple(entry.alarm for _, entry in sorted(book.watched.items()) if entry.alarm is not None)
 
 
-def _step(entry: Watched | None, condition: Condition | None, start_ms: int, end_ms: int) -> Watched:
-    if condition is not None:
-        since_ms = entry.since_ms if entry is not None and (entry.alarm is not None or entry.true_ms >= start_ms) else start_ms
-        alarm = entry.alarm if entry is not None else None
-        if alarm is None and end_ms - since_ms >= STEADY_MS:
-            alarm = _firing(condition, end_ms)
-        return Watched(condition, since_ms, end_ms, alarm)
-    assert entry is not None  # noqa: S101 - the caller's keys are of one or the other
-    if entry.alarm is not None and end_ms - entry.true_ms >= STEADY_MS:
-        return replace(entry, alarm=replace(entry.alarm, state=AlarmState.RESOLVED, end_ms=end_ms))
-    return entry
+def _true(entry: Watched | None, condition: Condition, start_ms: int, end_ms: int) -> Watched:
+    if entry is None or (entry.alarm is None and entry.true_ms < start_ms):
+        return Watched(condition, start_ms, end_ms)
+    return Watched(condition, entry.since_ms, end_ms, entry.alarm)
 
 
-def _firing(condition: Condition, end_ms: int) -> Alarm:
+def _firing(condition: Condition, rule: Rule, end_ms: int) -> Alarm:
+    told = (("cohort", condition.cohort), ("cap", condition.cap), ("metric", condition.metric))
     return Alarm(
         id=condition.id,
         writer=WRITER,
         name=condition.name,
         state=AlarmState.FIRING,
-        severity=severity_of(condition.name),
+        severity=rule.kind.severity,
         start_ms=end_ms,
         service=condition.service,
         subject=condition.subject,
-        labels={name: value for name, value in (("cohort", condition.cohort), ("cap", condition.cap)) if value},
+        labels={name: value for name, value in told if value},
         summary=condition.summary,
     )
+
+
+def _newest(ended: dict[str, Alarm]) -> dict[str, Alarm]:
+    if len(ended) <= ENDED_KEPT:
+        return ended
+    return dict(sorted(ended.items(), key=lambda one: (one[1].end_ms, one[0]))[-ENDED_KEPT:])
+
+
+__all__ = ["WRITER", "AlarmBook", "Seen", "Watched", "fold", "keep_ms", "open_alarms"]

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.alarms.book import WRITER, AlarmBook, fold
-from tidegate.alarms.conditions import Name, conditions_of, severity_of
+from tidegate.alarms.book import AlarmBook
+from tidegate.alarms.conditions import Seen
+from tidegate.alarms.plant import look
+from tidegate.alarms.watch import watch
 from tidegate.detect.scores import score
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
@@ -20,7 +22,7 @@ from tidegate.kpi.closing import close
 from tidegate.kpi.kpis import kpi_of
 from tidegate.kpi.pane import PANE_MS, ServicePane
 from tidegate.kpi.rows import gather
-from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Verdict
+from tidegate.wire.judgement import Alarm, Kpi, Score, Verdict
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, Record
 
@@ -52,10 +54,19 @@ def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
         state.closed_ms = -(-append_ms // PANE_MS) * PANE_MS
     if isinstance(record, Context):
         _know(state, record, append_ms)
-        return NOTHING
+        return _looked(state, NOTHING, append_ms)
     take(state, record, append_ms)
     state.clock.fold(record.marks, append_ms)
-    return _close(state) if record.marks else NOTHING
+    return _looked(state, _close(state) if record.marks else NOTHING, append_ms)
+
+
+def _looked(state: JudgeState, outcome: Outcome, append_ms: int) -> Outcome:
+    """Return the outcome with the edges of the control plane's own alarms."""
+    now_ms = state.clock.now_ms
+    behind_ms = append_ms - now_ms if now_ms is not None else 0
+    state.plant, alarms = look(state.plant, state.partition, append_ms, down=state.clock.telemetry_down, behind_ms=behind_ms)
+    state.down = state.clock.telemetry_down
+    return replace(outcome, alarms=alarms + outcome.alarms) if alarms else outcome
 
 
 def _know(state: JudgeState, context: Context, append_ms: int) -> None:
@@ -68,18 +79,18 @@ def _know(state: JudgeState, context: Context, append_ms: int) -> None:
 
 
 def _close(state: JudgeState) -> Outcome:
-    alarms = list(_telemetry_down(state))
     now_ms = state.clock.now_ms
     if now_ms is None:
-        return Outcome(alarms=tuple(alarms))
+        return NOTHING
     until_ms = (now_ms - GRACE_MS) // PANE_MS * PANE_MS
     if state.closed_ms is None:
         state.closed_ms = min([until_ms, *state.panes.seconds])
     if state.clock.catching_up:
-        return Outcome(alarms=tuple(alarms))
+        return NOTHING
     kpis: list[Kpi] = []
     scores: list[Score] = []
     verdicts: list[Verdict] = []
+    alarms: list[Alarm] = []
     for start_ms in _due(state, until_ms):
         for pane in _panes(state, start_ms):
             found = _judge(state, pane)
@@ -175,10 +186,12 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
     if own is None and pane.service != state.overflow:
         name = service_subject(pane.service)
         state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)
-    book, alarms = fold(state.books.pop(pane.service, AlarmBook()), conditions_of(pane, verdicts), pane.start_ms, pane.end_ms)
-    if book.watched:
+    scores = _scores(state, kpis)
+    seen = Seen(pane=pane, verdicts=tuple(verdicts), scores=scores)
+    book, alarms = watch(state.books.pop(pane.service, AlarmBook()), seen, own.slo if own is not None else None)
+    if not book.empty:
         state.books[pane.service] = book
-    return Outcome(tuple(kpis), _scores(state, kpis), tuple(verdicts), alarms)
+    return Outcome(tuple(kpis), scores, seen.verdicts, alarms)
 
 
 def _subject(state: JudgeState, context: Context) -> SubjectJudgement:
@@ -197,21 +210,3 @@ def _scores(state: JudgeState, kpis: Iterable[Kpi]) -> tuple[Score, ...]:
             values |= {"error_ratio": kpi.error_ratio, "p95_ms": kpi.p95_ms}
         found += [score(state.scores, kpi.service, kpi.cohort, metric, value, kpi.end_ms) for metric, value in values.items()]
     return tuple(found)
-
-
-def _telemetry_down(state: JudgeState) -> Iterable[Alarm]:
-    """Yield the edge of the alarm telemetry-down (A3). The clock stands still meanwhile, so no pane could tell."""
-    if state.clock.telemetry_down == state.down:
-        return
-    state.down = state.clock.telemetry_down
-    since_ms = min(state.clock.marks.values())
-    yield Alarm(
-        id=Name.TELEMETRY_DOWN,
-        writer=WRITER,
-        name=Name.TELEMETRY_DOWN,
-        state=AlarmState.FIRING if state.down else AlarmState.RESOLVED,
-        severity=severity_of(Name.TELEMETRY_DOWN),
-        start_ms=since_ms,
-        end_ms=0 if state.down else since_ms,
-        summary="Parts of the telemetry have stopped: no second is judged until they come again.",
-    )

@@ -10,7 +10,7 @@
 | baselines and series of scores | services with rows in the last 11 minutes | with their service |
 | contexts | those that decide repeats, and all with a placement | after an hour without a word |
 | judgements, early fails | subjects with a context, services with a baseline | with them |
-| alarms | what is true or fires | when it is over |
+| alarms | what is true or fires; 16 ended ones a service | an ended one with its service, or behind newer ones |
 """
 
 from tidegate.detect.baseline import BLOCK_MS, BLOCKS
@@ -35,11 +35,14 @@ def forget(state: JudgeState, now_ms: int) -> None:
         if not state.seen[service]:
             del state.seen[service]
     state.late = {service: rows for service, rows in state.late.items() if service in state.seen}
+    state.late_nodes = {service: nodes for service, nodes in state.late_nodes.items() if service in state.members}
+    state.skewed = {service: nodes for service, nodes in state.skewed.items() if service in state.members}
     for subject, context in [*state.contexts.items()]:
         if not context.placement and state.heard.get(subject, now_ms) <= now_ms - CONTEXT_MS:
             state.unlearn(subject)
     _forget_subjects(state, now_ms)
     state.early = {subject: start_ms for subject, start_ms in state.early.items() if start_ms >= now_ms}
+    _forget_alarms(state)
 
 
 def _forget_subjects(state: JudgeState, now_ms: int) -> None:
@@ -53,3 +56,9 @@ def _forget_subjects(state: JudgeState, now_ms: int) -> None:
             gone.add(service_of(subject) or "")
     if gone:
         state.scores.forget(gone)
+
+
+def _forget_alarms(state: JudgeState) -> None:
+    """Drop the books of services that nobody knows any more: their last word stands on the topic."""
+    known = {service_of(subject) for subject in state.subjects} | state.seen.keys() | state.of_service.keys()
+    state.books = {service: book for service, book in state.books.items() if book.watched or service in known}

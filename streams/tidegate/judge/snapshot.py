@@ -73,7 +73,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     metrics: Metrics = field(default_factory=Metrics)
     exceeded: dict[str, dict[str, Exceeded]] = {}
     heard: dict[str, int] = {}
+    late_nodes: dict[str, dict[str, int]] = {}
+    skewed: dict[str, set[str]] = {}
     begun_ms: int = 0
+    plant: AlarmBook = field(default_factory=AlarmBook)
 
 
 class Envelope(Struct, frozen=True):
@@ -125,7 +128,10 @@ def snapshot(state: JudgeState) -> bytes:
             metrics=state.metrics,
             exceeded=state.exceeded,
             heard=state.heard,
+            late_nodes=state.late_nodes,
+            skewed=state.skewed,
             begun_ms=state.begun_ms,
+            plant=state.plant,
         )
     )
 
@@ -177,9 +183,10 @@ def _state(found: Snapshot, partition: int) -> JudgeState:
         state.know(context)
     state.seen, state.late, state.early = found.seen, found.late, found.early
     state.excluded, state.sources = found.excluded, found.sources
+    state.late_nodes, state.skewed = found.late_nodes, found.skewed
     state.exceeded, state.metrics, state.heard = found.exceeded, found.metrics, found.heard
     state.begun_ms = found.begun_ms
-    state.down, state.tally = found.down, found.tally
+    state.down, state.tally, state.plant = found.down, found.tally, found.plant
     for chunk in found.open_rows:
         columns = read(chunk.record)
         for start_ms, rows in chunk.rows:

@@ -72,6 +72,8 @@ class JudgeState:
         self.of_service: dict[str, tuple[Context, ...]] = {}
         self.subjects: dict[str, SubjectJudgement] = {}
         self.books: dict[str, AlarmBook] = {}
+        self.plant = AlarmBook()
+        """The partition's own conditions: its clock and what moves it."""
         self.metrics = Metrics()
         self.exceeded: dict[str, dict[str, Exceeded]] = {}
         """Service to cap to what exceeded it, since the service's last pane."""
@@ -81,12 +83,16 @@ class JudgeState:
         """Late rows by service since its last pane."""
         self.excluded: dict[str, set[str]] = {}
         """Nodes by service whose clock is too wrong, since its last pane."""
+        self.late_nodes: dict[str, dict[str, int]] = {}
+        """Members of compared cohorts by service with their late rows, since its last pane."""
+        self.skewed: dict[str, set[str]] = {}
+        """Members of compared cohorts by service whose clock is wrong, since its last pane."""
         self.early: dict[str, int] = {}
         """Subject to the start of the open pane on which it was failed early: one such verdict a pane."""
         self.looked = (0, 0)
         """Start and number of parts of the open pane that was looked at last; kept by no snapshot, it only saves work."""
         self.down = False
-        """Whether the alarm telemetry-down fires."""
+        """Whether telemetry is down; for code of before, which has no other word for it."""
         self.tally = Tally()
 
     @property
@@ -110,7 +116,7 @@ class JudgeState:
             "windows": len(self.windows.open),
             "subjects": len(self.subjects),
             "contexts": len(self.contexts),
-            "alarms": sum(len(book.watched) for book in self.books.values()),
+            "alarms": sum(len(book.watched) + len(book.ended) for book in self.books.values()),
         }
 
     def know(self, context: Context) -> None:
@@ -141,4 +147,5 @@ class JudgeState:
     def waiting(self) -> set[str]:
         """Return the services whose seconds are closed even if nothing is heard of them."""
         placed = {context.service for context in self.contexts.values() if context.placement}
-        return placed | self.books.keys() | self.excluded.keys() | self.exceeded.keys()
+        watched = {service for service, book in self.books.items() if book.watched}
+        return placed | watched | self.excluded.keys() | self.exceeded.keys()

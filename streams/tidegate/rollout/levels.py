@@ -3,22 +3,16 @@
 from typing import assert_never
 
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.retreat import back
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.stages import canary_token, control_token
 from tidegate.rollout.view import View
-from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Cohort, Desired, Move, Phase, Roster
-from tidegate.wire.judgement import Alarm, AlarmState, Severity
 from tidegate.wire.names import service_of
 from tidegate.wire.nodeseconds import CohortMembers, Context
 from tidegate.wire.plans import ControlMode
 from tidegate.wire.reasons import Reason
 
-WRITER = "decide"
 _UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.WATCHING})
-STALE_MS = 15_000
-"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
 
 
 def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> Desired:
@@ -73,7 +67,14 @@ def context_of(ledger: Ledger, subject: str) -> Context:
     state, scene = ledger.subject(subject), scene_of(ledger, View(), subject, ledger.now_ms)
     settled = state.settled.version if state.settled is not None else ""
     service = service_of(subject) or subject.rpartition("/")[2]
-    bare = Context(subject=subject, service=service, epoch=ledger.epoch, generation=state.generation, rest_version=settled)
+    bare = Context(
+        subject=subject,
+        service=service,
+        epoch=ledger.epoch,
+        generation=state.generation,
+        rest_version=settled,
+        slo=scene.plan.slo if scene is not None else None,
+    )
     if scene is None or not state.placement or not (state.released or state.reached):
         return bare
     plan, cohorts = scene.plan, [CohortMembers(name="canary", version=scene.plan.artifact.version, nodes=scene.canaries)]
@@ -99,54 +100,9 @@ def context_of(ledger: Ledger, subject: str) -> Context:
         min_requests=scene.stage.min_requests,
         stage_nodes=scene.sizes.canary,
         started_ms=state.started_ms,
+        absence=plan.absence,
+        slo=plan.slo,
     )
-
-
-def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
-    """Return the alarms of rollouts that are open now; one that is no longer among them is over (I1).
-
-    "Rollback happened" is open until the fleet is back, missing nodes too; "first install failed" until the next plan starts;
-    "pipeline stale" while a rollout goes unjudged: intake, judge or broker lag, advances wait (D4) and no fail would be seen.
-    """
-    found = []
-    for subject in sorted(ledger.subjects):
-        scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
-        if scene is None:
-            continue
-        moved_ms = scene.state.phase_ms if scene.state.phase is Phase.ROLLING_BACK else scene.state.decided_ms
-        text = _alarm(scene)
-        if text is not None:
-            found.append(_firing(scene, *text, moved_ms))
-        judged_ms = _judged_ms(scene)
-        if judged_ms is not None and scene.now_ms - judged_ms > STALE_MS:
-            found.append(
-                _firing(scene, "pipeline_stale", "No verdict comes: advances wait, and no fail would be seen.", judged_ms)
-            )
-    return tuple(found)
-
-
-def _firing(scene: Scene, name: str, summary: str, start_ms: int) -> Alarm:
-    return Alarm(
-        id=f"{name}/{scene.state.subject}",
-        writer=WRITER,
-        name=name,
-        state=AlarmState.FIRING,
-        severity=Severity.CRITICAL,
-        start_ms=start_ms,
-        service=scene.plan.service,
-        subject=scene.state.subject,
-        labels={"rollout": scene.state.rollout, "version": scene.plan.artifact.version},
-        summary=summary,
-    )
-
-
-def _judged_ms(scene: Scene) -> int | None:
-    """Return up to when a rollout has been judged, at least since it last moved; None where nothing is to be judged."""
-    if not scene.state.placement or scene.state.phase not in _UNDER_WAY:
-        return None
-    verdict = scene.view.verdicts.get(scene.state.subject)
-    judged = verdict is not None and verdict.placement == scene.state.placement
-    return max(scene.state.decided_ms, verdict.last_pane_ms if verdict is not None and judged else 0)
 
 
 def move_of(phase: Phase) -> Move:
@@ -173,28 +129,3 @@ def _cohorts(scene: Scene) -> tuple[Cohort, ...]:
         first = scene.sizes.canary
         found.append(Cohort(name="control", first=first, count=state.controls, version=state.settled.version, token=token))
     return tuple(found)
-
-
-def _alarm(scene: Scene) -> tuple[str, str] | None:
-    state, version = scene.state, scene.plan.artifact.version
-    if state.phase is Phase.ROLLING_BACK:
-        return "rollback_happened", f"{version} is being rolled back ({state.decided_reason})."
-    if state.phase is not Phase.DONE:
-        bad = [node for node in state.missing if _on_quarantined(scene, node)]
-        return ("rollback_happened", f"Not back yet from a version that was rolled back: {', '.join(bad)}.") if bad else None
-    if _never_settled(state):
-        return "first_install_failed", f"The first install {version} failed; nodes keep what they run."
-    away = [node for node in state.missing if not back(scene, node)]
-    if away and state.result in (Result.ROLLED_BACK, Result.ABORTED):
-        return "rollback_happened", f"{version} was rolled back; not back yet: {', '.join(away)}."
-    return None
-
-
-def _never_settled(state: SubjectState) -> bool:
-    return state.settled is None and state.result in (Result.FAILED, Result.ABORTED)
-
-
-def _on_quarantined(scene: Scene, node: str) -> bool:
-    """Return whether a node that had not come back still says, or said last, that it runs a version in quarantine."""
-    report = scene.view.service(node, scene.plan.service)
-    return report is not None and report.version in scene.state.quarantined

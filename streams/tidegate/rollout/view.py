@@ -51,6 +51,8 @@ class View(Struct, frozen=True, kw_only=True):
     """Subject to its newest fails by action, of the newest placement that failed: a fail never goes stale (D5)."""
     alarms: dict[str, Alarm] = {}
     """Open ones by key."""
+    ended: dict[str, Alarm] = {}
+    """The last record of those that are over, by key: it holds their history. As many as the compacted topic has keys."""
 
     def service(self, node: str, service: str) -> ServiceReport | None:
         """Return what a node last said of a service; None where it never named it."""
@@ -81,9 +83,12 @@ def see(view: View, event: Event) -> View:
         case VerdictArrived():
             return _see_verdict(view, event.verdict)
         case AlarmArrived():
-            others = {key: alarm for key, alarm in view.alarms.items() if key != event.alarm.key}
-            firing = event.alarm.state is AlarmState.FIRING
-            return replace(view, alarms=others | {event.alarm.key: event.alarm} if firing else others)
+            news = {event.alarm.key: event.alarm}
+            alarms = {key: alarm for key, alarm in view.alarms.items() if key not in news}
+            ended = {key: alarm for key, alarm in view.ended.items() if key not in news}
+            if event.alarm.state is AlarmState.FIRING:
+                return replace(view, alarms=alarms | news, ended=ended)
+            return replace(view, alarms=alarms, ended=ended | news)
         case NodesEnrolled():
             reports = {node: seen for node, seen in view.reports.items() if node in event.nodes}
             return replace(view, enrolled=event.nodes, reports=reports)

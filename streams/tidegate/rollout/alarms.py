@@ -1,0 +1,159 @@
+"""The decision agent's own alarms, as levels: what is open now follows from ledger and view (I1)."""
+
+from collections.abc import Iterator
+
+from tidegate.rollout.change import counted
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.retreat import back
+from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.view import SeenReport, View
+from tidegate.wire.decisions import Result, SubjectState
+from tidegate.wire.documents import Phase
+from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, Severity
+from tidegate.wire.plans import Artifact
+
+WRITER = "decide"
+STALE_MS = 15_000
+"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
+DRIFT_MS = 120_000
+"""So long a node may run what nobody wants: one that was away fetches and swaps within it."""
+NAMED = 5
+UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.WATCHING})
+
+ROLLBACK_HAPPENED = AlarmKind(
+    name="rollback_happened",
+    severity=Severity.CRITICAL,
+    writer=WRITER,
+    meaning="A version is being rolled back, or was and not every node is back. Hides lesser alarms of the service.",
+    remedy="`tidegate rollout explain SERVICE` says why. Nodes that it names as not back need a look; the version stays in "
+    "quarantine until someone releases it.",
+    timing="with the decision, until every node is back",
+)
+FIRST_INSTALL_FAILED = AlarmKind(
+    name="first_install_failed",
+    severity=Severity.CRITICAL,
+    writer=WRITER,
+    meaning="The first version of a service failed: there is nothing to go back to.",
+    remedy="Mend it and start another plan.",
+    timing="with the decision, until the next plan starts",
+)
+PIPELINE_STALE = AlarmKind(
+    name="pipeline_stale",
+    severity=Severity.CRITICAL,
+    writer=WRITER,
+    meaning="A rollout goes unjudged for 15 s: intake, judge or broker lag. Advances wait, and no fail would be seen.",
+    remedy="Look at intake, judge (`tidegate_judge_clock_seconds`) and broker. If it lasts, pause or abort the rollout.",
+    timing="15 s, until the next verdict",
+)
+VERSION_DRIFT = AlarmKind(
+    name="version_drift",
+    severity=Severity.WARNING,
+    writer=WRITER,
+    meaning="Nodes report for 2 min that they run a version, or other bytes under its name, that nobody wants now.",
+    remedy="Look at the agent's error on the nodes it names (`tidegate fleet list`); somebody may have deployed by hand.",
+    timing="2 min, until they run what is wanted or fall silent",
+)
+KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT)
+
+
+def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
+    """Return the alarms that are open now; one that is no longer among them is over (I1)."""
+    found: list[Alarm] = []
+    for subject in sorted(ledger.subjects):
+        scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
+        if scene is not None:
+            found += _alarms(scene)
+    return tuple(found)
+
+
+def _alarms(scene: Scene) -> Iterator[Alarm]:
+    moved_ms = scene.state.phase_ms if scene.state.phase is Phase.ROLLING_BACK else scene.state.decided_ms
+    told = _ended_badly(scene)
+    if told is not None:
+        yield _firing(scene, *told, moved_ms)
+    judged_ms = _judged_ms(scene)
+    if judged_ms is not None and scene.now_ms - judged_ms > STALE_MS:
+        yield _firing(scene, PIPELINE_STALE, "No verdict comes: advances wait, and no fail would be seen.", judged_ms)
+    astray = _astray(scene)
+    if astray:
+        named = ", ".join(f"{node} ({version})" for node, version, _ in astray[:NAMED])
+        more = f" and {len(astray) - NAMED} more" if len(astray) > NAMED else ""
+        summary = f"{counted(len(astray), 'node')} run what nobody wants of {scene.plan.service}: {named}{more}."
+        yield _firing(scene, VERSION_DRIFT, summary, min(since_ms for _, _, since_ms in astray) + DRIFT_MS)
+
+
+def _firing(scene: Scene, kind: AlarmKind, summary: str, start_ms: int) -> Alarm:
+    return Alarm(
+        id=f"{kind.name}/{scene.state.subject}",
+        writer=WRITER,
+        name=kind.name,
+        state=AlarmState.FIRING,
+        severity=kind.severity,
+        start_ms=start_ms,
+        service=scene.plan.service,
+        subject=scene.state.subject,
+        labels={"rollout": scene.state.rollout, "version": scene.plan.artifact.version},
+        summary=summary,
+    )
+
+
+def _judged_ms(scene: Scene) -> int | None:
+    """Return up to when a rollout has been judged, at least since it last moved; None where nothing is to be judged."""
+    if not scene.state.placement or scene.state.phase not in UNDER_WAY:
+        return None
+    verdict = scene.view.verdicts.get(scene.state.subject)
+    judged = verdict is not None and verdict.placement == scene.state.placement
+    return max(scene.state.decided_ms, verdict.last_pane_ms if verdict is not None and judged else 0)
+
+
+def _astray(scene: Scene) -> list[tuple[str, str, int]]:
+    """Return the nodes, with version and since when, that have long run what ``desired`` does not name for the service.
+
+    Whoever is quarantined by a rollback under way is ``rollback_happened``'s; whoever is unreachable says nothing.
+    """
+    if scene.state.settled is None or scene.state.phase is Phase.ROLLING_BACK:
+        return []
+    wanted = [scene.state.settled, *([scene.plan.artifact] if scene.state.phase in UNDER_WAY else [])]
+    found = []
+    for node, seen in sorted(scene.view.reports.items()):
+        since_ms = max(seen.steady_ms.get(scene.plan.service, scene.now_ms), scene.state.phase_ms)
+        if scene.now_ms - since_ms > DRIFT_MS and scene.view.reachable(node, scene.now_ms):
+            version = _unwanted(seen, scene.plan.service, wanted)
+            if version:
+                found.append((node, version, since_ms))
+    return found
+
+
+def _unwanted(seen: SeenReport, service: str, wanted: list[Artifact]) -> str:
+    report = seen.services.get(service)
+    if report is None or not report.version or not report.digest:
+        return ""
+    named = [one for one in wanted if one.version == report.version]
+    if any(one.sha256 == report.digest for one in named):
+        return ""
+    return f"{report.version}, other bytes" if named else report.version
+
+
+def _ended_badly(scene: Scene) -> tuple[AlarmKind, str] | None:
+    state, version = scene.state, scene.plan.artifact.version
+    if state.phase is Phase.ROLLING_BACK:
+        return ROLLBACK_HAPPENED, f"{version} is being rolled back ({state.decided_reason})."
+    if state.phase is not Phase.DONE:
+        bad = [node for node in state.missing if _on_quarantined(scene, node)]
+        return (ROLLBACK_HAPPENED, f"Not back yet from a version that was rolled back: {', '.join(bad)}.") if bad else None
+    if _never_settled(state):
+        return FIRST_INSTALL_FAILED, f"The first install {version} failed; nodes keep what they run."
+    away = [node for node in state.missing if not back(scene, node)]
+    if away and state.result in (Result.ROLLED_BACK, Result.ABORTED):
+        return ROLLBACK_HAPPENED, f"{version} was rolled back; not back yet: {', '.join(away)}."
+    return None
+
+
+def _never_settled(state: SubjectState) -> bool:
+    return state.settled is None and state.result in (Result.FAILED, Result.ABORTED)
+
+
+def _on_quarantined(scene: Scene, node: str) -> bool:
+    """Return whether a node that had not come back still says, or said last, that it runs a version in quarantine."""
+    report = scene.view.service(node, scene.plan.service)
+    return report is not None and report.version in scene.state.quarantined
