@@ -87,13 +87,21 @@ def pane(
     *,
     expected: dict[str, tuple[str, ...]] | None = None,
     rest_version: str = OLD,
+    late: dict[str, int] | None = None,
+    skewed: Sequence[str] = (),
 ) -> ServicePane:
     """A closed pane; ``expected`` names members of a cohort that have no row."""
     cohorts = {}
     for name, version, nodes in (("canary", NEW, canary), ("control", OLD, control), ("rest", rest_version, rest)):
         members = (expected or {}).get(name, tuple(node.node for node in nodes))
         cohorts[name] = CohortPane(name=name, version=version, expected=members, nodes={node.node: node for node in nodes})
-    return ServicePane(service="shop", start_ms=START_MS + second * 1_000, cohorts=cohorts, late_rows=0, transition_rows=0)
+    return ServicePane(
+        service="shop",
+        start_ms=START_MS + second * 1_000,
+        cohorts=cohorts,
+        late_nodes=late or {},
+        skewed_nodes=frozenset(skewed),
+    )
 
 
 def context(canary: Sequence[str] = ("a",), control: Sequence[str] = ("b",), **changes: object) -> Context:

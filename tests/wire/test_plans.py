@@ -43,6 +43,13 @@ UNREADABLE = [
     (document(guardrails=[{"metric": "p95", "max": 1, "action": "panic"}]), "guardrails[0].action"),
     (document(control="maybe"), "control"),
     (document(onFail="ignore"), "onFail"),
+    (document(absence={"quiet": {}}), "absence"),
+    (document(absence={"silent": {"rolback": "9s"}}), "absence.silent"),
+    (document(absence={"silent": {"pause": "soon"}}), "absence.silent.pause"),
+    (document(absence={"idle": {"hold": "never"}}), "absence.idle.hold"),
+    (document(absence={"late": {"action": "rollback"}}), "absence.late.action"),
+    (document(absence={"skewed": {"over": "2"}}), "absence.skewed.over"),
+    (document(absence={"coverage": "0.9"}), "absence.coverage"),
 ]
 
 
@@ -73,6 +80,9 @@ FAULTY = [
     ({"guardrails": [{"metric": "p95", "max": 1, "maxRatioToControl": 2}]}, ["guardrails[0]"]),
     ({"guardrails": [{"metric": "p95", "max": 1, "of": "4/3"}]}, ["guardrails[0].of"]),
     ({"rollback": {"artifact": {"version": "v2", "sha256": SHA}}}, ["rollback.artifact.version"]),
+    ({"absence": {"silent": {"pause": "20s"}}}, ["absence.silent.rollback"]),
+    ({"absence": {"silent": {"pause": "never"}, "mute": {"rollback": "never"}}}, []),
+    ({"absence": {"mute": {"rollback": "1s"}, "idle": {"hold": "16m"}}}, ["absence.mute.rollback", "absence.idle.rollback"]),
     (
         {"stages": [{}, {"setNodes": 2}], "guardrails": [{"metric": "p95"}, {"metric": "p99", "max": 1, "of": "9/1"}]},
         ["stages[0]", "stages[1].setWeight", "guardrails[0]", "guardrails[1].of"],

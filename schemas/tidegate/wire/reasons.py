@@ -29,6 +29,8 @@ class Reason(StrEnum):
     PARTLY_SILENT = "partly_silent"
     BOTH_SILENT = "both_silent"
     TELEMETRY_DOWN = "telemetry_down"
+    LATE = "late"
+    SKEWED = "skewed"
     STATE_LOST = "state_lost"
     ONE_NODE_ONLY = "one_node_only"
     RETREATING = "retreating"

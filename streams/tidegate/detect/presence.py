@@ -6,6 +6,7 @@ Presence is read from rows alone: telemetry of the version that the node's cohor
 from enum import Enum, auto
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.kpi.pane import NodePane
 from tidegate.wire.telemetry import ServiceState
@@ -15,6 +16,8 @@ OWN_CHANGE_MS = 60_000
 GRACE_MS = 7_000
 """A node that has not spoken since its release or its restart gets this on top of the 3 s, since a process first has to come
 up."""
+BLURRED_MS = 10_000
+"""So long after a late row, or one of a wrong clock, it is still spoken of."""
 AGENT_MS = 3_000
 """Without an agent row for so long, the agent is silent too."""
 
@@ -37,6 +40,10 @@ class Watch(Struct, frozen=True, array_like=True):
     requests: int = 0
     """In this placement, of the right version."""
     errors: int = 0
+    late_ms: int = 0
+    """End of the last pane in which rows of it came too late to count."""
+    skewed_ms: int = 0
+    """End of the last pane in which its clock was wrong (A4)."""
 
 
 class Presence(Enum):
@@ -49,6 +56,8 @@ class Presence(Enum):
     """Its agent says that the service runs, but no telemetry comes."""
     GONE = auto()
     """Neither speaks, or the agent says that it does not run."""
+    BLURRED = auto()
+    """Its rows come, but too late to count, or of no known second."""
 
 
 class Silence(Struct, frozen=True):
@@ -58,10 +67,23 @@ class Silence(Struct, frozen=True):
     silent_ms: int = 0
 
 
-def watch(before: Watch | None, cohort: tuple[str, str], row: NodePane | None, end_ms: int) -> Watch:
-    """Return what is known of a node after a pane. ``cohort`` is (name, version); in another one a node begins anew."""
+def watch(
+    before: Watch | None,
+    cohort: tuple[str, str],
+    row: NodePane | None,
+    end_ms: int,
+    *,
+    late: bool = False,
+    skewed: bool = False,
+) -> Watch:
+    """Return what is known of a node after a pane. ``cohort`` is (name, version); in another one a node begins anew.
+
+    ``late``: rows of it came too late in this pane; ``skewed``: its clock is wrong.
+    """
     name, version = cohort
     old = before if before is not None and (before.cohort, before.version) == cohort else Watch(name, version, end_ms)
+    if late or skewed:
+        old = replace(old, late_ms=end_ms if late else old.late_ms, skewed_ms=end_ms if skewed else old.skewed_ms)
     if row is None:
         return old
     telemetry = row.telemetry
@@ -84,6 +106,8 @@ def watch(before: Watch | None, cohort: tuple[str, str], row: NodePane | None, e
         running=row.version if agent else old.running,
         requests=old.requests + (row.requests if telemetry else 0),
         errors=old.errors + (row.errors if telemetry else 0),
+        late_ms=old.late_ms,
+        skewed_ms=old.skewed_ms,
     )
 
 
@@ -96,6 +120,8 @@ def silence(seen: Watch, now_ms: int) -> Silence:
     """Return where a node stands at the end of a pane."""
     if seen.telemetry_ms == now_ms:
         return Silence(Presence.REPORTING)
+    if max(seen.late_ms, seen.skewed_ms) > max(now_ms - AGENT_MS, seen.changed_ms, seen.telemetry_ms):
+        return Silence(Presence.BLURRED)
     since_ms = max(seen.telemetry_ms, seen.joined_ms)
     if not seen.agent_ms or now_ms - seen.agent_ms >= AGENT_MS:
         grace = 0 if seen.telemetry_ms > max(seen.changed_ms, seen.joined_ms) else GRACE_MS

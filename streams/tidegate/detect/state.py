@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
 from tidegate.detect.binomial import Binomial
 from tidegate.detect.measure import Measured
@@ -20,6 +21,8 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     watches: dict[str, Watch] = {}
     """Members of canary and control."""
     first_pane_ms: int = 0
+    arrivals: tuple[Arrivals, ...] = ()
+    """How rows came in the last 10 s."""
     idle_since_ms: int = 0
     """Since when the canary has had no request; 0: it has."""
     lost: bool = False

@@ -66,7 +66,16 @@ def judge(
         )
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     control = {node: seen for node, seen in state.watches.items() if seen.cohort == "control"}
-    absent = absence.judge_silence(canary, control, sight.end_ms, resumed_ms)
+    absent = absence.judge_absence(
+        absence.Sight(
+            canary=canary,
+            control=control,
+            now_ms=sight.end_ms,
+            rules=context.absence,
+            arrivals=state.arrivals,
+            resumed_ms=resumed_ms,
+        )
+    )
     if telemetry_down:
         down = hold(Reason.TELEMETRY_DOWN, "Parts of the telemetry have stopped: silence says nothing now.")
         absent = replace(absent, findings=(down,))
@@ -144,7 +153,9 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
         for node in sorted(cohort.expected) if cohort is not None else ():
             row = cohort.nodes.get(node) if cohort is not None else None
             version = cohort.version if cohort is not None else ""
-            watches[node] = watch(state.watches.get(node), (name, version), row, sight.end_ms)
+            late, skewed = node in pane.late_nodes, node in pane.skewed_nodes
+            before = state.watches.get(node)
+            watches[node] = watch(before, (name, version), row, sight.end_ms, late=late, skewed=skewed)
     rules = limits.limits_of(context)
     windows = state.windows if len(state.windows) == len(rules) else ((),) * len(rules)
     reference = sight.control if sight.compared_with == "control" else sight.baseline
@@ -157,7 +168,8 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
     requests = sum(node.requests for node in sight.canary)
     idle = bool(sight.canary) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
-    return replace(state, watches=watches, windows=windows, evidence=evidence, idle_since_ms=idle_since_ms)
+    arrivals = absence.arrived(state.arrivals, pane)
+    return replace(state, watches=watches, windows=windows, evidence=evidence, arrivals=arrivals, idle_since_ms=idle_since_ms)
 
 
 def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, canary: dict[str, Watch]) -> list[Finding]:
@@ -177,7 +189,7 @@ def _waiting(
     """Return what a pass still waits for, the gravest first."""
     found: list[Finding] = []
     idle_ms = sight.end_ms - state.idle_since_ms if state.idle_since_ms else 0
-    idle = absence.judge_idle(idle_ms, compared=sight.compared_with == "control", watching=context.watching)
+    idle = absence.judge_idle(idle_ms, context.absence.idle, compared=sight.compared_with == "control", watching=context.watching)
     if idle is not None:
         found.append(idle)
     if absent.changing:

@@ -6,6 +6,7 @@
 | skews | ``skew.NODES_MAX`` | after ten minutes |
 | names of metrics | ``tidegate.kpi.caps`` | after ten minutes without a pane that has them |
 | open panes | rows of at most 60 s ahead of the clock | when closed |
+| late and skewed nodes | members of compared cohorts | with their service's next pane, or its context |
 | windows | services x 2 x cohorts | when full, or over without being full |
 | baselines and series of scores | services with rows in the last 11 minutes | with their service |
 | contexts | those that decide repeats, and all with a placement | after an hour without a word |

@@ -46,6 +46,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     for service in columns.service[late].tolist():
         name = columns.record.services[service]
         state.late[name] = state.late.get(name, 0) + 1
+    _note_blurred(state, columns, late & ~beyond, new & ~beyond & (shifts_ms != 0))
     for row in np.flatnonzero(wrong).tolist():
         state.excluded.setdefault(columns.record.services[columns.service[row]], set()).add(names[columns.node[row]])
     tally = state.tally
@@ -57,6 +58,22 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     tally.late += int(late.sum())
     tally.skewed += int((shifts_ms[kept] != 0).sum())
     state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
+
+
+def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flags) -> None:
+    """Keep which members of compared cohorts come late, and whose clocks are wrong: telemetry of what they should run."""
+    record, telemetry = columns.record, columns.sources != AGENT_CODE
+    for row in np.flatnonzero((late | skewed) & telemetry).tolist():
+        service, node = record.services[columns.service[row]], record.nodes[columns.node[row]]
+        members = state.members.get(service)
+        cohort = members.cohorts.get(node) if members is not None else None
+        if members is None or cohort is None or members.versions[cohort] not in {"", record.versions[columns.version[row]]}:
+            continue
+        if late[row]:
+            told = state.late_nodes.setdefault(service, {})
+            told[node] = told.get(node, 0) + 1
+        if skewed[row]:
+            state.skewed.setdefault(service, set()).add(node)
 
 
 def _refuse(state: JudgeState, refusals: Iterable[Refusal]) -> None:

@@ -1,6 +1,6 @@
 """A pane: one closed second of one service, cohort by cohort."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import fsum
 
 import numpy as np
@@ -140,6 +140,10 @@ class ServicePane(Struct, frozen=True, kw_only=True):
     transition_rows: int = 0
     excluded_nodes: tuple[str, ...] = ()
     """Nodes whose clock is so wrong that their rows are left out (A4)."""
+    late_nodes: Mapping[str, int] = {}
+    """Members of compared cohorts of which rows came too late since the last pane, with how many."""
+    skewed_nodes: frozenset[str] = frozenset()
+    """Members of compared cohorts whose rows were shifted or left out since the last pane (A4)."""
 
     exceeded: dict[str, Exceeded] = {}
     """By cap."""

@@ -15,7 +15,17 @@ from tidegate.wire.reasons import Reason
 
 REPORTING_FOR_MS = 5_000
 """So long after the last silent second a pause for silence lifts itself."""
-UNSEEN = frozenset({Reason.SILENT, Reason.PARTLY_SILENT, Reason.BOTH_SILENT, Reason.TELEMETRY_DOWN, Reason.STATE_LOST})
+UNSEEN = frozenset(
+    {
+        Reason.SILENT,
+        Reason.PARTLY_SILENT,
+        Reason.BOTH_SILENT,
+        Reason.TELEMETRY_DOWN,
+        Reason.STATE_LOST,
+        Reason.LATE,
+        Reason.SKEWED,
+    }
+)
 """Reasons of verdicts that did not see everyone."""
 QUARANTINED_MAX = 64
 """So many versions of a subject are kept in quarantine; the oldest leaves first."""
