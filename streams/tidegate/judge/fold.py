@@ -154,7 +154,14 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
         exceeded = state.exceeded.pop(pane.service, {})
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows
-        yield replace(pane, late_rows=late, excluded_nodes=tuple(sorted(excluded or ())), exceeded=exceeded)
+        yield replace(
+            pane,
+            late_rows=late,
+            excluded_nodes=tuple(sorted(excluded or ())),
+            exceeded=exceeded,
+            late_nodes=state.late_nodes.pop(pane.service, {}),
+            skewed_nodes=frozenset(state.skewed.pop(pane.service, ())),
+        )
 
 
 def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
