@@ -11,7 +11,7 @@ from tidegate.alarms.book import AlarmBook
 from tidegate.alarms.conditions import Seen
 from tidegate.alarms.plant import look
 from tidegate.alarms.watch import watch
-from tidegate.detect.scores import score
+from tidegate.detect.scores import scores_of
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.judge.memory import RECENT_MS, forget
@@ -208,12 +208,4 @@ def _subject(state: JudgeState, context: Context) -> SubjectJudgement:
 
 
 def _scores(state: JudgeState, kpis: Iterable[Kpi]) -> tuple[Score, ...]:
-    found: list[Score] = []
-    for kpi in kpis:
-        if kpi.window_s != 1:
-            continue
-        values = {"rate": kpi.rate}
-        if kpi.requests:
-            values |= {"error_ratio": kpi.error_ratio, "p95_ms": kpi.p95_ms}
-        found += [score(state.scores, kpi.service, kpi.cohort, metric, value, kpi.end_ms) for metric, value in values.items()]
-    return tuple(found)
+    return tuple(score for kpi in kpis if kpi.window_s == 1 for score in scores_of(state.scores, kpi))
