@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench prove lock clean
+.PHONY: help demo test check bench sim prove lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -25,6 +25,7 @@ help:
 	@echo "make test    everything, on real parts"
 	@echo "make check   format, lint, types, layers, fast tests; under a minute"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
+	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
 	@echo "make prove   the long proofs, minutes each (ARGS=\"--only NAME\") -> docs/proofs/"
 	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
@@ -46,6 +47,9 @@ check: $(READY)
 
 bench: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench $(ARGS)
+
+sim: $(READY)
+	@PYTHONPATH=. $(BIN)/python -m tests.bench.judgement $(ARGS)
 
 prove: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.prove $(ARGS)

@@ -15,7 +15,8 @@ from tidegate.sim.fleet import Fleet
 from tidegate.sim.panes import Panes
 from tidegate.wire.nodeseconds import Context
 
-BLOCK_S = 60
+BLOCK_S = 10
+"""A fork goes on with the numbers of the original where its blocks begin as theirs: at whole tens of seconds."""
 _QUIET = Cast(NOBODY, NOBODY)
 
 
@@ -84,12 +85,12 @@ class Run:
     def prelude(self) -> Iterator[Second]:
         """Yield what comes before the rollout: with a past, quiet, a restart of some nodes, quiet; else quiet alone."""
         for cast, block in self.prelude_blocks():
-            yield from self._seconds(cast, block)
+            yield from self.seconds(cast, block)
 
     def rollout(self, seconds: int | None = None) -> Iterator[Second]:
         """Yield the measured rollout, or the next ``seconds`` of it."""
         for block in self.blocks(seconds):
-            yield from self._seconds(self._cast, block)
+            yield from self.seconds(self._cast, block)
 
     def context(self, cast: Cast, block: Block) -> Context:
         """Return what decide tells the judge while a block's cast plays."""
@@ -146,7 +147,8 @@ class Run:
         rest = np.setdiff1d(np.arange(len(block.names)), compared)
         return replace(block, version=cast.version, canary=cast.canary, control=cast.control, rest=rest)
 
-    def _seconds(self, cast: Cast, block: Block) -> Iterator[Second]:
+    def seconds(self, cast: Cast, block: Block) -> Iterator[Second]:
+        """Yield the seconds of a block in which a cast plays."""
         context = self.context(cast, block)
         panes = Panes(block)
         for at in range(len(block)):

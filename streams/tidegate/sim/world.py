@@ -117,7 +117,8 @@ _SKEWED = {
     "slow_share": 0.10,
     "host_skew": 1.4,
 }
-_RETRIES = {"retries": 4.0}
+_RETRIES = {"retries": 3.0}
+"""Three attempts in all are what most clients are set to."""
 _SLOW_START = {"cold_s": 45.0}
 
 WORLDS: dict[str, World] = {
