@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
     "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon and uncordon them."),
     "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
+    "sim": ("tidegate.cli.sim:sim", "Judge one rollout of a simulated fleet."),
     "demo": ("tidegate.demo.main:demo", "Show the whole loop on this machine."),
 }
 """Name to (where it is, one line of help)."""
