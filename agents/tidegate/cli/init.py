@@ -34,9 +34,14 @@ http:                 # /metrics, /healthz, /readyz of each role; port 0: any fr
   intake: 0
   judge: 0
   decide: 0
+  notify: 0
 log:
   level: info
   format: auto        # json, console; auto: console on a terminal
+notify:               # who is told of alarms; docs/alarms.md
+  targets: []
+  # - {{kind: alertmanager, url: "http://127.0.0.1:9093"}}
+  # - {{kind: webhook, name: chat, url: "https://example.org/hook", secret: "file:keys/chat.secret"}}
 """
 
 NODE = """\

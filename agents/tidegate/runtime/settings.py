@@ -43,6 +43,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     intake: Port = 0
     judge: Port = 0
     decide: Port = 0
+    notify: Port = 0
 
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +51,18 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
+
+
+class NotifySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told of alarms. Each target has a ``kind`` and what ``tidegate.notify.targets`` asks of that kind."""
+
+    targets: list[dict[str, Any]] = []
+    wait: Duration = "2s"
+    """So long the first news of a group wait for more."""
+    interval: Duration = "30s"
+    """So long later news of a group wait."""
+    repeat: Duration = "4h"
+    """After this it is told again what still fires."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timings: TimingSettings = TimingSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
+    notify: NotifySettings = NotifySettings()
 
 
 def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.documents import Phase, Roster
-from tidegate.wire.names import Name
+from tidegate.wire.documents import Hush, Phase, Roster
+from tidegate.wire.names import Label, Name
 from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 
@@ -38,7 +38,7 @@ class DecisionKind(StrEnum):
     """The fleet is back on the rollback target; who is not is named."""
     REFUSE = "refuse"
     SETTING = "setting"
-    """A cordon, a quarantine lifted: no rollout moves."""
+    """A cordon, a silence, a quarantine lifted: no rollout moves."""
 
 
 class Result(StrEnum):
@@ -104,6 +104,17 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Generation at which a person last resumed: a pause asked for by a verdict on less is overruled."""
 
 
+class Silence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Alarms that nobody is told of for a while (I1): asked for by a person, with a reason."""
+
+    id: Name
+    """Of the intent."""
+    hush: Hush
+    since_ms: int
+    actor: Label = ""
+    reason: Label = ""
+
+
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One record. ``facts`` holds the view facts that mattered, ``inputs`` the offsets that had been read
     (topic/partition to next offset).
@@ -129,5 +140,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """The operator's envelope, verbatim, in the record that accepts it."""
     roster: Roster | None = None
     cordoned: tuple[Name, ...] | None = None
+    silences: tuple[Silence, ...] | None = None
+    """All that hold after this record, where it changes them."""
     cut: int = -1
     """Takeover only: records of older epochs at or after this offset of ``decisions`` are void (E3)."""

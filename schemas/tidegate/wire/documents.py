@@ -187,6 +187,19 @@ class Verb(StrEnum):
     """Take a version out of quarantine."""
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    SILENCE = "silence"
+    """Tell nobody of some alarms for a while (I1)."""
+    UNSILENCE = "unsilence"
+    """End a silence."""
+
+
+class Hush(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which alarms a silence hides, and until when: those that have all that is named here. Naming nothing is refused."""
+
+    service: Label = ""
+    name: Label = ""
+    labels: Annotated[dict[Label, Label], Meta(max_length=16)] = {}
+    until_ms: Annotated[int, Meta(ge=0)]
 
 
 class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="intent", tag_field="kind"):
@@ -200,7 +213,9 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     actor: Label
     reason: Label = ""
     target: Label = ""
-    """Version for release, node for cordon."""
+    """Version for release, node for cordon, id for unsilence."""
+    hush: Hush | None = None
+    """For silence."""
     issued_ms: int
 
 

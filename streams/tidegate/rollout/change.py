@@ -4,7 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.rollout.ledger import Ledger
-from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
+from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
 from tidegate.wire.documents import Roster
 from tidegate.wire.reasons import Reason
 
@@ -28,6 +28,7 @@ class Change(Struct, frozen=True, kw_only=True):
     plan: str = ""
     roster: Roster | None = None
     cordoned: tuple[str, ...] | None = None
+    silences: tuple[Silence, ...] | None = None
 
 
 def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) -> Decision:
@@ -61,6 +62,7 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
         plan=change.plan,
         roster=change.roster,
         cordoned=change.cordoned,
+        silences=change.silences,
     )
 
 

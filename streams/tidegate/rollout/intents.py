@@ -11,6 +11,7 @@ from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
@@ -45,6 +46,8 @@ def _answer(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Change:
         )
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):
         return _cordon(ledger, view, intent)
+    if intent.verb in (Verb.SILENCE, Verb.UNSILENCE):
+        return answer_silence(ledger, intent, now_ms)
     if intent.verb is Verb.RELEASE:
         return _release(state, intent)
     scene = scene_of(ledger, view, intent.subject, now_ms)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.wire.codec import decode, decode_strict
-from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
+from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
 from tidegate.wire.documents import Roster, digest
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.plans import Plan
@@ -45,6 +45,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """By digest of the envelope: the current and the queued ones of every subject."""
     rosters: dict[str, Roster] = {}
     cordoned: tuple[str, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    """Those that somebody asked for; who uses them leaves out what is over by then."""
     answered: dict[str, int] = {}
     """Plan digest or intent id to the record that answered it (D3)."""
     plan_ids: dict[str, int] = {}
@@ -72,6 +74,8 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger = replace(ledger, rosters=ledger.rosters | {decision.subject: decision.roster})
     if decision.cordoned is not None:
         ledger = replace(ledger, cordoned=decision.cordoned)
+    if decision.silences is not None:
+        ledger = replace(ledger, silences=decision.silences)
     if decision.answers:
         ledger = replace(ledger, answered=_newest(ledger.answered, decision.answers, decision.seq, ANSWERED_KEPT))
     return replace(

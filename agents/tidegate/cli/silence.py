@@ -1,0 +1,168 @@
+"""``tidegate silence``: signed intents that hide alarms for a while, and what they hid (I1)."""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+
+import click
+from msgspec import Struct
+
+from tidegate.alarms.silences import hidden_by
+from tidegate.cli.alarm import board_of
+from tidegate.cli.connect import run
+from tidegate.cli.output import Format, dump, format_option, show
+from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
+from tidegate.cli.session import Exit, session
+from tidegate.cli.tell import clock, line
+from tidegate.model import Model
+from tidegate.rollout.silences import shown
+from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
+from tidegate.wire.decisions import DecisionKind, Silence
+from tidegate.wire.documents import Hush, Intent, KeyRole, Verb
+from tidegate.wire.envelope import seal
+from tidegate.wire.judgement import Episode
+from tidegate.wire.names import duration_ms
+
+EVERYTHING = "svc/fleet"
+"""An intent names one subject, a silence may concern many: this stands in for all, so that no generation is in its way."""
+
+
+@click.group()
+def silence() -> None:
+    """Tell nobody of some alarms for a while. Silences hide; what blocks an advance goes on blocking it."""
+
+
+@silence.command()
+@click.option("--service", default="", help="Alarms of this service.")
+@click.option("--name", default="", help="Alarms of this kind.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Alarms with this label; may be repeated.")
+@click.option("--for", "length", required=True, metavar="DURATION", help="How long, as in 2h; 30d at most.")
+@click.option("--reason", required=True, help="Why; stands in the decision.")
+@format_option
+@click.pass_obj
+def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: str, reason: str, form: Format) -> int:
+    """Hide the alarms that have everything that is named here."""
+    pairs = dict(_pair(text) for text in labels)
+    try:
+        length_ms = duration_ms(length)
+    except ValueError as error:
+        raise Problem(f"--for: {error}", "see: tidegate silence add --help", code=2) from error
+    hush = Hush(service=service, name=name, labels=pairs, until_ms=_now_ms() + length_ms)
+    return run(_ask(home, Verb.SILENCE, reason, form, hush=hush))
+
+
+@silence.command()
+@click.argument("silence_id", metavar="ID")
+@click.option("--reason", default="", help="Why; stands in the decision.")
+@format_option
+@click.pass_obj
+def end(home: Home, silence_id: str, reason: str, form: Format) -> int:
+    """End a silence before its time."""
+    return run(_ask(home, Verb.UNSILENCE, reason, form, target=silence_id))
+
+
+@silence.command(name="list")
+@click.option("--all", "everything", is_flag=True, help="Also those that are over.")
+@format_option
+@click.pass_obj
+def list_(home: Home, everything: bool, form: Format) -> None:
+    """List silences with what each has hidden."""
+    model = run(_read(home))
+    now_ms = _now_ms()
+    found = [one for one in held(model) if everything or one.until_ms > now_ms]
+    show([_row(one, model, now_ms, form) for one in found], form, empty="no silence holds")
+
+
+class Held(Struct, frozen=True):
+    """A silence and when it ends or was ended."""
+
+    silence: Silence
+    until_ms: int
+
+
+def held(model: Model) -> list[Held]:
+    """Return every silence of the decisions that were read, oldest first."""
+    found: dict[str, Held] = {}
+    before: tuple[str, ...] = ()
+    for told in model.told:
+        silences = told.decision.silences
+        if silences is None:
+            continue
+        now = tuple(one.id for one in silences)
+        found |= {one.id: Held(one, one.hush.until_ms) for one in silences if one.id not in found}
+        for name in {*before} - {*now}:
+            found[name] = Held(found[name].silence, min(found[name].until_ms, told.decision.now_ms))
+        before = now
+    return list(found.values())
+
+
+async def _read(home: Home) -> Model:
+    async with session(home, topics=("decisions", "alarms")) as here:
+        return here.model
+
+
+async def _ask(home: Home, verb: Verb, reason: str, form: Format, *, hush: Hush | None = None, target: str = "") -> int:
+    signer = home.signer(KeyRole.OPERATOR)
+    async with session(home, topics=("decisions",)) as here:
+        intent = Intent(
+            id=f"{verb}-{secrets.token_hex(4)}",
+            fleet=home.settings.fleet,
+            subject=EVERYTHING,
+            verb=verb,
+            generation=here.model.ledger.subject(EVERYTHING).generation,
+            actor=person(),
+            reason=reason,
+            target=target,
+            hush=hush,
+            issued_ms=_now_ms(),
+        )
+        told = await here.ask("intents", EVERYTHING, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
+    refused = told.decision.kind is DecisionKind.REFUSE
+    if form != "table":
+        dump(told.decision, form)
+    else:
+        click.echo(line(told))
+        if verb is Verb.SILENCE and not refused:
+            click.echo(f"silence {intent.id}; end it with: tidegate silence end {intent.id}")
+    return Exit.FAILED if refused else Exit.OK
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not (name and found):
+        raise Problem(f"--label {text!r} is no NAME=VALUE", "write it as in cohort=canary", code=2)
+    return name, value
+
+
+def _row(one: Held, model: Model, now_ms: int, form: Format) -> dict[str, object]:
+    asked, until_ms = one.silence, min(now_ms, one.until_ms)
+    hid = hidden_by(asked, board_of(model).alarms, until_ms)
+    if form != "table":
+        return {
+            "id": asked.id,
+            "hush": asked.hush,
+            "since_ms": asked.since_ms,
+            "until_ms": one.until_ms,
+            "actor": asked.actor,
+            "reason": asked.reason,
+            "hid": {key: [[episode.start_ms, episode.end_ms] for episode in times] for key, times in hid.items()},
+        }
+    return {
+        "id": asked.id,
+        "hides": shown(asked.hush).removeprefix("alarms with "),
+        "until": f"{time.strftime('%Y-%m-%d', time.localtime(one.until_ms / 1000))} {clock(one.until_ms)}",
+        "by": asked.actor,
+        "reason": asked.reason,
+        "hid": "; ".join(_hid(hid)) or "nothing",
+    }
+
+
+def _hid(hid: Mapping[str, tuple[Episode, ...]]) -> Iterator[str]:
+    for key, times in hid.items():
+        name = key.partition("/")[2]
+        yield name if len(times) == 1 else f"{name} ({len(times)} times)"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

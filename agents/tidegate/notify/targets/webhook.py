@@ -1,0 +1,126 @@
+"""A signed webhook, as the Standard Webhooks specification has it (standardwebhooks.com); the body as Alertmanager writes it.
+
+``webhook-id`` follows from the content: the same notice, sent again after a failure, a restart or by a second notify, has the
+same one, and a receiver that keeps ids does the work once. ``webhook-timestamp`` is now, in seconds: receivers refuse old ones.
+``webhook-signature``: ``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tidegate.alarms.notices import Notice, Policy
+from tidegate.notify import web
+from tidegate.notify.secrets import read_secret
+from tidegate.notify.words import alert, labels
+from tidegate.runtime.problem import Problem
+from tidegate.wire.judgement import Alarm
+
+KIND = "webhook"
+PREFIX = "whsec_"
+SECRET_BYTES_MIN = 24
+"""As the specification has it."""
+ALERTS_MAX = 100
+"""So many are named in one body; the rest is counted in ``truncatedAlerts``."""
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``secret``: ``file:PATH`` or ``env:NAME`` of ``whsec_`` and base64, or of any text of 24 bytes or more."""
+
+    url: str
+    name: str
+    secret: str
+
+
+class Webhook:
+    """One receiver."""
+
+    def __init__(self, options: Options, policy: Policy, secret: bytes) -> None:
+        self.name = options.name
+        self.policy = policy
+        self._url = web.checked(options.url)
+        self._secret = secret
+
+    def send(self, notice: Notice, now_ms: int) -> None:
+        """Post one notice, signed. Undelivered where the answer is not 2xx."""
+        body = msgspec.json.encode(payload(notice))
+        stamp = str(now_ms // 1000)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "tidegate",
+            "webhook-id": notice.id,
+            "webhook-timestamp": stamp,
+            "webhook-signature": sign(self._secret, notice.id, stamp, body),
+        }
+        web.post(self._url, body, headers)
+
+
+def make(options: Options, policy: Policy, base: Path) -> Webhook:
+    """Return the target. Problem where there is no secret worth the name."""
+    return Webhook(options, policy, key_of(read_secret(options.secret, base)))
+
+
+def key_of(secret: str) -> bytes:
+    """Return the bytes of a secret. Problem where it is too short or torn; the text does not hold it."""
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else secret.encode()
+    except binascii.Error as error:
+        raise Problem("a webhook's secret begins with whsec_ and is no base64", "make another one", code=2) from error
+    if len(key) < SECRET_BYTES_MIN:
+        raise Problem(
+            f"a webhook's secret is shorter than {SECRET_BYTES_MIN} bytes",
+            'make one: echo "whsec_$(openssl rand -base64 32)"',
+            code=2,
+        )
+    return key
+
+
+def sign(key: bytes, name: str, stamp: str, body: bytes) -> str:
+    """Return the signature header.
+
+    >>> key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    >>> sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
+    """
+    told = hmac.new(key, name.encode() + b"." + stamp.encode() + b"." + body, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(told).decode()
+
+
+def payload(notice: Notice) -> dict[str, Any]:
+    """Return the body: what fires first, as many as there is room for."""
+    alarms = (*notice.firing, *notice.over)
+    named = alarms[:ALERTS_MAX]
+    common = _common([labels(alarm) for alarm in alarms])
+    return {
+        "version": "4",
+        "status": "firing" if notice.firing else "resolved",
+        "receiver": "tidegate",
+        "groupKey": notice.group,
+        "groupLabels": {name: common[name] for name in ("alertname", "service") if name in common},
+        "commonLabels": common,
+        "commonAnnotations": {"summary": summary(notice)},
+        "externalURL": "",
+        "truncatedAlerts": len(alarms) - len(named),
+        "hiddenAlerts": notice.hidden,
+        "alerts": [alert(alarm) for alarm in named],
+    }
+
+
+def summary(notice: Notice) -> str:
+    """Return a notice in one line, for a person."""
+    alarms: tuple[Alarm, ...] = notice.firing or notice.over
+    first = alarms[0]
+    what = f"{first.name} of {first.service}" if first.service else first.name
+    number = f" ({len(alarms)} alarms)" if len(alarms) > 1 else ""
+    return f"{what}{number}: {first.summary}" if notice.firing else f"over: {what}{number}"
+
+
+def _common(found: list[dict[str, str]]) -> dict[str, str]:
+    first, *others = found
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
