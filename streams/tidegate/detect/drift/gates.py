@@ -1,0 +1,118 @@
+"""Gates: seconds that say nothing about a release, because everybody, a whole stratum or a single server is in trouble.
+
+All look at sums over about five seconds against what is to be expected of these servers. A gate shuts when a sum is more than
+twice that and beyond four standard deviations, and stays shut for ten seconds, since bursts have tails.
+
+| gate | who is hot | what is left out |
+|---|---|---|
+| burst | all servers of the old version together | the second |
+| stratum | those of one zone and kind of machine | the second of that stratum |
+| peer | one server against the rest of its cohort, where there are three | its second |
+"""
+
+import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from tidegate.detect.drift.arrays import realigned
+from tidegate.detect.drift.metrics import COUNT, Floats
+
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+TRAIL = 0.8
+"""What is kept of a trailing sum a second later: it remembers five."""
+HOT = 2.0
+HOT_UNKNOWN = 3.0
+"""For a server with next to no history: its own level may well be half or twice that of others."""
+SIGMAS = 4.0
+MARGIN = 3.0
+PEERS_MIN = 3
+HOLD_S = 10.0
+LEVEL_S = 300.0
+"""How fast the level of a stratum follows: what lasts much longer than a burst is what the service is like now."""
+CAP_MIN, CAP_TIMES = 5.0, 4.0
+"""Events of a node in one second count up to this many times what was to be expected: a storm of retries is one event."""
+
+
+def capped(events: Floats, due: Floats) -> Floats:
+    """Return events a node and second, no more than a few times those due."""
+    found: Floats = np.minimum(events, np.maximum(CAP_MIN, 1.0 + np.ceil(CAP_TIMES * due)))
+    return found
+
+
+class Gates(Struct, frozen=True, eq=False):
+    """Trailing sums of events and of what was due, and seconds for which a gate stays shut. Rows: nodes; strata, and last all."""
+
+    nodes: tuple[str, ...] = ()
+    sums: Floats = field(default_factory=lambda: np.zeros((0, 3, COUNT)))
+    """[nodes, (events, due, hold), metrics]."""
+    strata: Floats = field(default_factory=lambda: np.zeros((1, 4, COUNT)))
+    """[strata + 1, (events, due, hold, level), metrics]."""
+    burning_s: Floats = field(default_factory=lambda: np.zeros(COUNT))
+    """For how long the burst gate has been shut without a gap."""
+
+
+class Who(Struct, frozen=True, eq=False):
+    """The nodes of a second, the numbers of their strata, who is a canary, and who restarted lately; one entry each."""
+
+    nodes: tuple[str, ...]
+    stratum: Integers
+    canary: Flags
+    cold: Flags
+
+
+def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
+    """Return the gates after one more second. ``told``: events, due, and how well each node's level is known (0 to 1), by metric.
+
+    Who restarted lately is compared with others that did, and tells nothing about the weather. ``gates.strata`` must have a row
+    for each stratum and one more.
+    """
+    events, due, known = told
+    before = realigned(gates.sums, who.nodes, gates.nodes)
+    seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
+    steadfast = ~who.canary & ~who.cold
+    hot = np.zeros_like(seen, dtype=np.bool_)
+    for side in (steadfast, ~who.canary & who.cold, who.canary & who.cold, who.canary & ~who.cold):
+        if side.sum() >= PEERS_MIN:
+            level = _others(seen[side], expected[side])
+            times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
+            hot[side] = _hot(seen[side], expected[side] * level, times)
+    hold = np.where(hot, HOLD_S, np.maximum(0.0, before[:, 2] - 1.0))
+    steady = steadfast[:, None] & (hold <= 0)
+    size = len(gates.strata)
+    inside = np.zeros((size, len(who.nodes)))
+    inside[who.stratum, np.arange(len(who.nodes))] = 1.0
+    inside[-1] = 1.0
+    sums = inside @ (seen * steady)
+    owed = inside @ (expected * steady)
+    levels = np.where(gates.strata[:, 3] > 0, gates.strata[:, 3], 1.0)
+    together = _hot(sums, owed * levels, HOT)
+    ratio = np.clip(np.where(owed > 0, sums / np.maximum(owed, 1e-9), 1.0), 0.5 * levels, HOT * levels)
+    held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
+    strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
+    burning = np.where(held[-1] > 0, gates.burning_s + 1.0, 0.0)
+    return replace(gates, nodes=who.nodes, sums=np.stack((seen, expected, hold), axis=1), strata=strata, burning_s=burning)
+
+
+def counted(gates: Gates, who: Who) -> Floats:
+    """Return which node-seconds count, float64[nodes, metrics] of 0 and 1."""
+    shut = gates.strata[:, 2] > 0
+    found: Floats = (~(gates.sums[:, 2] > 0) & ~shut[who.stratum] & ~shut[-1]).astype(np.float64)
+    return found
+
+
+def _others(seen: Floats, expected: Floats) -> Floats:
+    """Return how far above its expectation the rest of a cohort is, without its most conspicuous member, at least 1."""
+    worst = np.argmax(seen - expected, axis=0)
+    at = np.arange(seen.shape[1])
+    rest = seen.sum(axis=0) - seen[worst, at]
+    due = expected.sum(axis=0) - expected[worst, at]
+    found: Floats = np.maximum(1.0, rest / np.maximum(due, 1e-9))
+    return found
+
+
+def _hot(seen: Floats, due: Floats, times: Floats | float) -> Flags:
+    hot: Flags = (seen > times * due) & (seen - due > SIGMAS * np.sqrt(2.0 * due) + MARGIN)
+    return hot

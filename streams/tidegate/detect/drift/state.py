@@ -1,0 +1,69 @@
+"""What DRIFT remembers of one service: its quiet past, what was learned of restarts, and the counts of the rollout under way."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from tidegate.detect.drift import past as history
+from tidegate.detect.drift.counts import Counts, update
+from tidegate.detect.drift.learned import Learned
+from tidegate.detect.drift.past import Past
+from tidegate.detect.drift.seconds import second_of
+from tidegate.detect.drift.warming import teach
+from tidegate.detect.drift.weigh import Weighed, weigh
+from tidegate.kpi.pane import ServicePane
+
+
+class Drift(Struct, frozen=True, kw_only=True, eq=False):
+    """Plain data and arrays. ``rollout`` empty: nothing is under way."""
+
+    past: Past = field(default_factory=Past)
+    learned: Learned = Learned()
+    rollout: str = ""
+    version: str = ""
+    counts: Counts = field(default_factory=Counts)
+    largest: float = 0.0
+    """Log e-value, the largest of this rollout."""
+
+
+def learn(drift: Drift, pane: ServicePane) -> Drift:
+    """Return what is known after a second in which nothing was rolled out. The end of a rollout is where it teaches."""
+    if drift.rollout:
+        drift = finish(drift, _version(pane))
+    rest = pane.cohorts.get("rest")
+    if rest is None:
+        return drift
+    second = second_of(pane, drift.past.edges, {})
+    return replace(drift, past=history.learn(drift.past, second, rest.sums.counts)) if second.nodes else drift
+
+
+def begin(drift: Drift, rollout: str, version: str) -> Drift:
+    """Return the state at the begin of an attempt; an older one still under way ends unfinished: it teaches no placebo."""
+    if drift.rollout == rollout:
+        return drift
+    if drift.rollout:
+        drift = finish(drift, "")
+    return replace(drift, rollout=rollout, version=version, counts=Counts(), largest=0.0)
+
+
+def finish(drift: Drift, running: str) -> Drift:
+    """Return what is known after a rollout: healthy to the end where the whole service runs its version now."""
+    promoted = bool(drift.version) and running == drift.version
+    tempered = history.dispersion(drift.past)
+    learned = teach(drift.learned, drift.counts.warming, tempered, promoted=promoted, largest=drift.largest if promoted else None)
+    return replace(drift, learned=learned, rollout="", version="", counts=Counts(), largest=0.0)
+
+
+def observe(drift: Drift, pane: ServicePane, placement: str, ages_s: Mapping[str, float]) -> tuple[Drift, Weighed]:
+    """Return the state after a second of a rollout, and what has been gathered. ``ages_s``: as in ``second_of``."""
+    second = second_of(pane, drift.past.edges, ages_s)
+    counts = update(drift.counts, drift.past, drift.learned, second, placement)
+    weighed = weigh(counts, drift.past, drift.learned, pane.end_ms)
+    largest = max((family.log_e for family in weighed.families), default=0.0)
+    return replace(drift, counts=counts, largest=max(drift.largest, largest)), weighed
+
+
+def _version(pane: ServicePane) -> str:
+    rest = pane.cohorts.get("rest")
+    return (rest.version or rest.crowd.version) if rest is not None else ""

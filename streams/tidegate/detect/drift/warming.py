@@ -1,0 +1,181 @@
+"""What a rollout teaches about restarts: how far above a warm server one of each age is, and how far apart servers end up.
+
+Controls are restarts of the old version, so they teach always; canaries only where their version was promoted.
+"""
+
+import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from tidegate.detect.drift.arrays import grown
+from tidegate.detect.drift.learned import AGES_S, PLACEBOS_KEPT, RESTARTS_MIN, SAFETY, Learned, Spread
+from tidegate.detect.drift.metrics import COUNT, METRICS, Floats
+from tidegate.detect.drift.seconds import WARM, Kind, Second
+
+NODES_MAX = 64
+"""Restarts of one rollout that are remembered one by one."""
+KEEP = 0.7
+"""Of what was known of the curve, with every rollout: code changes, and its cold start with it."""
+STILL_COLD = 1.08
+"""A server is warm where its rate is within this of a warm one's."""
+COLD_TIMES = 1.5
+"""The next cold start may be longer than the last one: its size varies by half from rollout to rollout."""
+COLD_MIN_S, COLD_MAX_S = 30.0, 900.0
+EVENTS_MIN = 20.0
+"""So many events of a bin before its ratio is believed."""
+QUARTILE, QUARTILE_OF_SQUARES = 0.75, 1.323
+"""Upper quartile, and what it is of the squares of a standard normal."""
+_BINS = len(AGES_S)
+
+
+def _zeros(*shape: int) -> Floats:
+    return np.zeros(shape)
+
+
+class Warming(Struct, frozen=True, eq=False):
+    """``curve`` [controls or canaries, (events, due), bins, metrics]; ``own`` [nodes, (events, due, variance
+    of the log of what was due), metrics] once warm.
+    """
+
+    nodes: tuple[str, ...] = ()
+    canary: tuple[bool, ...] = ()
+    curve: Floats = field(default_factory=lambda: _zeros(2, 2, _BINS, COUNT))
+    own: Floats = field(default_factory=lambda: _zeros(0, 3, COUNT))
+
+
+def warm(warming: Warming, second: Second, learned: Learned, told: tuple[Floats, Floats, Floats]) -> Warming:
+    """Return what is known after one more second. ``told``: events, what a warm server would have had, and how unsure that is as
+    a variance of its log, each [nodes, metrics].
+    """
+    at = np.flatnonzero((second.kinds != Kind.REST) & (second.age_s < WARM))
+    if not len(at):
+        return warming
+    events, due = told[0][at], told[1][at]
+    names = [second.nodes[place] for place in at.tolist()]
+    canary = second.kinds[at] == Kind.CANARY
+    fresh = [(name, bool(mine)) for name, mine in zip(names, canary.tolist(), strict=True) if name not in {*warming.nodes}]
+    if fresh and len(warming.nodes) < NODES_MAX:
+        fresh = fresh[: NODES_MAX - len(warming.nodes)]
+        warming = replace(
+            warming,
+            nodes=(*warming.nodes, *(name for name, _ in fresh)),
+            canary=(*warming.canary, *(mine for _, mine in fresh)),
+            own=grown(warming.own, 0, len(warming.nodes) + len(fresh)),
+        )
+    bins = np.searchsorted(np.array(AGES_S), second.age_s[at], side="right") - 1
+    curve = warming.curve.copy()
+    side = np.where(canary, 1, 0)
+    for place, (mine, age) in enumerate(zip(side.tolist(), bins.tolist(), strict=True)):
+        curve[mine, 0, age] += events[place]
+        curve[mine, 1, age] += due[place]
+    where = {name: place for place, name in enumerate(warming.nodes)}
+    rows = np.array([where.get(name, -1) for name in names], dtype=np.int64)
+    settled = (rows >= 0) & (second.age_s[at] >= learned.cold_s)
+    own = warming.own
+    if settled.any():
+        own = own.copy()
+        own[rows[settled], 0] += events[settled]
+        own[rows[settled], 1] += due[settled]
+        own[rows[settled], 2] = told[2][at][settled]
+    return replace(warming, curve=curve, own=own)
+
+
+def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: bool, largest: float | None) -> Learned:
+    """Return what is known after a rollout is over. ``largest``: its largest log e-value, where it was healthy to the end.
+
+    ``tempered``: the dispersion of events, by metric.
+    """
+    sides = slice(0, 2) if promoted else slice(0, 1)
+    new = warming.curve[sides].sum(axis=0)
+    taught = [place for place, mine in enumerate(warming.canary) if promoted or not mine]
+    placebos, rollouts = learned.placebos, learned.rollouts
+    if promoted and largest is not None:
+        placebos = tuple(sorted((*placebos, float(f"{largest:.6g}")), reverse=True)[:PLACEBOS_KEPT])
+        rollouts += 1
+    if not taught:
+        return replace(learned, placebos=placebos, rollouts=rollouts)
+    seen = {name: _plus(learned.seen.get(name), new[0, :, at]) for at, name in enumerate(METRICS)}
+    due = {name: _plus(learned.due.get(name), new[1, :, at]) for at, name in enumerate(METRICS)}
+    restarts = learned.restarts + len(taught)
+    curve, cold_s, spreads = learned.curve, learned.cold_s, learned.spreads
+    if restarts >= RESTARTS_MIN:
+        curve = {name: _curve(seen[name], due[name]) for name in METRICS}
+        cold_s = _cold_s(learned, (seen, due), restarts, tempered)
+        spreads = _spreads(learned, warming.own[taught], tempered)
+    return Learned(
+        revision=learned.revision + 1,
+        restarts=restarts,
+        spreads=spreads,
+        cold_s=cold_s,
+        curve=curve,
+        seen=seen,
+        due=due,
+        placebos=placebos,
+        rollouts=rollouts,
+    )
+
+
+def _plus(before: tuple[float, ...] | None, new: Floats) -> tuple[float, ...]:
+    old = np.array(before) if before else np.zeros(_BINS)
+    return tuple(float(f"{value:.6g}") for value in (KEEP * old + new).tolist())
+
+
+def _curve(seen: tuple[float, ...], due: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the ratio of each bin, drawn to 1 by one event; never rising with age, since noise is not a cold start."""
+    ratio = (np.array(seen) + 1.0) / (np.array(due) + 1.0)
+    falling = np.maximum.accumulate(ratio[::-1])[::-1]
+    return tuple(float(f"{value:.4g}") for value in np.maximum(1.0, np.minimum(ratio, falling)).tolist())
+
+
+def _cold_s(
+    learned: Learned, sums: tuple[dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]], restarts: int, tempered: Floats
+) -> float:
+    """Return the age from which on no metric is above a warm server's by more than ``STILL_COLD`` and what servers differ by.
+
+    Warm is who is so in two bins in a row; where nobody was seen for as long, the length stays as it was or as far as was seen.
+    """
+    found, known = COLD_MIN_S, False
+    for place, name in enumerate(METRICS):
+        events, owed = np.array(sums[0][name]) / tempered[place], np.array(sums[1][name]) / tempered[place]
+        bins = np.flatnonzero(owed >= EVENTS_MIN).tolist()
+        apart = 2.0 * np.sqrt(2.0 / (events + 1.0) + learned.spread(name).node ** 2 / max(1.0, 0.5 * restarts))
+        cold = np.log((events + 1.0) / (owed + 1.0)) > np.log(STILL_COLD) + apart
+        known = known or bool(bins)
+        for at, then in zip(bins, [*bins[1:], None], strict=True):
+            if not cold[at] and (then is None or not cold[then]):
+                break
+            found = max(found, float(AGES_S[min(at + 1, _BINS - 1)]))
+    return min(COLD_MAX_S, COLD_TIMES * found) if known else learned.cold_s
+
+
+def _spreads(learned: Learned, own: Floats, tempered: Floats) -> dict[str, Spread]:
+    """Return the spreads with what warm servers after a restart are apart from their own past, beyond chance.
+
+    From the upper quartile of squares: incidents of a few servers do not widen it, a few servers that are different do.
+    """
+    found = dict(learned.spreads)
+    for at, name in enumerate(METRICS):
+        events, due = own[:, 0, at], own[:, 1, at]
+        enough = due >= EVENTS_MIN
+        if enough.sum() < RESTARTS_MIN // 2:
+            continue
+        logs = np.log((events[enough] + 0.5) / (due[enough] + 0.5))
+        chance = float(np.mean(tempered[at] / (events[enough] + 0.5) + own[enough, 2, at]))
+        middle = float(np.median(logs))
+        around = (logs - middle) ** 2
+        variance = max(0.0, float(np.quantile(around, QUARTILE)) / QUARTILE_OF_SQUARES - chance)
+        common = max(0.0, middle**2 - chance / len(logs))
+        before = learned.spread(name)
+        part = len(logs) / (len(logs) + 10.0)
+        found[name] = Spread(
+            host=before.host,
+            node=_mixed(before.node, (SAFETY * variance) ** 0.5, part),
+            common=_mixed(before.common, (SAFETY * common) ** 0.5, part / 2.0),
+            restart=before.restart,
+        )
+    return found
+
+
+def _mixed(before: float, new: float, part: float) -> float:
+    """Return a standard deviation with part of the variance taken from new evidence."""
+    return float(f"{((1.0 - part) * before**2 + part * new**2) ** 0.5:.4g}")

@@ -1,0 +1,277 @@
+"""From counts to evidence: fair shares, the spread of their null, what is left out, and the mixture over onsets.
+
+Three tiers use the same counts. *Rollback*: without the canaries (of fewer than three: without the half minute) that incriminate
+most; leaving out can only lower an e-value, so the guarantee survives one server with a defect or one incident. *Pause*: with
+everything. *Licence*: evidence that the canary is not much worse, with everything, from a minute after the first release.
+"""
+
+import math
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.detect.drift import past as history
+from tidegate.detect.drift.counts import FEW, PULL, Counts, cells, size_of
+from tidegate.detect.drift.evalue import log_evidence, log_licence
+from tidegate.detect.drift.learned import Learned, column, placebo_floor
+from tidegate.detect.drift.metrics import COUNT, FAMILIES, LICENCE, METRICS, Floats
+from tidegate.detect.drift.past import Past
+
+ALPHA = 0.01
+"""Probability that a healthy rollout is ever rolled back by this evidence, all its stages together."""
+BETA = 0.02
+"""Probability that a canary as bad as is not tolerated ever gets a licence."""
+DELETED = 0.1
+"""Part of the canaries that is left out, at least one."""
+WORTH = 0.5
+"""Onsets whose counts cannot give that many nats are not worked out: leaving them out can only lower the evidence."""
+DOUBT_MAX = 1.0
+LICENCE_FROM_S = 60
+_NONE = -math.inf
+
+
+class Family(Struct, frozen=True, kw_only=True):
+    """What one family of metrics says, with the counts behind its strongest metric and onset."""
+
+    family: str
+    metric: str
+    log_e: float = 0.0
+    log_e_pause: float = 0.0
+    threshold: float = 0.0
+    onset_ms: int
+    canary_events: float
+    control_events: float
+    share: float
+    expected_share: float
+    variance: float
+    deleted: tuple[str, ...]
+    cold: bool
+    log_licence: float | None = None
+
+
+class Weighed(Struct, frozen=True, kw_only=True):
+    """All families, the strongest first; whether every licence is given; how long everybody has been in a burst."""
+
+    families: tuple[Family, ...] = ()
+    certified: bool = False
+    burning_s: float = 0.0
+    canaries: int = 0
+
+
+class Split(Struct, frozen=True, eq=False):
+    """Events on both sides as the e-value wants them, [tiers, onsets, metrics]; ``kept`` [tiers, onsets, groups, metrics]."""
+
+    canary: Floats
+    control: Floats
+    share: Floats
+    variance: Floats
+    kept: Floats
+    cold: Floats
+
+
+def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
+    """Return what has been gathered against (and for) the canary up to ``now_ms``."""
+    if not counts.onsets or not counts.groups:
+        return Weighed()
+    split = _split(counts, past, learned, now_ms)
+    log_e = _evidence(split)
+    mass = np.log(np.array([onset.mass for onset in counts.onsets]))
+    with np.errstate(divide="ignore"):
+        mixed = _log_sum(log_e + mass[None, :, None])
+    licence = _licence(counts, split, now_ms)
+    families = []
+    threshold = max(math.log(len(FAMILIES) / ALPHA), placebo_floor(learned, ALPHA / len(FAMILIES)))
+    for name, columns in FAMILIES.items():
+        members = mixed[:, columns]
+        size = members.shape[1]
+        trimmed, whole = (float(_log_sum(row[:, None])[0]) - math.log(size) for row in members)
+        found = _family(counts, split, log_e[0] + mass[:, None], name)
+        mine = [value for metric, value in licence.items() if METRICS.index(metric) in range(columns.start, columns.stop)]
+        families.append(
+            replace(found, log_e=trimmed, log_e_pause=whole, threshold=threshold, log_licence=min(mine) if mine else None)
+        )
+    families.sort(key=lambda family: -family.log_e)
+    given = [value >= math.log(1.0 / BETA) for value in licence.values()]
+    return Weighed(
+        families=tuple(families),
+        certified=bool(given) and all(given),
+        burning_s=float(counts.gates.burning_s.max()),
+        canaries=size_of(counts),
+    )
+
+
+def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
+    """Return the counts since each onset as one split, trimmed (tier 0) and whole (tier 1)."""
+    width, size = len(counts.strata), len(counts.groups)
+    canary = counts.canary - counts.marks.canary
+    others = counts.others - counts.marks.others
+    controls = counts.controls - counts.marks.controls
+    cold = counts.cold - counts.marks.cold
+    # Warm controls are servers of the fleet, too.
+    beside = others.copy()
+    beside[:, :, width:] += controls
+    inside = cells(counts)
+    total = beside.sum(axis=2)
+    level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
+    at = (beside[:, 0] + PULL) / np.maximum(beside[:, 1] + PULL / level[:, None], 1e-9)
+    mine = np.stack((canary, canary))
+    against = np.stack((beside, beside))
+    kept = np.ones((2, len(canary), size, COUNT))
+    if size_of(counts) >= FEW:
+        excess = canary[:, 0] - canary[:, 1] * (inside.T @ at)
+        kept[0] = _without(excess[:, :size] + excess[:, size:], counts)
+        mine = mine * np.concatenate((kept, kept), axis=2)[:, :, None]
+    else:
+        mine[0], against[0] = _outside(counts, canary, beside, now_ms)
+    seen, weight = inside @ mine[:, :, 0], inside @ mine[:, :, 1]
+    theirs, owed = against[:, :, 0], against[:, :, 1]
+    good = (weight > 0) & (owed > 0)
+    seen, weight, theirs, owed = (np.where(good, part, 0.0) for part in (seen, weight, theirs, owed))
+    ratio = np.where(good, weight / np.maximum(owed, 1e-12), 0.0)
+    sum_weight = np.maximum(weight.sum(axis=2), 1e-12)
+    rate = (ratio * theirs).sum(axis=2) / sum_weight
+    effective = sum_weight**2 / np.maximum((weight * ratio).sum(axis=2), 1e-12)
+    share = sum_weight / (sum_weight + effective)
+    likely = weight * np.broadcast_to(at, weight.shape)
+    part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
+    variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
+    doubt = _doubt(others[:, :, width:], controls, history.dispersion(past))
+    warm = part[:, :, width:].sum(axis=2)
+    variance = variance + warm**2 * (column(learned, "common") ** 2 + doubt)
+    tempered = history.dispersion(past)
+    return Split(
+        canary=seen.sum(axis=2) / tempered,
+        control=rate * effective / tempered,
+        share=np.clip(share, 1e-9, 1 - 1e-9),
+        variance=variance,
+        kept=kept,
+        cold=1.0 - warm,
+    )
+
+
+def _without(excess: Floats, counts: Counts) -> Floats:
+    """Return 0 for the canaries that incriminate most, onset by onset and metric by metric; 1 for the others."""
+    most = max(1, int(DELETED * len(counts.groups)))
+    kept = np.ones_like(excess)
+    order = np.argsort(-excess, axis=1, kind="stable")[:, :most]
+    np.put_along_axis(kept, order, 0.0, axis=1)
+    return np.where(excess > 0, kept, 1.0)
+
+
+def _outside(counts: Counts, canary: Floats, beside: Floats, now_ms: int) -> tuple[Floats, Floats]:
+    """Return the counts without each onset's worst half minute; nothing at all of an onset younger than that."""
+    worst = counts.worst
+    width = 2 * 2 * len(counts.groups)
+    if worst.shape[:2] != (len(counts.onsets), width + 2 * 2 * len(counts.strata)):
+        return canary * 0.0, beside * 0.0
+    old = np.array([now_ms - onset.start_ms >= 30_000 for onset in counts.onsets])[:, None, None, None]
+    mine = np.maximum(0.0, canary - worst[:, :width].reshape(canary.shape))
+    theirs = np.maximum(0.0, beside - worst[:, width:].reshape(beside.shape))
+    return mine * old, theirs * old
+
+
+def _variance(
+    counts: Counts, learned: Learned, past: Past, told: tuple[Floats, Floats, Floats], cold: tuple[Floats, Floats]
+) -> Floats:
+    """Return the variance of the logit of the share: of each cell's canaries and of what they are compared with, by its part.
+
+    A cell's log rate is a mean over its servers, so its variance falls with their number; the log of a sum of cells has the
+    variance of its parts weighed by the squares of their shares.
+    """
+    part, mine, inside = told
+    width = len(counts.strata)
+    own = np.maximum(column(learned, "node") ** 2, history.wander(past))
+    sizes = np.array([len(group.nodes) for group in counts.groups] * 2, dtype=np.float64)
+    there = (mine[:, :, 1] > 0) * sizes[:, None]
+    numbers = np.maximum(1.0, inside @ there)
+    unsure = (inside @ (there * np.concatenate((counts.known, counts.known)))) / numbers
+    others = np.maximum(1.0, counts.members)[:, None]
+    spread = (own + unsure) / numbers + (own + counts.unsure) / others
+    still = np.minimum(1.0, cold[0] / np.maximum(inside @ cold[1][:, 1], 1e-12)) ** 2
+    restart = column(learned, "restart") ** 2 * still
+    spread += restart / numbers
+    spread[:, :, :width] += restart[:, :width] / others[:width]
+    # Of one rollout all cold starts are large or small together; controls share that, the fleet does not.
+    shared = (part[:, :, width:] * column(learned, "warm") * np.sqrt(still[:, width:])).sum(axis=2) ** 2
+    found: Floats = (part**2 * spread).sum(axis=2) + shared
+    return found
+
+
+def _doubt(fleet: Floats, controls: Floats, tempered: Floats) -> Floats:
+    """Return by how much controls, which run the old version, differ from the fleet although nothing should: variance of a log.
+
+    One draw of what restarting a cohort does here and now, beyond chance. It widens the null where what was learned does not
+    fit, as after a cold start that lasts longer than any before.
+    """
+    level = fleet[:, 0] / np.maximum(fleet[:, 1], 1e-12)
+    due = (controls[:, 1] * level).sum(axis=1)
+    seen = controls[:, 0].sum(axis=1)
+    behind = np.where(controls[:, 1] > 0, fleet[:, 0], 0.0).sum(axis=1)
+    apart = np.log((seen + 0.5) / (due + 0.5)) ** 2
+    chance = tempered * (1.0 / (seen + 0.5) + 1.0 / (behind + 0.5))
+    found: Floats = np.where(due > 0, np.clip(apart - chance, 0.0, DOUBT_MAX), 0.0)
+    return found
+
+
+def _evidence(split: Split) -> Floats:
+    """Return the log e-value of each tier, onset and metric; minus infinity where it cannot be worth anything."""
+    both = split.canary + split.control
+    due = both * split.share
+    ratio = np.log((split.canary + 0.5) / (due + 0.5)) - np.log((split.control + 0.5) / (both - due + 0.5))
+    chance = 1.0 / (split.canary + 0.5) + 1.0 / (split.control + 0.5)
+    # Half the square of a standardised log ratio is about what a likelihood ratio can reach; twice that is never exceeded.
+    worth = (ratio > 0) & (ratio**2 / (split.variance + chance) > WORTH) & (split.canary > 0)
+    found = np.full(both.shape, _NONE)
+    if worth.any():
+        found[worth] = log_evidence(split.canary[worth], split.control[worth], split.share[worth], split.variance[worth])
+    return found
+
+
+def _log_sum(rows: Floats) -> Floats:
+    """Return the log of the sum of exponentials over the axis before the last."""
+    top = np.maximum(rows.max(axis=-2), -700.0)
+    found: Floats = top + np.log(np.exp(rows - top[..., None, :]).sum(axis=-2) + 1e-300)
+    return found
+
+
+def _licence(counts: Counts, split: Split, now_ms: int) -> dict[str, float]:
+    """Return the log evidence that each guarded metric is better than what is not tolerated; empty in the first minute."""
+    at = next(
+        (
+            place
+            for place, onset in enumerate(counts.onsets)
+            if onset.early == 1 and onset.start_ms == counts.first_ms + LICENCE_FROM_S * 1_000
+        ),
+        None,
+    )
+    if at is None or now_ms <= counts.onsets[at].start_ms:
+        return {}
+    found = {}
+    for name, (column_of, tolerated) in LICENCE.items():
+        of = (1, at, slice(column_of, column_of + 1))
+        odds = log_licence(split.canary[of], split.control[of], split.share[of], split.variance[of], np.array([tolerated]))
+        found[name] = float(odds[0])
+    return found
+
+
+def _family(counts: Counts, split: Split, log_e: Floats, name: str) -> Family:
+    """Return the counts behind a family's strongest metric and onset."""
+    columns = FAMILIES[name]
+    onset, member = divmod(int(np.argmax(log_e[:, columns])), columns.stop - columns.start)
+    metric = columns.start + member
+    seen, other = float(split.canary[0, onset, metric]), float(split.control[0, onset, metric])
+    kept = split.kept[0, onset, :, metric].tolist()
+    deleted = [node for group, stays in zip(counts.groups, kept, strict=True) if not stays for node in group.nodes]
+    return Family(
+        family=name,
+        metric=METRICS[metric],
+        onset_ms=counts.onsets[onset].start_ms,
+        canary_events=seen,
+        control_events=other,
+        share=seen / (seen + other) if seen + other else 0.0,
+        expected_share=float(split.share[0, onset, metric]),
+        variance=float(split.variance[0, onset, metric]),
+        deleted=tuple(sorted(deleted)),
+        cold=bool(split.cold[0, onset, metric] > 0.5),
+    )
