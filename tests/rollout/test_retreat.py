@@ -66,6 +66,39 @@ def test_a_pause_for_silence_lifts_itself_when_everyone_has_reported_for_five_se
     fleet.check_rebuilt()
 
 
+BURNS = {"outcome": Outcome.HOLD, "reason": Reason.ENVIRONMENT}
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict", "phase"),
+    [
+        (30, {"outcome": Outcome.PASS}, Phase.RUNNING),
+        (30, {"outcome": Outcome.HOLD, "reason": Reason.TOO_FEW_REQUESTS}, Phase.RUNNING),
+        (29, {"outcome": Outcome.PASS}, Phase.PAUSED),
+        (60, BURNS, Phase.PAUSED),
+        (60, {"outcome": Outcome.HOLD, "reason": Reason.BOTH_SILENT}, Phase.PAUSED),
+        (60, {"outcome": Outcome.FAIL, "reason": Reason.LIMIT_BROKEN, "action": Action.PAUSE}, Phase.PAUSED),
+        (60, {"outcome": Outcome.FAIL, "reason": Reason.GROSS_ERRORS, "action": Action.ROLLBACK}, Phase.ROLLING_BACK),
+    ],
+)
+def test_a_pause_because_the_whole_service_burned_lifts_itself_half_a_minute_after_and_bakes_anew(after_s, verdict, phase):
+    fleet = running(1)
+    fleet.judge(Outcome.FAIL, reason=Reason.ENVIRONMENT, action=Action.PAUSE)
+    assert (fleet.state().phase, fleet.state().paused_reason) == (Phase.PAUSED, Reason.ENVIRONMENT)
+    fleet.now_ms += after_s * 1_000
+    fleet.judge(**verdict)
+    assert fleet.state().phase is phase
+    if phase is Phase.RUNNING:
+        reasons = [decision.reason for decision in fleet.decisions]
+        assert Reason.BURNED_OUT in reasons[-3:]
+        fleet.outcome, lifted_ms = Outcome.PASS, fleet.now_ms
+        fleet.until_stage(2, baking=False)
+        assert fleet.now_ms - lifted_ms >= 10_000
+        fleet.until(Phase.DONE)
+        assert fleet.state().result is Result.PROMOTED
+    fleet.check_rebuilt()
+
+
 def test_a_pause_for_anything_else_waits_for_a_person():
     fleet = paused_by_silence()
     fleet.judge(Outcome.FAIL, reason=Reason.CRASHED, action=Action.PAUSE)

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     STAGE_PASSED = "stage_passed"
     NEWCOMERS = "newcomers"
     REPORTING_AGAIN = "reporting_again"
+    BURNED_OUT = "burned_out"
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
     WATCH_OVER = "watch_over"

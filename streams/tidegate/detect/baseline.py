@@ -13,6 +13,7 @@ from tidegate.kpi.sums import Sums, plus
 BLOCK_MS = 60_000
 BLOCKS = 10
 PANES_MIN = 10
+BEFORE_PANES = 30
 REQUESTS_MIN = 100
 """Less than this is no baseline: a handful of requests says nothing about a share of 1 %."""
 
@@ -24,6 +25,18 @@ class Baseline(Struct, frozen=True):
     blocks: tuple[tuple[int, Sums], ...] = ()
     rollout: str = ""
     total: Sums | None = None
+
+    @property
+    def before(self) -> Sums | None:
+        """The last half minute to two before the rollout; None without a baseline. Whoever failed then did so without it."""
+        if self.total is None:
+            return None
+        found = Sums()
+        for _, sums in reversed(self.blocks):
+            found = plus(sums, found)
+            if found.panes >= BEFORE_PANES:
+                break
+        return found
 
 
 def learn(baseline: Baseline, pane: ServicePane) -> Baseline:

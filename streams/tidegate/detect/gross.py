@@ -14,6 +14,8 @@ from tidegate.wire.reasons import Reason
 ERRORS_MIN = 10
 RATIO_MIN = 0.20
 CONTROL_PART = 0.25
+BEFORE_MS = 600_000
+"""So long after its start a rollout may find a fault that was there already: later a new one may have come."""
 REQUESTS_MIN = 10
 """Fewer requests of a control say nothing about a quarter of a fifth."""
 
@@ -24,6 +26,8 @@ class Others(Struct, frozen=True):
     control: Sums | None = None
     baseline: Sums | None = None
     rest: Sums | None = None
+    before: Sums | None = None
+    """The last minute before the rollout: what failed then is not its fault."""
 
 
 def judge_gross(nodes: Sequence[NodePane], size: int, others: Others) -> Finding | None:
@@ -40,10 +44,14 @@ def judge_gross(nodes: Sequence[NodePane], size: int, others: Others) -> Finding
     worst = max(nodes, key=lambda node: (node.errors, node.node))
     if size >= 3 and not _gross(requests - worst.requests, errors - worst.errors):
         return _told(Reason.ONE_NODE_ONLY, None, counts, None, f"nearly all of them on {worst.node}, one node alone")
-    for witness in (others.control, others.rest):
+    witnesses = ((others.control, "but other nodes fail too"), (others.rest, "but other nodes fail too"))
+    control = others.control
+    if control is None or control.requests < REQUESTS_MIN:
+        witnesses = (*witnesses, (others.before, "but as many did before the rollout"))
+    for witness, why in witnesses:
         if witness is not None and witness.requests >= REQUESTS_MIN and witness.error_ratio >= CONTROL_PART * errors / requests:
-            return _told(Reason.ENVIRONMENT, None, counts, witness, "but other nodes fail too")
-    control, baseline = others.control, others.baseline
+            return _told(Reason.ENVIRONMENT, None, counts, witness, why)
+    baseline = others.baseline
     if control is not None and control.requests >= REQUESTS_MIN:
         return _told(Reason.GROSS_ERRORS, Action.ROLLBACK, counts, control, "the control does not")
     if baseline is not None and baseline.error_ratio < CONTROL_PART * errors / requests:

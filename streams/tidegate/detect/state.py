@@ -5,6 +5,7 @@ from msgspec import Struct
 from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
 from tidegate.detect.binomial import Binomial
+from tidegate.detect.guard import Told
 from tidegate.detect.measure import Measured
 from tidegate.detect.presence import Watch
 
@@ -21,6 +22,8 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     watches: dict[str, Watch] = {}
     """Members of canary and control."""
     first_pane_ms: int = 0
+    service: tuple[Told, ...] = ()
+    """What old version and new counted in the last 30 panes."""
     arrivals: tuple[Arrivals, ...] = ()
     """How rows came in the last 10 s."""
     idle_since_ms: int = 0

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.detect import absence, limits
+from tidegate.detect import absence, guard, limits
 from tidegate.detect.baseline import freeze
 from tidegate.detect.baseline import learn as learn_baseline
 from tidegate.detect.binomial import Binomial, judge_evidence
 from tidegate.detect.evidence import Look, Weight
 from tidegate.detect.findings import Finding, hold, rolls_back
-from tidegate.detect.gross import Others, judge_gross
+from tidegate.detect.gross import BEFORE_MS, Others, judge_gross
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
 from tidegate.kpi.pane import NodePane, ServicePane
@@ -82,6 +82,7 @@ def judge(
     found = [
         *_starts_and_errors(state, context, sight, canary),
         *absent.findings,
+        *_burning(state, context),
         *_waiting(state, context, sight, absent, canary),
     ]
     chosen = _strongest(found) or _passed(context, sight)
@@ -128,7 +129,9 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
 
 def _see(state: SubjectJudgement, context: Context, pane: ServicePane) -> Sight:
     canary, control, rest = (pane.cohorts.get(name) for name in ("canary", "control", "rest"))
-    baseline = state.baseline.total
+    baseline, before = state.baseline.total, _before(state, context, pane.end_ms)
+    if before is not None and guard.burned(before, context, state.baseline):
+        baseline = before  # its world burned before it came: it is to be no worse than that
     named = control is not None and bool(control.expected)
     compared_with = "control" if named else "baseline" if baseline is not None and context.rest_version else ""
     return Sight(
@@ -169,18 +172,38 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
     idle = bool(sight.canary) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
     arrivals = absence.arrived(state.arrivals, pane)
-    return replace(state, watches=watches, windows=windows, evidence=evidence, arrivals=arrivals, idle_since_ms=idle_since_ms)
+    service = guard.remember(state.service, sight.canary, (sight.control, sight.rest)) if whole else state.service
+    return replace(
+        state,
+        watches=watches,
+        windows=windows,
+        evidence=evidence,
+        service=service,
+        arrivals=arrivals,
+        idle_since_ms=idle_since_ms,
+    )
 
 
 def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, canary: dict[str, Watch]) -> list[Finding]:
+    before = _before(state, context, sight.end_ms)
     found = [
         absence.judge_starts(canary, sight.end_ms, first_install=not context.rest_version),
-        judge_gross(sight.canary, len(canary), Others(sight.control, sight.baseline, sight.rest)),
+        judge_gross(sight.canary, len(canary), Others(sight.control, sight.baseline, sight.rest, before)),
     ]
     for limit, window in zip(limits.limits_of(context), state.windows, strict=True):
         found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary)), sight.compared_with))
     found.append(judge_evidence(state.evidence.weight(), len(canary)))
     return [finding for finding in found if finding is not None]
+
+
+def _before(state: SubjectJudgement, context: Context, end_ms: int) -> Sums | None:
+    """Return what failed just before this rollout, while it may be the same fault."""
+    return state.baseline.before if end_ms - context.started_ms <= BEFORE_MS else None
+
+
+def _burning(state: SubjectJudgement, context: Context) -> Sequence[Finding]:
+    finding = guard.judge_service(state.service, context, state.baseline)
+    return [finding] if finding is not None else []
 
 
 def _waiting(

@@ -15,6 +15,8 @@ from tidegate.wire.reasons import Reason
 
 REPORTING_FOR_MS = 5_000
 """So long after the last silent second a pause for silence lifts itself."""
+BURNED_OUT_MS = 30_000
+"""So long after the last second in which its whole world burned (C2): a burn that flickers is one."""
 UNSEEN = frozenset(
     {
         Reason.SILENT,
@@ -59,21 +61,31 @@ def failing(scene: Scene) -> Change | None:
 
 
 def recovered(scene: Scene) -> Change | None:
-    """Return that a rollout goes on which was paused because nodes were silent, once all have reported for 5 s; else None.
+    """Return that a rollout goes on which was paused because nodes were silent, once all have reported for 5 s, or because its
+    world burned, once that has been over for 30 s; else None.
 
     No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
-    already; a person would be called for each of them (C6).
+    already; a person would be called for each of them (C6). What burns everyone alike is no word about the release: its stage
+    begins to bake anew, so that it advances only after a whole bake without a burn.
     """
     fails, verdict = _fails(scene), scene.view.verdicts.get(scene.state.subject)
     fail = fails.get(Action.PAUSE)
-    if scene.state.paused_reason is not Reason.SILENT or Action.ROLLBACK in fails or fail is None or verdict is None:
+    reason = scene.state.paused_reason
+    if reason not in (Reason.SILENT, Reason.ENVIRONMENT) or Action.ROLLBACK in fails or fail is None or verdict is None:
         return None
-    if fail.reason is not Reason.SILENT:
+    if fail.reason is not reason:
         return None
     seen = verdict.placement == fail.placement and verdict.outcome is not Outcome.FAIL and verdict.reason not in UNSEEN
-    if not seen or verdict.silent_nodes or verdict.last_pane_ms < fail.last_pane_ms + REPORTING_FOR_MS:
+    if not seen or verdict.silent_nodes:
         return None
-    return resume(scene, Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s.")
+    well_ms = verdict.last_pane_ms - fail.last_pane_ms
+    if reason is Reason.SILENT and well_ms >= REPORTING_FOR_MS:
+        return resume(scene, Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s.")
+    if reason is Reason.ENVIRONMENT and verdict.reason is not Reason.ENVIRONMENT and well_ms >= BURNED_OUT_MS:
+        change = resume(scene, Reason.BURNED_OUT, "What burned old version and new alike has been over for 30 s.")
+        anew = replace(change.state, baking_since_ms=0) if change.state is not None else None
+        return replace(change, state=anew)
+    return None
 
 
 def resume(scene: Scene, reason: Reason, message: str) -> Change:
