@@ -44,6 +44,15 @@ class GateDefault(StrEnum):
     HOLD = "hold"
 
 
+class Gate(StrEnum):
+    """What licenses the promotion of a stage (C5)."""
+
+    NO_EVIDENCE = "noEvidence"
+    """Bake over, minimum requests, and nothing speaks against it."""
+    CERTIFIED = "certified"
+    """Besides, evidence that it is no worse than what is tolerated: a statistical licence."""
+
+
 class Artifact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """One version of a service: where it comes from and what it must be. ``uri`` is a path, ``file://`` or
     ``http(s)://`` address.
@@ -97,6 +106,7 @@ class Stage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     min_requests: Annotated[int, Meta(ge=0)] = 100
     max_unavailable: Share | None = None
     """How many nodes of the stage may be away at once; none: the plan's."""
+    gate: Gate = Gate.NO_EVIDENCE
     pause: Pause | None = None
 
 

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     BAKING = "baking"
     NO_VERDICT = "no_verdict"
     STALE_VERDICT = "stale_verdict"
+    NOT_CERTIFIED = "not_certified"
     # refusals
     BAD_SIGNATURE = "bad_signature"
     BAD_DOCUMENT = "bad_document"

@@ -14,9 +14,9 @@ from tidegate.rollout.stages import placement
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, digest_of
-from tidegate.wire.judgement import Outcome, Severity
+from tidegate.wire.judgement import Outcome, Severity, Verdict
 from tidegate.wire.names import duration_ms
-from tidegate.wire.plans import GateDefault
+from tidegate.wire.plans import Gate, GateDefault
 from tidegate.wire.reasons import Reason
 
 FRESH_MS = 5_000
@@ -145,11 +145,24 @@ def _verdict_blockers(scene: Scene) -> Iterator[Blocker]:
         yield Reason.STALE_VERDICT, f"The last pass is {(scene.now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
     elif verdict.last_pane_ms <= state.baking_since_ms:
         yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
+    elif scene.stage.gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
+        yield Reason.NOT_CERTIFIED, _unlicensed(verdict)
     if few:
         yield (
             Reason.TOO_FEW_REQUESTS,
             f"The canary has served {verdict.canary_requests} of the {scene.stage.min_requests} requests that this stage needs.",
         )
+
+
+def _unlicensed(verdict: Verdict) -> str:
+    """Return what a pass lacks of the licence that its stage asks for (C5), in words."""
+    lacking = [
+        f"{one.family} {one.log_licence:.2g} of {one.licence_threshold:.2g}"
+        for one in verdict.evidence
+        if one.log_licence is not None and one.log_licence < one.licence_threshold
+    ]
+    what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
+    return f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. rollout promote overrules it."
 
 
 def _stopping_alarms(scene: Scene) -> list[str]:
@@ -231,8 +244,9 @@ def _evidence(scene: Scene) -> dict[str, Fact]:
     verdict = scene.view.verdicts.get(scene.state.subject)
     if scene.first_install or verdict is None:
         return facts | {"gate": "readiness"}
+    certified = scene.stage.gate is Gate.CERTIFIED and verdict.certified
     return facts | {
-        "gate": "noEvidence",
+        "gate": str(Gate.CERTIFIED if certified else Gate.NO_EVIDENCE),
         "verdict": verdict.id,
         "verdict_reason": str(verdict.reason),
         "canary_requests": verdict.canary_requests,

@@ -213,7 +213,7 @@ def _pause(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -
 
 
 def _facts(verdict: Verdict) -> dict[str, Fact]:
-    return {
+    return _weighed(verdict) | {
         "verdict": verdict.id,
         "metric": verdict.metric,
         "canary": verdict.canary,
@@ -223,4 +223,20 @@ def _facts(verdict: Verdict) -> dict[str, Fact]:
         "canary_requests": verdict.canary_requests,
         "canary_errors": verdict.canary_errors,
         "last_pane_ms": verdict.last_pane_ms,
+    }
+
+
+def _weighed(verdict: Verdict) -> dict[str, Fact]:
+    """Return the numbers of the strongest evidence, where a fail rests on it."""
+    if verdict.reason is not Reason.EVIDENCE or not verdict.evidence:
+        return {}
+    strongest = verdict.evidence[0]
+    return {
+        "family": strongest.family,
+        "log_e": strongest.log_e,
+        "threshold": strongest.threshold,
+        "share": strongest.share,
+        "expected_share": strongest.expected_share,
+        "onset_ms": strongest.onset_ms,
+        "left_out": named(strongest.deleted),
     }
