@@ -34,17 +34,24 @@ def show(rows: Sequence[Mapping[str, object]], form: Format, *, empty: str) -> N
     if not rows:
         click.echo(empty)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    click.echo("\n".join(table(rows)))
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return rows as the lines of a table; keys are the columns of the first row, and no rows give no lines."""
+    if not rows:
+        return []
+    drawing = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(rows[0]):
         # What a row is called is never cut: it is what the next command is given.
         whole = max(len(_cell(row[column])) for row in rows) if number == 0 else None
-        table.add_column(column.replace("_", " "), min_width=whole)
+        drawing.add_column(column.replace("_", " "), min_width=whole)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        drawing.add_row(*(_cell(value) for value in row.values()))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as drawn:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+        console.print(drawing)
+    return [line.rstrip() for line in drawn.get().splitlines()]
 
 
 def dump(value: object, form: Format) -> None:

@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
+from tidegate.cli.rollout_evidence import evidence_lines, sentences
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, clock, why
 from tidegate.model import last_rollout
@@ -24,6 +25,8 @@ class Explained(Struct, frozen=True, kw_only=True):
     service: str
     decisions: tuple[dict[str, object], ...]
     verdict: Verdict | None
+    evidence: tuple[str, ...] = ()
+    """What the verdict's evidence says, in sentences."""
 
 
 @click.command()
@@ -35,7 +38,8 @@ def explain(home: Home, service: str, form: Format) -> None:
     told, verdict = run(_read(home, service))
     if form != "table":
         rows = tuple(row(at_ms, decision) for at_ms, decision in told)
-        dump(Explained(service=service, decisions=rows, verdict=verdict), form)
+        said = sentences(verdict) if verdict is not None else ()
+        dump(Explained(service=service, decisions=rows, verdict=verdict, evidence=said), form)
         return
     click.echo("\n".join(text(told, verdict)))
 
@@ -99,7 +103,7 @@ def numbers(verdict: Verdict) -> list[str]:
         )
     if verdict.silent_nodes:
         found.append(f"  silent   {', '.join(verdict.silent_nodes)}")
-    return found
+    return found + evidence_lines(verdict)
 
 
 def _number(value: float | None) -> str:
