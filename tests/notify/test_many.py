@@ -36,7 +36,8 @@ class Nodes:
     async def run(self) -> None:
         seq, second = 0, int(time.time())
         while True:
-            seq, second = seq + 1, second + 1
+            # A starved machine skips seconds, rather than be late with all of them.
+            seq, second = seq + 1, max(second + 1, int(time.time()) - 1)
             await asyncio.sleep(max(0.0, second + 1 - time.time()))
             await asyncio.gather(*(self._send(node, seq, second) for node in self.alive))
 
@@ -69,7 +70,7 @@ async def kpis(log: KafkaLog) -> None:
         await reader.close()
 
 
-async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_ten_seconds(
+async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_ten_seconds(  # noqa: PLR0917 - fixtures
     connection: Connection,
     log: KafkaLog,
     nodes: Nodes,

@@ -78,7 +78,8 @@ def _alarms(scene: Scene) -> Iterator[Alarm]:
     if astray:
         named = ", ".join(f"{node} ({version})" for node, version, _ in astray[:NAMED])
         more = f" and {len(astray) - NAMED} more" if len(astray) > NAMED else ""
-        summary = f"{counted(len(astray), 'node')} run what nobody wants of {scene.plan.service}: {named}{more}."
+        run = "runs" if len(astray) == 1 else "run"
+        summary = f"{counted(len(astray), 'node')} {run} what nobody wants of {scene.plan.service}: {named}{more}."
         yield _firing(scene, VERSION_DRIFT, summary, min(since_ms for _, _, since_ms in astray) + DRIFT_MS)
 
 
