@@ -50,13 +50,14 @@ def fetch(folder: Path) -> None:
     sys.stderr.write(f"fetching {PACKAGE} into {folder}, once (about 10 MB)\n")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetch-") as beside:
-        for command in (["apt-get", "download", PACKAGE], ["apt-get", "-o", f"Dir::State::lists={beside}/lists", "update"]):
-            done = subprocess.run(command, cwd=beside, capture_output=True, text=True, timeout=240, check=False)
+        # This machine's own lists may be missing or stale: then fresh ones, beside.
+        fresh = ["-o", f"Dir::State::lists={beside}/lists", "-o", f"Dir::Cache={beside}"]
+        for part in ("lists", "archives"):
+            Path(beside, part, "partial").mkdir(parents=True)
+        for arguments in (["download", PACKAGE], [*fresh, "update"], [*fresh, "download", PACKAGE]):
+            done = subprocess.run(["apt-get", *arguments], cwd=beside, capture_output=True, text=True, timeout=240, check=False)
             if list(Path(beside).glob("*.deb")):
                 break
-            if command[1] == "-o":
-                again = ["apt-get", "-o", f"Dir::State::lists={beside}/lists", "download", PACKAGE]
-                done = subprocess.run(again, cwd=beside, capture_output=True, text=True, timeout=240, check=False)
         packages = list(Path(beside).glob("*.deb"))
         if not packages:
             raise NoAlertmanager(f"{PACKAGE} cannot be fetched: {done.stderr.strip()[-200:]}; {remedy}")
