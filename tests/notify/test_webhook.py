@@ -20,6 +20,8 @@ from tests.notify.server import Receiver, free_port, receiving, until
 from tidegate.alarms.notices import Policy
 from tidegate.notify import build, desk
 from tidegate.notify.desk import RETRY_FIRST_S
+from tidegate.notify.targets.webhook import key_of, sign
+from tidegate.notify.words import labels
 from tidegate.runtime.problem import Problem
 from tidegate.wire.judgement import Alarm
 from tidegate.world import MemoryDisk
@@ -183,3 +185,40 @@ def test_a_target_that_cannot_work_is_refused_with_its_path(plant: Plant, entry:
 def test_two_targets_have_two_names(plant: Plant) -> None:
     with pytest.raises(Problem, match="one name"):
         build([webhook("http://a"), kit.webhook("http://b")], Policy(), plant.folder)
+
+
+class FullDisk(MemoryDisk):
+    """Takes nothing."""
+
+    def write(self, name: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
+async def test_a_full_disk_costs_no_notice(plant: Plant) -> None:
+    with receiving() as receiver:
+        one = alarm("n1")
+        async with plant.notify(webhook(receiver.url), disk=FullDisk()):
+            await plant.say(one)
+            await until(lambda: receiver.taken)
+            await plant.say(over(one, 1))
+            await until(lambda: len(receiver.taken) == 2)
+    assert [body["status"] for body in receiver.taken] == ["firing", "resolved"]
+
+
+def test_label_names_are_such_as_alertmanager_takes() -> None:
+    assert labels(made(labels={"zone-name": "a", "9lives": "b", "cohort": "canary"})) == {
+        "zone_name": "a",
+        "_9lives": "b",
+        "cohort": "canary",
+        "alertname": "coverage_lost",
+        "service": "shop",
+        "severity": "warning",
+        "writer": "judge",
+    }
+
+
+def test_the_signature_is_that_of_the_libraries_of_standard_webhooks() -> None:
+    """The vector of their own tests."""
+    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    told = sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    assert told == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

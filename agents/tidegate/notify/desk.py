@@ -15,6 +15,7 @@ from tidegate.ports import Clock, Disk
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 60.0
 TURN_MOST_S = 30.0
+SEND_WITHIN_S = 15.0
 
 log = structlog.get_logger("tidegate.notify")
 
@@ -65,12 +66,14 @@ class TargetDesk:
         """Send one notice; return why it was not taken, or nothing."""
         now_ms = self._clock.now_ms()
         try:
-            await asyncio.to_thread(self.target.send, notice, now_ms)
-        except Undelivered as error:
+            # A socket's own time limit begins anew with each byte.
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await asyncio.to_thread(self.target.send, notice, now_ms)
+        except (Undelivered, TimeoutError) as error:
             self._metrics.sent.labels(self.target.name, "failed").inc()
-            return str(error)
+            return str(error) or f"no whole answer within {SEND_WITHIN_S:g} s"
         self._desk = delivered(self._desk, notice, now_ms)
-        self._disk.write(self._file, msgspec.json.encode(self._desk))
+        self._note()
         self._metrics.sent.labels(self.target.name, "taken").inc()
         self._metrics.taken.labels(self.target.name).set(now_ms / 1000)
         say = log.debug if notice.repeats else log.info
@@ -102,6 +105,13 @@ class TargetDesk:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    def _note(self) -> None:
+        """Keep what was told. A disk that is full costs a notice told twice after a restart, and no notice."""
+        try:
+            self._disk.write(self._file, msgspec.json.encode(self._desk))
+        except OSError as error:
+            log.warning("what a target was told cannot be kept", target=self.target.name, file=self._file, cause=str(error))
 
     def _recalled(self) -> Desk:
         data = self._disk.read(self._file)

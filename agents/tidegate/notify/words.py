@@ -1,15 +1,19 @@
 """An alarm as Alertmanager and its webhooks write one: labels that identify, annotations that explain."""
 
 import datetime as dt
+import re
 from typing import Any
 
 from tidegate.wire.judgement import Alarm, AlarmState
+
+_NO_NAME = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
+"""What Alertmanager takes for no label name: it would refuse the whole post."""
 
 
 def labels(alarm: Alarm) -> dict[str, str]:
     """Return what identifies an alarm. Nothing that changes while it fires is among it, or it would be another one."""
     named = {"alertname": alarm.name, "severity": str(alarm.severity), "service": alarm.service, "writer": alarm.writer}
-    found = {**alarm.labels, **named, "subject": alarm.subject}
+    found = {_NO_NAME.sub("_", name): value for name, value in alarm.labels.items()} | named | {"subject": alarm.subject}
     return {name: value for name, value in sorted(found.items()) if value}
 
 

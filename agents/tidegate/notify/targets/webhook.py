@@ -82,12 +82,7 @@ def key_of(secret: str) -> bytes:
 
 
 def sign(key: bytes, name: str, stamp: str, body: bytes) -> str:
-    """Return the signature header.
-
-    >>> key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    >>> sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
-    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
-    """
+    """Return the signature header."""
     told = hmac.new(key, name.encode() + b"." + stamp.encode() + b"." + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(told).decode()
 
