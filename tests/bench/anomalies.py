@@ -67,9 +67,14 @@ def ratio(rng: Rng, seconds: int) -> Values:
     return rng.binomial(500, 0.001, seconds) / 500
 
 
+def slow(rng: Rng, seconds: int) -> Values:
+    return wandering(rng, seconds, keep=0.97)
+
+
 WORLDS: dict[str, Callable[[Rng, int], Values]] = {
     "white noise": white,
     "AR(1) 0.9": wandering,
+    "AR(1) 0.97": slow,
     "diurnal load": diurnal,
     "nightly batch": batch,
     "bursty counts": bursty,

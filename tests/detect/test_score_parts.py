@@ -166,6 +166,25 @@ def test_coarse_bins_would_tie_what_is_just_beyond_all_others_with_them(monkeypa
     assert bin_of(6.0) == bin_of(5.2)
 
 
+def test_the_first_seconds_of_an_incident_do_not_make_the_next_look_usual():
+    past = Past(now=[199], learned=199)
+    for _ in range(5):
+        past.take(40, wait=True)
+    past.pending.clear()
+    assert past.p_value(40) == 1 / 200
+    for _ in range(5):
+        past.take(40, wait=True)
+    past.take(0, wait=False)
+    assert past.p_value(40) == 6 / 206
+
+
+def test_what_lasts_for_a_minute_without_being_an_incident_is_learned():
+    past = Past()
+    for _ in range(rank.PENDING):
+        past.take(40, wait=True)
+    assert past.learned == rank.PENDING
+
+
 # crossing
 
 
@@ -264,3 +283,18 @@ def test_clusters_are_of_the_rare_scores_and_not_of_the_bulk():
     watch = settled()
     crosses(watch, [(1.0, p_value) for p_value in [0.05] * 500])
     assert watch.length == 1.0
+
+
+def far(count: int, beyond: int) -> list[bool]:
+    """A series of which nothing is known but that it clusters, some bins beyond its history."""
+    watch = Watch(length=8.0, peaks=[5.0] * 5)
+    return [watch.see(1e3, 0.004, (20 + beyond, 20 if at == 0 else 20 + beyond)) for at in range(count)]
+
+
+def test_what_is_twice_as_high_as_anything_in_a_day_does_not_wait_for_tempered_evidence():
+    assert far(10, crossing.FAR).index(True) == crossing.FAR_RUN - 1
+    assert not any(far(10, crossing.FAR - 1))
+
+
+def test_a_single_outlier_and_its_neighbour_are_not_far_for_long_enough():
+    assert not any(far(2, 30))

@@ -110,6 +110,17 @@ def test_two_incidents_apart_are_two_crossings() -> None:
     assert len(found) == 2
 
 
+def test_an_incident_like_the_last_one_is_found_as_soon() -> None:
+    state = ScoreState()
+    take(state, usual(7_200))
+    delays = []
+    for number in range(4):
+        delays += crossings(state, [300.0] * 20, 7_200 + number * 3_620)[:1]
+        assert crossings(state, usual(3_600, seed=number), 7_220 + number * 3_620) == []
+    assert len(delays) == 4
+    assert max(delays) <= delays[0] + 1
+
+
 def test_the_batch_of_every_night_is_an_anomaly_on_two_nights_and_usual_from_the_third() -> None:
     rng = np.random.default_rng(7)
     state = ScoreState()

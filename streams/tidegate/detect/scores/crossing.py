@@ -11,7 +11,7 @@ power martingale); Vovk, "Testing randomness", arXiv 1906.09256 (conformal CUSUM
 What breaks it: ranks are taken among a day and not among everything, which is a small matter; and real series come in clusters
 (load wanders, errors burst), so that one excursion is counted at each of its seconds. Therefore bets are tempered by the length
 of the series' own clusters. Tempering cannot hurt the guarantee (Jensen); that it suffices for clusters is measured, not
-proven: docs/scores.md, where a series that wanders slowly still crosses more often than ``PATIENCE`` says.
+proven: docs/scores.md, where errors in bursts and load that wanders for minutes still cross more often than ``PATIENCE`` says.
 """
 
 from math import log
@@ -46,9 +46,16 @@ CLUSTER_MOST = 10
 """Seconds that a cluster counts for at most: one incident that did not cross must not make a series deaf."""
 CLUSTER_PRIOR = 2.0
 """Seconds; of a series of which nothing is known yet. Less, and a bursty series crosses falsely in its first hour."""
-TEMPERING = 1.5
-"""Power of the length that bets are divided by. By 1 a cluster of middling length counts as one second, but lengths scatter about
+TEMPERING = 2.0
+"""Power of the length that bets are divided by. By 1 a cluster of middling length counts as one second; but lengths scatter about
 their mean, and a series that wanders would cross several times a day."""
+FAR = 8
+"""Bins beyond every score of the last day, which is twice as high: nothing that a series does by itself. Nearer, and the largest
+burst of a day would count."""
+FAR_RUN = 3
+"""So many such seconds in a row cross, whatever the clusters are like: a gross fault shall not wait until evidence that is
+tempered has gathered. Fewer, and a single outlier with a neighbour would cross. Under exchangeability three new records in a
+row have a probability of 6 / n^3, which takes nothing from ``PATIENCE``."""
 
 
 class Watch(Struct, array_like=True):
@@ -68,20 +75,34 @@ class Watch(Struct, array_like=True):
     run: int = 0
     """Seconds for which p-values have been in the tail; ``length``: how long such runs are in the mean."""
     length: float = CLUSTER_PRIOR
+    reach: int = 0
+    """Highest bin of the history before the ``far`` seconds that the series has been far beyond it."""
+    far: int = 0
 
     @property
     def teaches(self) -> bool:
         """Whether scores belong to the history now."""
         return not self.silent or self.held > HELD
 
-    def see(self, score: float, p_value: float) -> bool:
-        """Take one score that has a p-value; return whether the series leaves what is usual with it."""
+    @property
+    def doubtful(self) -> bool:
+        """Whether an excursion is under way of which it is not clear what it is."""
+        return self.evidence > 0.0 or self.far > 0
+
+    def see(self, score: float, p_value: float, beyond: tuple[int, int] = (0, 0)) -> bool:
+        """Take one score that has a p-value; return whether the series leaves what is usual with it.
+
+        ``beyond``: its bin, and the highest one of the history.
+        """
         crosses = False
+        if not self.far:
+            self.reach = beyond[1]
+        self.far = self.far + 1 if beyond[0] >= self.reach + FAR else 0
         if self.silent:
             self.silent = QUIET if p_value <= UNUSUAL else self.silent - 1
             self.held += 1
         else:
-            crosses = self._gather(score, p_value)
+            crosses = self._gather(score, p_value) or self.far >= FAR_RUN
         self._note(score)
         if crosses:
             self.silent, self.held, self.evidence, self.run = QUIET, 0, 0.0, 0

@@ -28,6 +28,10 @@ BINS_PER_DOUBLING = 8
 BINS = 80
 """Up to a score of 1,023; what is higher is all equally the worst."""
 
+PENDING = 60
+"""Scores of an excursion that wait until it is clear whether it is an incident: the first seconds of one would otherwise make the
+next, as high, look usual. What takes longer than a minute without being one is learned."""
+
 
 class Past(Struct, array_like=True):
     """Plain data, changed in place: how many scores fell into each bin, in the generation under way and the one before."""
@@ -37,6 +41,8 @@ class Past(Struct, array_like=True):
     learned: int = 0
     """Scores in ``now``; ``before``: in ``then``."""
     before: int = 0
+    pending: list[int] = field(default_factory=list)
+    """Bins of scores that are not counted yet."""
 
     def p_value(self, at: int) -> float:
         """Return the p-value of a score in bin ``at``; -1.0 where there is too little history."""
@@ -44,6 +50,19 @@ class Past(Struct, array_like=True):
         if known < HISTORY_LEAST:
             return -1.0
         return (1 + sum(self.now[at:]) + sum(self.then[at:])) / (known + 1)
+
+    @property
+    def highest(self) -> int:
+        """The highest bin in which there is a score."""
+        return max(len(self.now), len(self.then)) - 1
+
+    def take(self, at: int, *, wait: bool) -> None:
+        """Take a score in bin ``at``; with ``wait`` it is counted with the first one without, or never."""
+        self.pending.append(at)
+        if not wait or len(self.pending) >= PENDING:
+            for one in self.pending:
+                self.learn(one)
+            self.pending.clear()
 
     def learn(self, at: int) -> None:
         """Count a score in bin ``at``."""

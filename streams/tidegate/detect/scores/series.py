@@ -89,7 +89,7 @@ def score(state: ScoreState, service: str, cohort: str, metric: str, value: floa
 def _take(series: Series, value: float, end_ms: int) -> tuple[float, float, bool]:
     """Return (deviation, p-value, whether it crosses) of a value, and learn it."""
     value = min(max(value, -VALUE_MAX), VALUE_MAX)
-    season, watch = series.season, series.watch
+    season, past, watch = series.season, series.past, series.watch
     season.take(value, end_ms)
     mean = series.mean
     if season.step:
@@ -99,8 +99,10 @@ def _take(series: Series, value: float, end_ms: int) -> tuple[float, float, bool
     if not warm:
         return 0.0, -1.0, False
     at = bin_of(unusual)
-    p_value = series.past.p_value(at)
-    crossing = p_value > 0.0 and watch.see(unusual, p_value)
-    if watch.teaches:
-        series.past.learn(at)
+    p_value = past.p_value(at)
+    crossing = p_value > 0.0 and watch.see(unusual, p_value, (at, past.highest))
+    if crossing:
+        past.pending.clear()
+    elif watch.teaches:
+        past.take(at, wait=watch.doubtful)
     return unusual, p_value, crossing
