@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from tests.bench.judgement.play import edges_of
 from tests.sim.feed import records
 
 from tidegate.detect.state import SubjectJudgement
@@ -38,9 +39,9 @@ def test_verdicts_on_drawn_panes_are_those_of_the_fold_of_all_rows(fault):
     run = Run(episode_of(fault, **WHOLE), np.random.default_rng(5))
     state = SubjectJudgement()
     for second in run.prelude():
-        state = learn(state, second.pane())
+        state = learn(state, second.pane(edges_of(state)))
     for second in run.rollout(90):
-        state, verdict = judge(state, second.context, second.pane(), second.clock_ms)
+        state, verdict = judge(state, second.context, second.pane(edges_of(state)), second.clock_ms)
         assert early[verdict.last_pane_ms] == replace(verdict, clock_ms=0)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from msgspec import Struct
 from tests.bench.judgement.play import FAULTS, Piece
 
 CANARIES = (1, 5, 20)
@@ -9,22 +10,32 @@ WORLD = "everything"
 HARDER = ("zones", "skewed", "retries", "slow_start", "all_of_it")
 
 
-def pieces(seed: int, episodes: int, delays: int, harder: int, harder_delays: int) -> list[Piece]:
-    """Return the pieces, those with faults first. Numbers are per count of canaries, and per world of the harder ones.
+class Size(Struct, frozen=True, kw_only=True):
+    """How much is played. Numbers are per count of canaries, and per world of the harder ones."""
 
-    An episode is one healthy hour; ``delays`` of them, and ``harder_delays`` in each harder world with 5 canaries, are also
-    played under each fault.
-    """
+    episodes: int
+    """Healthy hours in ``everything``."""
+    delays: int
+    """Of these, so many are played under each fault too, and so many with a doubled error rate."""
+    licences: int
+    harder: int
+    harder_delays: int
+    """Of these, with 5 canaries."""
+    harder_canaries: tuple[int, ...] = CANARIES
+
+
+def pieces(seed: int, size: Size) -> list[Piece]:
+    """Return the pieces, those with faults first."""
     found = [
-        Piece(world=WORLD, canaries=canaries, seed=seed + number, delays=number < delays, licence=number < delays)
-        for number in range(episodes)
+        Piece(world=WORLD, canaries=canaries, seed=seed + number, delays=number < size.delays, licence=number < size.licences)
+        for number in range(size.episodes)
         for canaries in CANARIES
     ]
     found += [
-        Piece(world=world, canaries=canaries, seed=seed + number, delays=number < harder_delays and canaries == 5)
-        for number in range(harder)
+        Piece(world=world, canaries=canaries, seed=seed + number, delays=number < size.harder_delays and canaries == 5)
+        for number in range(size.harder)
         for world in HARDER
-        for canaries in CANARIES
+        for canaries in size.harder_canaries
     ]
     return sorted(found, key=lambda piece: not piece.delays)
 
@@ -32,13 +43,13 @@ def pieces(seed: int, episodes: int, delays: int, harder: int, harder_delays: in
 def short(seed: int, hours: int) -> list[Piece]:
     """Return the plan of ``make sim``: at least ``hours`` healthy hours in the world ``everything``, and a look at the others."""
     each = -(-hours // len(CANARIES))
-    return pieces(seed, episodes=each, delays=min(each, 20), harder=1, harder_delays=0)
+    return pieces(seed, Size(episodes=each, delays=12, licences=6, harder=1, harder_delays=0, harder_canaries=(5,)))
 
 
 def long(seed: int, hours: int) -> list[Piece]:
     """Return the plan of ``make prove``: ``hours`` in ``everything``, a tenth of that with each count in each harder world."""
-    each = -(-hours // len(CANARIES))
-    return pieces(seed, episodes=each, delays=min(each, 60), harder=-(-hours // 10), harder_delays=min(-(-hours // 10), 60))
+    each, tenth = -(-hours // len(CANARIES)), -(-hours // 10)
+    return pieces(seed, Size(episodes=each, delays=60, licences=150, harder=tenth, harder_delays=60))
 
 
 def shown(pieces_: Iterable[Piece]) -> str:
