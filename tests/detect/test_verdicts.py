@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.detect.healthy import NEW, START_MS, World, busy, context, pane, row, run
 
+from tidegate.detect.drift.arrays import pack as packed
+from tidegate.detect.drift.arrays import unpack
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.kpi.pane import NodePane, ServicePane
@@ -19,6 +21,9 @@ from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Guardrail
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS, ServiceState
+
+WRITE = msgspec.msgpack.Encoder(enc_hook=packed)
+RECALL = msgspec.msgpack.Decoder(SubjectJudgement, dec_hook=unpack)
 
 GUARDRAILS = (
     Guardrail(metric="errorRatio", max=0.02),
@@ -114,9 +119,11 @@ def test_the_order_of_nodes_changes_nothing(story: Story, shuffler: object) -> N
 @settings(max_examples=75, deadline=None)
 def test_a_state_from_a_checkpoint_goes_on_as_if_nothing_had_happened(story: Story) -> None:
     state, _ = told(story[:-1])
-    restored = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=SubjectJudgement)
     placement, seen = story[-1]
-    assert judge(state, placement, seen, 0) == judge(restored, placement, seen, 0)
+    on, verdict = judge(state, placement, seen, 0)
+    restored, again = judge(RECALL.decode(WRITE.encode(state)), placement, seen, 0)
+    assert verdict == again
+    assert WRITE.encode(on) == WRITE.encode(restored)
 
 
 def well(second: int) -> ServicePane:
@@ -181,10 +188,10 @@ def test_requests_count_from_the_beginning_of_a_placement() -> None:
 
 
 def test_evidence_spans_the_placements_of_an_attempt_and_no_more() -> None:
-    make = lambda second: pane(second, [row("a", NEW, requests=50, errors=1)], [row("b", requests=50)])  # noqa: E731
-    state, first = run(make, 5, context(default_guardrails=False))
-    _, same = run(make, 1, context(placement="p2", default_guardrails=False), state, first=5)
-    _, other = run(make, 1, context(placement="p2", rollout="r2", default_guardrails=False), state, first=5)
+    make = lambda second: pane(second, [row("a", NEW, requests=50, errors=5)], [row("b", requests=50)])  # noqa: E731
+    state, first = run(make, 50, context(default_guardrails=False))
+    _, same = run(make, 1, context(placement="p2", default_guardrails=False), state, first=50)
+    _, other = run(make, 1, context(placement="p2", rollout="r2", default_guardrails=False), state, first=50)
     before, kept, anew = first[-1].log_e, same[0].log_e, other[0].log_e
     assert before is not None
     assert kept is not None

@@ -1,56 +1,92 @@
-"""The interface of sequential evidence: what a statistic must be to sit in the judge.
+"""What sequential evidence asks for: a retreat, a pause, or nothing; in numbers and words that a person can check (C4, C5)."""
 
-An implementation is a frozen struct of plain data (it goes into the checkpoint) with two methods. ``update`` folds one closed
-pane; ``weight`` says what has been gathered. It spans the placements of one attempt (B8), so it must not assume that the
-cohorts stay the same nodes. Its docstring must name the null hypothesis, the guarantee under it and the paper; what the null
-leaves out of real fleets is said there too.
-"""
+from tidegate.detect.drift.learned import RESTARTS_MIN
+from tidegate.detect.drift.metrics import SLOW
+from tidegate.detect.drift.state import Drift
+from tidegate.detect.drift.weigh import LICENCE_THRESHOLD, Family, Weighed
+from tidegate.detect.findings import Finding, names, percent
+from tidegate.kpi.buckets import UPPER_EDGES_S
+from tidegate.wire.judgement import Evidence, Outcome
+from tidegate.wire.plans import Action
+from tidegate.wire.reasons import Reason
 
-from collections.abc import Sequence
-from typing import Protocol, Self
-
-from msgspec import Struct
-
-from tidegate.kpi.pane import NodePane
-from tidegate.kpi.sums import Sums
-
-
-class Look(Struct, frozen=True):
-    """One closed pane as evidence sees it: rows of the same second on both sides, and the subject's past where it is known."""
-
-    end_ms: int
-    canary: Sequence[NodePane]
-    control: Sequence[NodePane]
-    baseline: Sums | None = None
+FEW = 3
+"""Of a service that nobody has seen restart, fewer canaries than these are never rolled back by evidence: it pauses."""
+_WHAT = {"errors": "errors", "errorSeconds": "seconds with errors"}
 
 
-class Weight(Struct, frozen=True):
-    """Evidence so far. ``log_e``: natural logarithm of the e-value; ``log_e_trimmed``: without the node that incriminates most
-    (C4).
+def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool) -> Finding | None:
+    """Return what the evidence so far asks for; None where it asks for nothing.
+
+    ``compared``: whether controls stand beside the canary. Without them, and for a service of which no restart is known, what
+    restarting does is a guess, so evidence pauses at most.
     """
-
-    log_e: float
-    log_e_trimmed: float
-    canary_requests: int
-    canary_errors: int
-    control_requests: int
-    control_errors: int
-
-    @property
-    def ratio(self) -> float | None:
-        """Canary's error ratio over the control's, the latter with half an error added; None before both had requests."""
-        if not self.canary_requests or not self.control_requests:
-            return None
-        return (self.canary_errors / self.canary_requests) / ((self.control_errors + 0.5) / self.control_requests)
+    known = drift.learned.restarts >= RESTARTS_MIN
+    sure = known or (weighed.canaries >= FEW and compared)
+    for family in weighed.families:
+        if family.log_e >= family.threshold:
+            return _finding(family, drift, Action.ROLLBACK if sure else Action.PAUSE)
+    for family in sorted(weighed.families, key=lambda family: -family.log_e_pause):
+        if family.log_e_pause >= family.threshold:
+            return _finding(family, drift, Action.PAUSE, carried=True)
+    return None
 
 
-class Evidence(Protocol):
-    """A fold of looks into a weight. Total: a look without requests on one side changes nothing."""
+def evidence_of(weighed: Weighed, drift: Drift) -> tuple[Evidence, ...]:
+    """Return the evidence as the verdict carries it, the strongest family first."""
+    return tuple(
+        Evidence(
+            family=family.family,
+            metric=family.metric,
+            log_e=_rounded(family.log_e),
+            threshold=_rounded(family.threshold),
+            canary_events=_rounded(family.canary_events),
+            control_events=_rounded(family.control_events),
+            canary_requests=drift.counts.requests[0],
+            control_requests=drift.counts.requests[1],
+            share=_rounded(family.share),
+            expected_share=_rounded(family.expected_share),
+            bound_ms=_rounded(_bound_ms(family, drift)),
+            onset_ms=family.onset_ms,
+            deleted=family.deleted,
+            compared_with="controls" if family.cold else "fleet",
+            log_e_pause=_rounded(family.log_e_pause),
+            log_licence=None if family.log_licence is None else _rounded(family.log_licence),
+            licence_threshold=_rounded(LICENCE_THRESHOLD),
+        )
+        for family in weighed.families
+    )
 
-    def update(self, look: Look) -> Self:
-        """Return the evidence with one more pane."""
-        ...
 
-    def weight(self) -> Weight:
-        """Return what has been gathered against the canary."""
-        ...
+def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = False) -> Finding:
+    bound_ms = _bound_ms(family, drift)
+    what = _WHAT.get(family.metric, f"requests slower than {bound_ms:.0f} ms")
+    with_whom = "servers of the same age" if family.cold else "the servers of the old version"
+    left_out = f", {names(family.deleted)} left out" if family.deleted else ""
+    log_e = family.log_e_pause if carried else family.log_e
+    told = (
+        f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside {with_whom}"
+        f" ({family.canary_events:.0f} to {family.control_events:.0f}{left_out}): "
+        f"e^{log_e:.1f} against chance, e^{family.threshold:.1f} is enough"
+    )
+    why = "; one server or one half minute alone makes it so much, so a person looks at it" if carried else ""
+    return Finding(
+        outcome=Outcome.FAIL,
+        reason=Reason.EVIDENCE,
+        action=action,
+        metric="errorRatio" if family.family == "errors" else family.metric,
+        canary=family.share,
+        control=family.expected_share,
+        sentence=f"{told}{why}.",
+    )
+
+
+def _bound_ms(family: Family, drift: Drift) -> float:
+    edges = drift.past.edges
+    if family.metric not in SLOW or not edges:
+        return 0.0
+    return UPPER_EDGES_S[edges[SLOW.index(family.metric)]] * 1_000.0
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,22 +1,24 @@
 """What the judge remembers of one subject: plain data, encodable, a part of the checkpoint."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
-from tidegate.detect.binomial import Binomial
+from tidegate.detect.drift.state import Drift
 from tidegate.detect.guard import Told
 from tidegate.detect.measure import Measured
 from tidegate.detect.presence import Watch
 
 
 class SubjectJudgement(Struct, frozen=True, kw_only=True):
-    """Baseline across rollouts; evidence across the placements of one attempt (B8); counts and windows of one placement."""
+    """Baseline and what was learned of the service across rollouts; evidence across the placements of one attempt (B8); counts and
+    windows of one placement.
+    """
 
     baseline: Baseline = Baseline()
     rollout: str = ""
     placement: str = ""
-    evidence: Binomial = Binomial()
+    drift: Drift = field(default_factory=Drift)
     windows: tuple[tuple[Measured, ...], ...] = ()
     """One for each limit, in their order."""
     watches: dict[str, Watch] = {}

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from tidegate.detect import absence, guard, limits
 from tidegate.detect.baseline import freeze
 from tidegate.detect.baseline import learn as learn_baseline
-from tidegate.detect.binomial import Binomial, judge_evidence
-from tidegate.detect.evidence import Look, Weight
+from tidegate.detect.drift import state as drifting
+from tidegate.detect.drift.weigh import Weighed
+from tidegate.detect.evidence import evidence_of, judge_evidence
 from tidegate.detect.findings import Finding, hold, rolls_back
 from tidegate.detect.gross import BEFORE_MS, Others, judge_gross
 from tidegate.detect.presence import Watch, watch
@@ -23,6 +24,14 @@ from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.reasons import Reason
+
+
+class Judged(Struct, frozen=True):
+    """What a verdict is made of beside its pane."""
+
+    chosen: Finding
+    silent: tuple[str, ...] = ()
+    weighed: Weighed = Weighed()
 
 
 class Sight(Struct, frozen=True):
@@ -40,7 +49,7 @@ class Sight(Struct, frozen=True):
 
 def learn(state: SubjectJudgement, pane: ServicePane) -> SubjectJudgement:
     """Return the state after a pane in which nothing was being rolled out: the baseline grows (C3)."""
-    return SubjectJudgement(baseline=learn_baseline(state.baseline, pane))
+    return SubjectJudgement(baseline=learn_baseline(state.baseline, pane), drift=drifting.learn(state.drift, pane))
 
 
 def judge(
@@ -61,9 +70,10 @@ def judge(
     sight = _see(state, context, pane)
     state = _fold(state, context, pane, sight)
     if context.retreating:
-        return state, _verdict(
-            state, context, sight, hold(Reason.RETREATING, "The fleet is retreating."), silent=(), clock_ms=clock_ms
-        )
+        back = hold(Reason.RETREATING, "The fleet is retreating.")
+        return state, _verdict(state, context, sight, Judged(back), clock_ms)
+    drift, weighed = drifting.observe(state.drift, pane, context.placement, _ages_s(state, sight.end_ms))
+    state = replace(state, drift=drift)
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     control = {node: seen for node, seen in state.watches.items() if seen.cohort == "control"}
     absent = absence.judge_absence(
@@ -81,12 +91,13 @@ def judge(
         absent = replace(absent, findings=(down,))
     found = [
         *_starts_and_errors(state, context, sight, canary),
+        *_evidence(state, sight, weighed),
         *absent.findings,
         *_burning(state, context),
         *_waiting(state, context, sight, absent, canary),
     ]
     chosen = _strongest(found) or _passed(context, sight)
-    return state, _verdict(state, context, sight, chosen, silent=absent.silent, clock_ms=clock_ms)
+    return state, _verdict(state, context, sight, Judged(chosen, absent.silent, weighed), clock_ms)
 
 
 def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clock_ms: int) -> Verdict | None:
@@ -99,13 +110,13 @@ def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clo
     if context.retreating:
         return None
     state = _enter(state, context, pane)
-    sight, evidence = _see(state, context, pane), state.evidence
-    state = _fold(replace(state, evidence=Binomial()), context, pane, sight, whole=False)
+    sight = _see(state, context, pane)
+    state = _fold(state, context, pane, sight, whole=False)
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     chosen = _strongest(_starts_and_errors(state, context, sight, canary))
     if chosen is None or not rolls_back(chosen):
         return None
-    return _verdict(replace(state, evidence=evidence), context, sight, chosen, silent=(), clock_ms=clock_ms)
+    return _verdict(state, context, sight, Judged(chosen), clock_ms)
 
 
 def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> SubjectJudgement:
@@ -116,6 +127,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
         blocks = () if lost else state.baseline.blocks
         state = SubjectJudgement(
             baseline=freeze(replace(state.baseline, blocks=blocks), context.rollout, context.rest_version, pane.start_ms),
+            drift=drifting.begin(state.drift, context.rollout, _new_version(context)),
             rollout=context.rollout,
             lost=lost,
         )
@@ -125,6 +137,10 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             state, placement=context.placement, windows=(), watches=watches, first_pane_ms=pane.start_ms, idle_since_ms=0
         )
     return state
+
+
+def _new_version(context: Context) -> str:
+    return next((cohort.version for cohort in context.cohorts if cohort.name == "canary"), "")
 
 
 def _see(state: SubjectJudgement, context: Context, pane: ServicePane) -> Sight:
@@ -165,9 +181,6 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
     windows = tuple(
         limits.remember(limit, window, sight.canary, reference)[0] for limit, window in zip(rules, windows, strict=True)
     )
-    evidence = state.evidence
-    if whole:
-        evidence = evidence.update(Look(sight.end_ms, sight.canary, sight.controls, sight.baseline))
     requests = sum(node.requests for node in sight.canary)
     idle = bool(sight.canary) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
@@ -177,7 +190,6 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
         state,
         watches=watches,
         windows=windows,
-        evidence=evidence,
         service=service,
         arrivals=arrivals,
         idle_since_ms=idle_since_ms,
@@ -192,8 +204,17 @@ def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, 
     ]
     for limit, window in zip(limits.limits_of(context), state.windows, strict=True):
         found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary)), sight.compared_with))
-    found.append(judge_evidence(state.evidence.weight(), len(canary)))
     return [finding for finding in found if finding is not None]
+
+
+def _evidence(state: SubjectJudgement, sight: Sight, weighed: Weighed) -> Sequence[Finding]:
+    finding = judge_evidence(weighed, state.drift, compared=sight.control is not None)
+    return [finding] if finding is not None else []
+
+
+def _ages_s(state: SubjectJudgement, end_ms: int) -> dict[str, float]:
+    """Return how long ago each compared node restarted, as far as its agent has said."""
+    return {node: (end_ms - seen.changed_ms) / 1_000.0 for node, seen in state.watches.items() if seen.changed_ms}
 
 
 def _before(state: SubjectJudgement, context: Context, end_ms: int) -> Sums | None:
@@ -259,12 +280,10 @@ def _passed(context: Context, sight: Sight) -> Finding:
     return Finding(outcome=Outcome.PASS, reason=Reason.CLEAN_WITHOUT_BASELINE, sentence=sentence)
 
 
-def _verdict(
-    state: SubjectJudgement, context: Context, sight: Sight, chosen: Finding, *, silent: tuple[str, ...], clock_ms: int
-) -> Verdict:
+def _verdict(state: SubjectJudgement, context: Context, sight: Sight, judged: Judged, clock_ms: int) -> Verdict:
+    chosen, weighed = judged.chosen, judged.weighed
     canary = [seen for seen in state.watches.values() if seen.cohort == "canary"]
     control = [seen for seen in state.watches.values() if seen.cohort == "control"]
-    weight: Weight = state.evidence.weight()
     return Verdict(
         subject=context.subject,
         service=context.service,
@@ -286,12 +305,14 @@ def _verdict(
         canary_errors=sum(seen.errors for seen in canary),
         control_errors=sum(seen.errors for seen in control),
         coverage=len(sight.canary) / len(canary) if canary else 0.0,
-        silent_nodes=silent,
+        silent_nodes=judged.silent,
         first_pane_ms=state.first_pane_ms,
         last_pane_ms=sight.end_ms,
         clock_ms=clock_ms,
-        log_e=_rounded(weight.log_e) if weight.control_requests else None,
+        log_e=_rounded(max((family.log_e for family in weighed.families), default=None)),
         sentence=chosen.sentence,
+        evidence=evidence_of(weighed, state.drift),
+        certified=weighed.certified,
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from tidegate.alarms.book import AlarmBook
+from tidegate.detect.drift.arrays import pack, unpack
 from tidegate.detect.scores import ScoreState
 from tidegate.detect.state import SubjectJudgement
 from tidegate.judge.state import JudgeState, Tally
@@ -35,8 +36,10 @@ from tidegate.kpi.windows import Windows
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.nodeseconds import Context, NodeSeconds
 
-VERSION = 4
-"""4 added sources, metrics, exceeded, heard, begun_ms, and the rule above; 3 knew only itself."""
+VERSION = 5
+"""5 added what DRIFT knows, in place of an older evidence, which begins anew; 4 added sources, metrics, exceeded, heard,
+begun_ms, and the rule above; 3 knew only itself.
+"""
 READABLE_BY = 3
 OLDEST = 3
 
@@ -87,13 +90,16 @@ class Envelope(Struct, frozen=True):
     """0: written by version 3, which did not say."""
 
 
-_ENCODER = msgspec.msgpack.Encoder()
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=pack)
 _ENVELOPE = msgspec.msgpack.Decoder(Envelope)
-_DECODER = msgspec.msgpack.Decoder(Snapshot)
+_DECODER = msgspec.msgpack.Decoder(Snapshot, dec_hook=unpack)
 _PIECES = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _TOLERANT: dict[str, tuple[msgspec.msgpack.Decoder[Any], msgspec.Raw | None]] = {
     "contexts": (msgspec.msgpack.Decoder(Context), None),
-    "subjects": (msgspec.msgpack.Decoder(SubjectJudgement), msgspec.Raw(_ENCODER.encode(SubjectJudgement(lost=True)))),
+    "subjects": (
+        msgspec.msgpack.Decoder(SubjectJudgement, dec_hook=unpack),
+        msgspec.Raw(_ENCODER.encode(SubjectJudgement(lost=True))),
+    ),
     "books": (msgspec.msgpack.Decoder(AlarmBook), None),
 }
 """Fields of which single pieces may be unreadable, and what stands for such a piece then."""

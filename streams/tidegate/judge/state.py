@@ -102,7 +102,8 @@ class JudgeState:
 
     def edges(self) -> dict[str, tuple[int, ...]]:
         """Return the services whose rest is looked at node by node, with the histogram slots by which it is."""
-        return {}
+        own = ((service, self.subjects.get(service_subject(service))) for service in self.seen)
+        return {service: known.drift.past.edges if known is not None else () for service, known in own}
 
     def tables(self) -> dict[str, int]:
         """Return how many entries each table has that senders can make grow."""

@@ -1,8 +1,9 @@
 """Arrays by name: rows that follow their nodes when a fleet changes. Plain numpy in, plain numpy out, nothing in place."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, get_origin
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,3 +37,21 @@ def grown(rows: Rows, axis: int, size: int) -> Rows:
     width = [(0, 0)] * rows.ndim
     width[axis] = (0, missing)
     return np.pad(rows, width)
+
+
+def pack(value: object) -> object:
+    """Return an array as (type, shape, bytes): msgspec's hook for what it does not know."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+    raise TypeError(f"{type(value).__name__} does not go into a checkpoint")
+
+
+def unpack(kind: type, value: Any) -> object:
+    """Return the array that ``pack`` packed; ValidationError where it is none."""
+    if get_origin(kind) is not np.ndarray:
+        raise TypeError(f"{kind} does not come from a checkpoint")
+    try:
+        dtype, shape, data = value
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise msgspec.ValidationError(f"not an array: {error}") from error

@@ -31,6 +31,7 @@ AGE_S, AGE_TIMES = 5.0, 1.6
 BLOCK_S = 3
 BLOCKS = 10
 """An incident of one server lasts up to 20 s; fewer than three canaries must say more than their worst half minute."""
+CHECKS = 4
 FEW = 3
 PULL = 3.0
 """Events by which the rate of a cell is drawn to that of all cells: a cell with next to no events has no rate of its own."""
@@ -59,12 +60,13 @@ def _singles(*shape: int) -> Singles:
 
 
 class Marks(Struct, frozen=True, kw_only=True, eq=False):
-    """``canary``, ``others``, ``controls`` and ``cold`` as they stood at each onset: float32, one more axis in front."""
+    """The arrays of ``Counts`` of the same names as they stood at each onset: float32, one more axis in front."""
 
     canary: Singles = field(default_factory=lambda: _singles(0, 2, 0, COUNT))
     others: Singles = field(default_factory=lambda: _singles(0, 2, 2, COUNT))
     controls: Singles = field(default_factory=lambda: _singles(0, 2, 1, COUNT))
     cold: Singles = field(default_factory=lambda: _singles(0, 2, COUNT))
+    checks: Singles = field(default_factory=lambda: _singles(0, 2, CHECKS, COUNT))
 
 
 class Counts(Struct, frozen=True, kw_only=True, eq=False):
@@ -86,6 +88,8 @@ class Counts(Struct, frozen=True, kw_only=True, eq=False):
     others: Floats = field(default_factory=lambda: _zeros(2, 2, COUNT))
     controls: Floats = field(default_factory=lambda: _zeros(2, 1, COUNT))
     cold: Floats = field(default_factory=lambda: _zeros(2, COUNT))
+    checks: Floats = field(default_factory=lambda: _zeros(2, CHECKS, COUNT))
+    """Warm controls once more, dealt out to a few groups of which any may be left out."""
     members: Floats = field(default_factory=lambda: _zeros(2))
     """Nodes that each cell was last compared with; ``unsure`` their mean variance of the host factor's log."""
     unsure: Floats = field(default_factory=lambda: _zeros(2, COUNT))
@@ -125,12 +129,14 @@ def update(counts: Counts, past: Past, learned: Learned, second: Second, placeme
     who = gate.Who(second.nodes, stratum, second.kinds == Kind.CANARY, cold)
     exposure = history.exposures(past, second.requests)
     factor, unsure = history.host_factors(past, second.nodes, learned)
-    level = np.maximum(history.rate(past), 1e-7) if len(past.nodes) else np.full(COUNT, 1e-7)
+    known_past = bool(len(past.nodes)) and float(past.sums[:, COUNT].sum()) > 0
+    level = np.maximum(history.rate(past), 1e-7) if known_past else np.full(COUNT, 1e-3)
     due = exposure * factor * level / (1.0 - np.where(cold[:, None], 0.0, owed))
     events = gate.capped(second.events, due)
     known = np.clip(2.0 - 8.0 * unsure, 0.0, 1.0)
     gates = gate.look(counts.gates, who, (events, due, known))
-    valid = gate.counted(gates, who) * (exposure > 0)
+    # Who has no past has no weather either: what is unusual for it nobody knows.
+    valid = gate.counted(gates, who) * (exposure > 0) if known_past else (exposure > 0).astype(np.float64)
     weight = exposure * factor * valid
     events = events * valid
     allowed = weight / (1.0 - np.where(cold[:, None], 0.0, owed))
@@ -294,6 +300,7 @@ def _counted(counts: Counts, second: Second, who: gate.Who, told: tuple[Floats, 
         canary=counts.canary + added,
         others=counts.others + beside_added,
         controls=counts.controls + checked_added,
+        checks=counts.checks + _dealt(control & ~cold, events, weight),
         cold=counts.cold + told_in @ (weight[canary] * owed[canary]) * both,
         members=np.where(live, numbers, counts.members),
         unsure=np.where(live[:, None], mean, counts.unsure),
@@ -301,6 +308,15 @@ def _counted(counts: Counts, second: Second, who: gate.Who, told: tuple[Floats, 
         requests=(counts.requests[0] + int(total[canary].sum()), counts.requests[1] + int(total[~canary].sum())),
     )
     return _rung(counts, np.concatenate((added, beside_added), axis=1), second.end_ms)
+
+
+def _dealt(controls: gate.Flags, events: Floats, weight: Floats) -> Floats:
+    at = np.flatnonzero(controls)
+    found = _zeros(2, CHECKS, COUNT)
+    for group in range(CHECKS):
+        mine = at[group::CHECKS]
+        found[:, group] = events[mine].sum(axis=0), weight[mine].sum(axis=0)
+    return found
 
 
 def _same_age(second: Second, canary: gate.Flags, cold_controls: gate.Flags) -> gate.Flags:
@@ -375,6 +391,7 @@ def _onsets(counts: Counts, start_ms: int) -> Counts:
             others=_marked(marks.others[keep], counts.others, more),
             controls=_marked(marks.controls[keep], counts.controls, more),
             cold=_marked(marks.cold[keep], counts.cold, more),
+            checks=_marked(marks.checks[keep], counts.checks, more),
         ),
     )
 

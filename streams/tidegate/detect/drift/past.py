@@ -4,16 +4,18 @@ Minutes are the unit. Sums forget with a half-life of an hour, so the record nee
 rollout is under way: a canary is never compared with numbers that it had a part in.
 """
 
+from collections.abc import Sequence
 from itertools import compress
 
 import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from tidegate.detect.drift.arrays import places, realigned
 from tidegate.detect.drift.learned import SAFETY, Learned, column
 from tidegate.detect.drift.metrics import COUNT, QUANTILES, SLOW, Floats
-from tidegate.detect.drift.seconds import Second
+from tidegate.kpi.pane import Table
 
 MINUTE_MS = 60_000
 LONG_MINUTES = 10
@@ -28,8 +30,11 @@ EDGE_MOVES = 2
 TRIM = 0.99
 """Of the terms of a minute's dispersion: incidents are not the rule."""
 NODES_MAX = 12_000
-_COLUMNS = 3
-"""Kinds of exposure: requests, expected seconds with errors, requests with a histogram."""
+_FIRST_SLOW = COUNT - len(SLOW)
+_REQUESTS, _SECONDS, _TIMED, _WIDTH = COUNT, COUNT + 1, COUNT + 2, COUNT + 3
+"""Columns behind the events: requests, seconds with any, requests with a histogram; in ``long`` and ``sums`` the second is how
+many seconds with errors were to be expected.
+"""
 
 
 def _zeros(*shape: int) -> Floats:
@@ -37,7 +42,7 @@ def _zeros(*shape: int) -> Floats:
 
 
 class Past(Struct, frozen=True, kw_only=True, eq=False):
-    """Arrays have one row a node. ``minute``, ``long`` and ``sums`` are events and exposures, side by side: [n, metrics + 3]."""
+    """Arrays have one row a node. ``minute``, ``long`` and ``sums``: events and exposures side by side, [nodes, metrics + 3]."""
 
     nodes: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
@@ -46,9 +51,9 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
     start_ms: int = 0
     """Of the current minute."""
     minutes: int = 0
-    minute: Floats = field(default_factory=lambda: _zeros(0, COUNT + _COLUMNS))
-    long: Floats = field(default_factory=lambda: _zeros(0, COUNT + _COLUMNS))
-    sums: Floats = field(default_factory=lambda: _zeros(0, COUNT + _COLUMNS))
+    minute: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
+    long: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
+    sums: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     chi: Floats = field(default_factory=lambda: _zeros(2, COUNT))
     """Sum of squared residuals of minutes, and their number."""
     wander: Floats = field(default_factory=lambda: _zeros(2, COUNT))
@@ -56,23 +61,27 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
     counts: Floats = field(default_factory=lambda: _zeros(160))
 
 
-def learn(past: Past, second: Second, counts: list[int]) -> Past:
+def learn(past: Past, table: Table, end_ms: int, counts: Sequence[int]) -> Past:
     """Return what is known after a second in which nothing was rolled out. ``counts``: latency histogram of all nodes."""
-    start_ms = (second.end_ms - 1) // MINUTE_MS * MINUTE_MS
+    start_ms = (end_ms - 1) // MINUTE_MS * MINUTE_MS
     if start_ms != past.start_ms:
         past = _turn(past, start_ms) if past.start_ms else replace(past, start_ms=start_ms)
-    if second.nodes != past.nodes and not {*second.nodes} <= {*past.nodes}:
-        past = _joined(past, second)
-    row = np.concatenate((second.events, _exposures(past, second)), axis=1)
-    minute = past.minute
-    if second.nodes == past.nodes:
-        minute = minute + row
-    else:
-        minute = minute.copy()
-        at = places(second.nodes, past.nodes)
-        minute[at[at >= 0]] += row[at >= 0]
-    total = past.counts + np.array(counts) if counts else past.counts
-    return replace(past, minute=minute, counts=total)
+    if table.nodes != past.nodes and not {*table.nodes} <= {*past.nodes}:
+        past = _joined(past, table)
+    minute = past.minute.copy()
+    rows: slice | NDArray[np.int64] = slice(None)
+    if table.nodes != past.nodes:
+        rows = places(table.nodes, past.nodes)
+    part = minute[rows]
+    part[:, _REQUESTS] += table.requests
+    part[:, _SECONDS] += table.requests > 0
+    part[:, 0] += table.errors
+    part[:, 1] += table.errors > 0
+    if table.slow.shape[1] == len(SLOW):
+        part[:, _FIRST_SLOW:COUNT] += table.slow
+        part[:, _TIMED] += table.requests
+    minute[rows] = part
+    return replace(past, minute=minute, counts=past.counts + np.array(counts) if counts else past.counts)
 
 
 def rate(past: Past) -> Floats:
@@ -120,20 +129,15 @@ def wander(past: Past) -> Floats:
     return SAFETY * np.where(past.wander[1] > 0, past.wander[0] / np.maximum(past.wander[1], 1.0), 0.0)
 
 
-def _exposures(past: Past, second: Second) -> Floats:
-    counted = exposures(past, second.requests)
-    return np.stack((counted[:, 0], counted[:, 1], counted[:, -1]), axis=1)
-
-
 def _spread(rows: Floats) -> Floats:
     """Return the exposure of each metric."""
     return np.concatenate((rows[:, COUNT : COUNT + 2], np.repeat(rows[:, COUNT + 2 :], len(SLOW), axis=1)), axis=1)
 
 
-def _joined(past: Past, second: Second) -> Past:
+def _joined(past: Past, table: Table) -> Past:
     """Return the record with the nodes of a second that are new to it, those first that were there before."""
     known = {*past.nodes}
-    new = [(name, stratum) for name, stratum in zip(second.nodes, second.strata, strict=True) if name not in known]
+    new = [(name, stratum) for name, stratum in zip(table.nodes, table.strata, strict=True) if name not in known]
     names = sorted({*past.nodes, *(name for name, _ in new[: max(0, NODES_MAX - len(past.nodes))])})
     where = dict(zip(past.nodes, past.strata, strict=True)) | dict(new)
     return _renamed(past, tuple(names), where)
@@ -152,6 +156,11 @@ def _renamed(past: Past, names: tuple[str, ...], where: dict[str, str]) -> Past:
 
 def _turn(past: Past, start_ms: int) -> Past:
     """Close a minute: its scatter is compared with what the minutes before made likely, then it joins them."""
+    level = max(1e-6, float(rate(past)[0])) if len(past.nodes) else 1e-3
+    minute = past.minute.copy()
+    seconds = np.maximum(1.0, minute[:, _SECONDS])
+    minute[:, _SECONDS] = -np.expm1(-level * minute[:, _REQUESTS] / seconds) / level * seconds
+    past = replace(past, minute=minute)
     chi = past.chi * KEEP + _scatter(past) if past.minutes >= LONG_MINUTES // 2 else past.chi
     keep = KEEP ** max(1, (start_ms - past.start_ms) // MINUTE_MS)
     past = replace(past, chi=chi, long=past.long + past.minute, minutes=past.minutes + 1)
@@ -173,7 +182,7 @@ def _scatter(past: Past) -> Floats:
     Node effects come from the sums, the minute's effect is taken out, and so are the largest terms (``TRIM``).
     """
     due = _spread(past.minute) * (past.sums[:, :COUNT] + 0.5) / np.maximum(_spread(past.sums), 1e-9)
-    present = (past.minute[:, COUNT] > 0) & (past.sums[:, COUNT] > 0)
+    present = (past.minute[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
     if present.sum() < 3:
         return _zeros(2, COUNT)
     due, seen = due[present], past.minute[present, :COUNT]
@@ -190,7 +199,7 @@ def _drifted(past: Past) -> Floats:
     Robust: from the 68th percentile of absolute deviations, since some servers always have an incident.
     """
     due = _spread(past.long) * (past.sums[:, :COUNT] + 0.5) / np.maximum(_spread(past.sums), 1e-9)
-    present = (past.long[:, COUNT] > 0) & (past.sums[:, COUNT] > 0)
+    present = (past.long[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
     if present.sum() < 5:
         return _zeros(2, COUNT)
     due, seen = due[present], past.long[present, :COUNT]
@@ -205,7 +214,7 @@ def _drifted(past: Past) -> Floats:
 
 def _without_gone(past: Past) -> Past:
     """Drop nodes that were silent for so long that nearly nothing is left of them."""
-    left = past.sums[:, COUNT] + past.minute[:, COUNT] >= 1.0
+    left = past.sums[:, COUNT] + past.minute[:, _REQUESTS] >= 1.0
     if left.all():
         return past
     names = tuple(compress(past.nodes, left.tolist()))

@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Struct
 
 from tidegate.detect.drift.metrics import COUNT, SLOW, Floats
-from tidegate.kpi.pane import NodePane, ServicePane, Table
+from tidegate.kpi.pane import CohortPane, NodePane, ServicePane, Table
 from tidegate.kpi.strata import stratum_of
 
 WARM = 1e9
@@ -37,7 +37,7 @@ class Second(Struct, frozen=True, eq=False):
 
 def second_of(pane: ServicePane, edges: tuple[int, ...], ages_s: Mapping[str, float]) -> Second:
     """Return a closed pane as arrays. ``ages_s``: since their own restart, for the canaries and controls of which it is known."""
-    parts = [_looked_at(pane, "canary", edges), _looked_at(pane, "control", edges), *_rest(pane, edges)]
+    parts = [*(table_of(pane.cohorts.get(name), edges) for name in ("canary", "control")), *_rest(pane, edges)]
     nodes = tuple(name for part in parts for name in part.nodes)
     counts = [len(part.nodes) for part in parts]
     kinds = np.repeat((Kind.CANARY, Kind.CONTROL, *(Kind.REST,) * (len(parts) - 2)), counts).astype(np.float64)
@@ -61,12 +61,12 @@ def second_of(pane: ServicePane, edges: tuple[int, ...], ages_s: Mapping[str, fl
 def _rest(pane: ServicePane, edges: tuple[int, ...]) -> list[Table]:
     cohort = pane.cohorts.get("rest")
     table = cohort.crowd.table if cohort is not None else None
-    one_by_one = _looked_at(pane, "rest", edges)
+    one_by_one = table_of(cohort, edges)
     return [one_by_one, table] if table is not None else [one_by_one]
 
 
-def _looked_at(pane: ServicePane, name: str, edges: tuple[int, ...]) -> Table:
-    cohort = pane.cohorts.get(name)
+def table_of(cohort: CohortPane | None, edges: tuple[int, ...]) -> Table:
+    """Return the nodes of a cohort that are known one by one, as columns."""
     nodes = [*cohort.reporting()] if cohort is not None else []
     return Table(
         nodes=tuple(node.node for node in nodes),

@@ -9,7 +9,7 @@ from tidegate.detect.drift import past as history
 from tidegate.detect.drift.counts import Counts, update
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.past import Past
-from tidegate.detect.drift.seconds import second_of
+from tidegate.detect.drift.seconds import second_of, table_of
 from tidegate.detect.drift.warming import teach
 from tidegate.detect.drift.weigh import Weighed, weigh
 from tidegate.kpi.pane import ServicePane
@@ -34,8 +34,10 @@ def learn(drift: Drift, pane: ServicePane) -> Drift:
     rest = pane.cohorts.get("rest")
     if rest is None:
         return drift
-    second = second_of(pane, drift.past.edges, {})
-    return replace(drift, past=history.learn(drift.past, second, rest.sums.counts)) if second.nodes else drift
+    table = rest.crowd.table
+    if table is None or any(node.telemetry for node in rest.nodes.values()):
+        table = table_of(rest, drift.past.edges)
+    return replace(drift, past=history.learn(drift.past, table, pane.end_ms, rest.sums.counts)) if table.nodes else drift
 
 
 def begin(drift: Drift, rollout: str, version: str) -> Drift:

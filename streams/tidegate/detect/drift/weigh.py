@@ -22,11 +22,12 @@ ALPHA = 0.01
 """Probability that a healthy rollout is ever rolled back by this evidence, all its stages together."""
 BETA = 0.02
 """Probability that a canary as bad as is not tolerated ever gets a licence."""
+LICENCE_THRESHOLD = math.log(1.0 / BETA)
 DELETED = 0.1
 """Part of the canaries that is left out, at least one."""
 WORTH = 0.5
 """Onsets whose counts cannot give that many nats are not worked out: leaving them out can only lower the evidence."""
-DOUBT_MAX = 1.0
+DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
 LICENCE_FROM_S = 60
 _NONE = -math.inf
 
@@ -92,7 +93,7 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
             replace(found, log_e=trimmed, log_e_pause=whole, threshold=threshold, log_licence=min(mine) if mine else None)
         )
     families.sort(key=lambda family: -family.log_e)
-    given = [value >= math.log(1.0 / BETA) for value in licence.values()]
+    given = [value >= LICENCE_THRESHOLD for value in licence.values()]
     return Weighed(
         families=tuple(families),
         certified=bool(given) and all(given),
@@ -136,7 +137,8 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     likely = weight * np.broadcast_to(at, weight.shape)
     part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
     variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
-    doubt = _doubt(others[:, :, width:], controls, history.dispersion(past))
+    own = np.maximum(column(learned, "node") ** 2, history.wander(past))
+    doubt = _doubt(others[:, :, width:].sum(axis=2), counts.checks - counts.marks.checks, own, history.dispersion(past))
     warm = part[:, :, width:].sum(axis=2)
     variance = variance + warm**2 * (column(learned, "common") ** 2 + doubt)
     tempered = history.dispersion(past)
@@ -198,19 +200,22 @@ def _variance(
     return found
 
 
-def _doubt(fleet: Floats, controls: Floats, tempered: Floats) -> Floats:
+def _doubt(fleet: Floats, checks: Floats, own: Floats, tempered: Floats) -> Floats:
     """Return by how much controls, which run the old version, differ from the fleet although nothing should: variance of a log.
 
-    One draw of what restarting a cohort does here and now, beyond chance. It widens the null where what was learned does not
-    fit, as after a cold start that lasts longer than any before.
+    One draw of what restarting a cohort does here and now, where it is more than two standard deviations of what is known. It
+    widens the null where what was learned does not fit, as after a cold start that lasts longer than any before. The group of
+    controls that makes it largest is left out: an incident of one is not the rule.
     """
-    level = fleet[:, 0] / np.maximum(fleet[:, 1], 1e-12)
-    due = (controls[:, 1] * level).sum(axis=1)
-    seen = controls[:, 0].sum(axis=1)
-    behind = np.where(controls[:, 1] > 0, fleet[:, 0], 0.0).sum(axis=1)
+    level = fleet[:, :1] / np.maximum(fleet[:, 1:], 1e-12)
+    whole = checks.sum(axis=2, keepdims=True)
+    some = whole - checks if (checks[:, 1].sum(axis=(0, 2)) > 0).sum() > 1 else whole
+    seen, due = some[:, 0], some[:, 1] * level
     apart = np.log((seen + 0.5) / (due + 0.5)) ** 2
-    chance = tempered * (1.0 / (seen + 0.5) + 1.0 / (behind + 0.5))
-    found: Floats = np.where(due > 0, np.clip(apart - chance, 0.0, DOUBT_MAX), 0.0)
+    number = np.maximum(1.0, (checks[:, 1] > 0).sum(axis=1))[:, None]
+    known = tempered * (1.0 / (due + 0.5) + 1.0 / (fleet[:, :1] + 0.5)) + own / number
+    excess = np.where((due > 0) & (apart > DOUBT_FROM * known), np.minimum(apart - known, DOUBT_MAX), 0.0)
+    found: Floats = excess.min(axis=1)
     return found
 
 
