@@ -34,7 +34,7 @@ SEEN = (0.01, 0.05, 0.20)
 """Error ratios of which the time is told: what a service notices, what its users notice, and what is gross."""
 SHIFT_LEAST, SHIFT_MOST = 0.01, 9.0
 """Latency shifts that are looked for: 1 % is nothing, and a service ten times as slow fails by its errors."""
-STEPS = 16
+STEPS = 12
 """Halvings in the search for the smallest fault: finer than any figure that is shown."""
 LITTLE = 0.2
 """An error ratio above which seeing is no seeing: the gross trip needs no evidence."""
@@ -98,17 +98,19 @@ def _smallest(caught: Callable[[float], bool], least: float, most: float) -> flo
 def _warnings(nodes: Nodes, service: Service, bake_s: float, error_ratio: float | None) -> list[str]:
     """Return what a person should know, in plain sentences, each with its remedy."""
     found = []
-    cold_s = service.learned.cold_s
+    cold_s = 0.0 if service.learned.curve else service.learned.cold_s
     if not nodes.others:
         found.append("no node of the old version is left to compare with: only gross errors against the baseline are seen")
+    elif not nodes.controls and bake_s <= cold_s:
+        found.append(f"no control restarts with it, so its cold start hides everything for {cold_s:g} s: bake longer than that")
     elif not nodes.controls:
-        wait = "" if service.learned.curve else f": a cold start hides everything for {cold_s:g} s"
-        found.append(f"no control restarts with the canary{wait}; a stage of at most 25 % with control: restart has controls")
+        found.append("no control restarts with it: what begins with the restart is seen late")
     elif nodes.controls < FEW_CONTROLS:
-        found.append(f"fewer than {FEW_CONTROLS} controls say little; more nodes in the fleet, or a smaller stage, give more")
+        found.append(f"fewer than {FEW_CONTROLS} controls say little: take {FEW_CONTROLS} nodes, of {4 * FEW_CONTROLS} or more")
     if nodes.canaries < FEW and nodes.others:
         found.append(f"fewer than {FEW} canaries: an incident of one host looks the same for half a minute; begin with {FEW}")
-    if nodes.others and (error_ratio is None or error_ratio > LITTLE):
+    blind = error_ratio is None or error_ratio > LITTLE
+    if blind and nodes.others and (nodes.controls or bake_s > cold_s):
         requests = nodes.canaries * service.rate * bake_s
-        found.append(f"too little to judge by: {requests:.0f} requests in {bake_s:g} s of bake; bake longer or with more nodes")
+        found.append(f"too little to judge by, {requests:.0f} requests in {bake_s:g} s of bake: bake longer or with more nodes")
     return found

@@ -307,7 +307,9 @@ def _counted(counts: Counts, second: Second, who: gate.Who, told: tuple[Floats, 
         known=groups_known,
         requests=(counts.requests[0] + int(total[canary].sum()), counts.requests[1] + int(total[~canary].sum())),
     )
-    return _rung(counts, np.concatenate((added, beside_added), axis=1), second.end_ms)
+    theirs = beside_added.copy()
+    theirs[:, width:] += checked_added
+    return _rung(counts, np.concatenate((added.reshape(-1, COUNT), theirs.reshape(-1, COUNT))), second.end_ms)
 
 
 def _dealt(controls: gate.Flags, events: Floats, weight: Floats) -> Floats:
@@ -333,7 +335,7 @@ def _rung(counts: Counts, added: Floats, end_ms: int) -> Counts:
     """Keep the last half minute in blocks, and for each onset its worst one, while there are fewer than three canaries."""
     if size_of(counts) >= FEW:
         return replace(counts, ring=_zeros(0, 0, COUNT), worst=_zeros(0, 0, COUNT)) if counts.ring.size else counts
-    flat = added.reshape(1, -1, COUNT)
+    flat = added[None]
     ring = counts.ring if counts.ring.shape[1] == flat.shape[1] else flat[:0]
     if not len(ring) or end_ms // 1_000 % BLOCK_S == 0:
         ring = np.concatenate((ring[1 - BLOCKS :], flat))
@@ -363,6 +365,7 @@ def _worst(counts: Counts, end_ms: int) -> Counts:
     inside = cells(counts)
     canary = both[:, :, :mine].reshape(2, len(worst), 2, -1, COUNT)
     others = counts.others - counts.marks.others
+    others[:, :, len(counts.strata) :] += counts.controls - counts.marks.controls
     level = (others[:, 0].sum(axis=1) + 0.5) / np.maximum(others[:, 1].sum(axis=1), 1e-9)
     at = (others[:, 0] + PULL * 1.0) / np.maximum(others[:, 1] + PULL / level[:, None], 1e-9)
     excess = ((inside @ canary[:, :, 0]) - (inside @ canary[:, :, 1]) * at).sum(axis=2)
