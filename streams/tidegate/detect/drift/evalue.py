@@ -80,7 +80,14 @@ def log_licence(canary: Floats, control: Floats, share: Floats, variance: Floats
     Null hypothesis: a ratio of ``tolerated`` or more. ``tolerated`` has one entry for the last axis of the counts.
     """
     odds = share / (1.0 - share)
-    sound = log_marginals(np.ones(1), canary, control, share, variance)[0]
     worse = tolerated * odds
-    found: Floats = sound - log_marginals(np.ones(1), canary, control, worse / (1.0 + worse), variance)[0]
+    shares = np.stack((share, worse / (1.0 + worse)))
+    both = (
+        np.broadcast_to(canary, shares.shape),
+        np.broadcast_to(control, shares.shape),
+        shares,
+        np.broadcast_to(variance, shares.shape),
+    )
+    marginals = log_marginals(np.ones(1), *both)[0]
+    found: Floats = marginals[0] - marginals[1]
     return found

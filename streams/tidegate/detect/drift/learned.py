@@ -1,5 +1,7 @@
 """What is known of a service's healthy spread: a visible, versioned record, with stated priors for a service never seen."""
 
+from functools import lru_cache
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class Spread(Struct, frozen=True, kw_only=True):
     """Of that mean, from rollout to rollout."""
 
 
-class Learned(Struct, frozen=True, kw_only=True):
+class Learned(Struct, frozen=True, kw_only=True, eq=False):
     """What past restarts and rollouts of one service taught. ``revision`` rises with every rollout that did."""
 
     revision: int = 0
@@ -60,6 +62,7 @@ _PRIOR = Spread(node=0.15, common=0.06)
 """Shares of slow requests differ less from server to server than error rates."""
 
 
+@lru_cache(maxsize=128)
 def column(learned: Learned, name: str) -> Floats:
     """Return one deviation (``host``, ``node``, ``common``, ``restart``) for each metric."""
     return np.array([getattr(learned.spread(metric), name) for metric in METRICS])
@@ -95,13 +98,18 @@ def cold_share(learned: Learned, age_s: Floats) -> Floats:
     """Return which part of a cold server's events its cold start adds: float64[nodes, metrics], 0 for a warm one."""
     age = np.minimum(age_s, AGES_S[-1])
     bins = np.searchsorted(np.array(AGES_S), age, side="right") - 1
-    found = np.empty((len(age_s), COUNT))
     prior = 0.8 * np.exp(-4.0 * age / max(1.0, learned.cold_s))
-    for at, metric in enumerate(METRICS):
-        curve = learned.curve.get(metric)
-        if curve is None:
-            found[:, at] = prior
-        else:
-            ratio = np.maximum(1.0, np.array(curve))[np.minimum(bins, len(curve) - 1)]
-            found[:, at] = 1.0 - 1.0 / ratio
-    return found
+    added = _added(learned)
+    if added is not None:
+        return added[bins]
+    return np.repeat(prior[:, None], COUNT, axis=1)
+
+
+@lru_cache(maxsize=128)
+def _added(learned: Learned) -> Floats | None:
+    """Return the part of events that is owed to the cold start, float64[bins, metrics]; None where nothing is known."""
+    if not learned.curve:
+        return None
+    ratios = np.array([learned.curve[metric] for metric in METRICS])
+    added: Floats = (1.0 - 1.0 / np.maximum(1.0, ratios)).T
+    return added

@@ -5,6 +5,7 @@ rollout is under way: a canary is never compared with numbers that it had a part
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import compress
 
 import numpy as np
@@ -30,6 +31,8 @@ EDGE_MOVES = 2
 TRIM = 0.99
 """Of the terms of a minute's dispersion: incidents are not the rule."""
 NODES_MAX = 12_000
+CACHED = 32
+"""What follows from a past is worked out once while it stands still, for so many rollouts at a time. Never part of a state."""
 _FIRST_SLOW = COUNT - len(SLOW)
 _REQUESTS, _SECONDS, _TIMED, _WIDTH = COUNT, COUNT + 1, COUNT + 2, COUNT + 3
 """Columns behind the events: requests, seconds with any, requests with a histogram; in ``long`` and ``sums`` the second is how
@@ -84,6 +87,7 @@ def learn(past: Past, table: Table, end_ms: int, counts: Sequence[int]) -> Past:
     return replace(past, minute=minute, counts=past.counts + np.array(counts) if counts else past.counts)
 
 
+@lru_cache(maxsize=CACHED)
 def rate(past: Past) -> Floats:
     """Return events per exposure of the whole service, float64[metrics]; a small positive number where there were none."""
     events, due = past.sums[:, :COUNT].sum(axis=0), _spread(past.sums).sum(axis=0)
@@ -101,6 +105,7 @@ def exposures(past: Past, requests: Floats) -> Floats:
     return found
 
 
+@lru_cache(maxsize=CACHED)
 def host_factors(past: Past, nodes: tuple[str, ...], learned: Learned) -> tuple[Floats, Floats]:
     """Return each node's rate as a multiple of the service's, shrunk to 1 by how little is known, and the variance of its log.
 
@@ -119,11 +124,13 @@ def host_factors(past: Past, nodes: tuple[str, ...], learned: Learned) -> tuple[
     return (events / tempered + prior) / (due / tempered + prior), 1.0 / (events / tempered + prior)
 
 
+@lru_cache(maxsize=CACHED)
 def dispersion(past: Past) -> Floats:
     """Return variance over mean of the events of a node and minute, at least 1: Pearson's chi-square by degree of freedom."""
     return np.maximum(1.0, np.where(past.chi[1] > 0, past.chi[0] / np.maximum(past.chi[1], 1.0), 1.0))
 
 
+@lru_cache(maxsize=CACHED)
 def wander(past: Past) -> Floats:
     """Return the variance of a node's log rate over ten minutes against its own past, with a margin; 0 where not yet known."""
     return SAFETY * np.where(past.wander[1] > 0, past.wander[0] / np.maximum(past.wander[1], 1.0), 0.0)

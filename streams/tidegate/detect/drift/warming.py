@@ -53,7 +53,8 @@ def warm(warming: Warming, second: Second, learned: Learned, told: tuple[Floats,
     events, due = told[0][at], told[1][at]
     names = [second.nodes[place] for place in at.tolist()]
     canary = second.kinds[at] == Kind.CANARY
-    fresh = [(name, bool(mine)) for name, mine in zip(names, canary.tolist(), strict=True) if name not in {*warming.nodes}]
+    where = {name: place for place, name in enumerate(warming.nodes)}
+    fresh = [(name, bool(mine)) for name, mine in zip(names, canary.tolist(), strict=True) if name not in where]
     if fresh and len(warming.nodes) < NODES_MAX:
         fresh = fresh[: NODES_MAX - len(warming.nodes)]
         warming = replace(
@@ -62,13 +63,14 @@ def warm(warming: Warming, second: Second, learned: Learned, told: tuple[Floats,
             canary=(*warming.canary, *(mine for _, mine in fresh)),
             own=grown(warming.own, 0, len(warming.nodes) + len(fresh)),
         )
+        where = {name: place for place, name in enumerate(warming.nodes)}
     bins = np.searchsorted(np.array(AGES_S), second.age_s[at], side="right") - 1
     curve = warming.curve.copy()
     side = np.where(canary, 1, 0)
-    for place, (mine, age) in enumerate(zip(side.tolist(), bins.tolist(), strict=True)):
-        curve[mine, 0, age] += events[place]
-        curve[mine, 1, age] += due[place]
-    where = {name: place for place, name in enumerate(warming.nodes)}
+    at_age = np.zeros((2 * _BINS, len(at)))
+    at_age[side * _BINS + bins, np.arange(len(at))] = 1.0
+    curve[:, 0] += (at_age @ events).reshape(2, _BINS, COUNT)
+    curve[:, 1] += (at_age @ due).reshape(2, _BINS, COUNT)
     rows = np.array([where.get(name, -1) for name in names], dtype=np.int64)
     settled = (rows >= 0) & (second.age_s[at] >= learned.cold_s)
     own = warming.own

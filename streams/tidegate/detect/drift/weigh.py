@@ -25,8 +25,9 @@ BETA = 0.02
 LICENCE_THRESHOLD = math.log(1.0 / BETA)
 DELETED = 0.1
 """Part of the canaries that is left out, at least one."""
-WORTH = 0.5
-"""Onsets whose counts cannot give that many nats are not worked out: leaving them out can only lower the evidence."""
+WORTH = 3.0
+"""Onsets whose standardised log ratio has a smaller square, which is about 1.5 nats at most, are not worked out: leaving them out
+can only lower the evidence."""
 DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
 LICENCE_FROM_S = 60
 _NONE = -math.inf
@@ -252,12 +253,11 @@ def _licence(counts: Counts, split: Split, now_ms: int) -> dict[str, float]:
     )
     if at is None or now_ms <= counts.onsets[at].start_ms:
         return {}
-    found = {}
-    for name, (column_of, tolerated) in LICENCE.items():
-        of = (1, at, slice(column_of, column_of + 1))
-        odds = log_licence(split.canary[of], split.control[of], split.share[of], split.variance[of], np.array([tolerated]))
-        found[name] = float(odds[0])
-    return found
+    places = [place for place, _ in LICENCE.values()]
+    of = (1, at, places)
+    tolerated = np.array([ratio for _, ratio in LICENCE.values()])
+    found = log_licence(split.canary[of], split.control[of], split.share[of], split.variance[of], tolerated)
+    return dict(zip(LICENCE, found.tolist(), strict=True))
 
 
 def _family(counts: Counts, split: Split, log_e: Floats, name: str) -> Family:
