@@ -4,6 +4,7 @@ import click
 
 from tidegate.cli.rollout_ask import ASKING
 from tidegate.cli.rollout_explain import explain
+from tidegate.cli.rollout_plan import plan
 from tidegate.cli.rollout_start import start
 from tidegate.cli.rollout_status import status
 from tidegate.cli.rollout_watch import watch
@@ -11,7 +12,7 @@ from tidegate.cli.rollout_watch import watch
 
 @click.group()
 def rollout() -> None:
-    """Start, watch, steer and explain rollouts.
+    """Plan, start, watch, steer and explain rollouts.
 
     \b
     Exit codes: 0 done or promoted, 1 refused or failed, 2 usage or a faulty plan, 3 rolled back, 4 no answer in time,
@@ -19,5 +20,5 @@ def rollout() -> None:
     """  # noqa: D301 - click's mark for text that keeps its line breaks
 
 
-for command in (start, status, watch, *ASKING, explain):
+for command in (plan, start, status, watch, *ASKING, explain):
     rollout.add_command(command)

@@ -1,0 +1,65 @@
+"""``tidegate rollout plan``: what each stage of a plan could see, before anything moves."""
+
+import time
+from pathlib import Path
+
+import click
+
+from tidegate.cli.connect import run
+from tidegate.cli.group import missing
+from tidegate.cli.output import Format, dump, format_option, show
+from tidegate.cli.plan_file import Given, read_plan
+from tidegate.cli.rollout_traffic import Fleet, ask
+from tidegate.runtime.home import Home
+
+
+class ShareType(click.ParamType):
+    """A share of requests, as ``0.001`` or ``0.1%``."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return a number from 0 to 1."""
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"{text} is no share of requests; write 0.001 or 0.1%", param, ctx)
+        return share
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--nodes", type=click.IntRange(1), help="Nodes that take part; otherwise those that could now.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second and node; otherwise as measured now.")
+@click.option("--errors", type=ShareType(), help="Error ratio of the version that runs, as 0.1%; otherwise as measured now.")
+@format_option
+@click.pass_obj
+def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: float | None, form: Format) -> None:
+    """Tell what each stage of FILE could see, with these nodes, this traffic and this bake. Nothing is started.
+
+    For the median rollout: the smallest error ratio and the smallest latency shift that are caught within the bake, and the
+    seconds until errors of 1 %, 5 % and 20 % are. Without --nodes and --rate the fleet is asked and its KPIs are listened to;
+    with both no broker is needed.
+    """
+    try:
+        from tidegate.cli import rollout_sight  # noqa: PLC0415 - so that what is missing can be named
+    except ModuleNotFoundError as error:
+        raise missing(error, "tidegate rollout plan") from error
+    asks = nodes is None or rate is None
+    now_ms = time.time_ns() // 1_000_000
+    # Without anybody to ask no home is needed either; a plan that is only looked at may belong to any fleet.
+    name = home.settings.fleet if asks else "none"
+    draft = read_plan(file, Given(fleet=name, now_ms=now_ms, expires_ms=now_ms + 1, actor=""))
+    fleet = run(ask(home, draft.plan.service, listen=rate is None)) if asks else Fleet()
+    whole, service = nodes or fleet.nodes, rollout_sight.service_of(fleet.kpis, rate, errors)
+    stages = rollout_sight.stages_of(draft.plan, whole, service, first=fleet.first)
+    if form != "table":
+        dump(stages, form)
+        return
+    click.echo(f"{whole} nodes, {service.rate:.3g} requests/s each, {service.error_ratio:.2%} of them fail\n")
+    show([rollout_sight.row(one) for one in stages], form, empty="")
+    for line in rollout_sight.notes(stages):
+        click.echo(line)
