@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tests.golden import checkpoints
 from tests.judge.story import story
 
+from tidegate.detect.drift.arrays import pack, unpack
 from tidegate.judge import JudgeState, restore, snapshot, step
 from tidegate.judge.snapshot import OLDEST, READABLE_BY, VERSION, Snapshot
 from tidegate.wire import nodeseconds
@@ -38,7 +39,10 @@ class Version3(Struct, frozen=True, kw_only=True):
 
 
 TALLY_3 = ("accepted", "duplicate", "late", "excluded", "skewed", "transition", "panes")
+SUBJECT_3 = ("baseline", "rollout", "placement", "windows", "watches", "first_pane_ms", "idle_since_ms", "lost")
 VERSIONS = tuple(range(OLDEST, VERSION + 1))
+WITH_EVIDENCE = 5
+"""The first version that keeps what DRIFT knows."""
 
 
 def through_version_3(data: bytes) -> bytes:
@@ -46,7 +50,8 @@ def through_version_3(data: bytes) -> bytes:
     old = msgspec.msgpack.decode(data, type=Version3)
     tally = {name: old.tally[name] for name in TALLY_3}
     clock = {name: value for name, value in old.clock.items() if name in ("marks", "resumed_ms")}
-    return msgspec.msgpack.encode(msgspec.structs.replace(old, version=3, tally=tally, clock=clock))
+    subjects = {name: {field: one[field] for field in SUBJECT_3} for name, one in old.subjects.items()}
+    return msgspec.msgpack.encode(msgspec.structs.replace(old, version=3, tally=tally, clock=clock, subjects=subjects))
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +59,39 @@ def log():
     return [(append_ms, nodeseconds.decode(data)) for append_ms, data in checkpoints.log()]
 
 
+def plain(value):
+    """Anything of a state as plain data; sets in one order, arrays as bytes."""
+    return msgspec.to_builtins(value, order="deterministic", enc_hook=pack)
+
+
 def told(state):
-    """What a snapshot says; sets come in any order."""
-    return msgspec.to_builtins(msgspec.msgpack.decode(snapshot(state), type=Snapshot), order="deterministic")
+    """What a snapshot says."""
+    return plain(msgspec.msgpack.decode(snapshot(state), type=Snapshot, dec_hook=unpack))
 
 
 def fold(state, records):
     return [step(state, record, append_ms) for append_ms, record in records]
+
+
+def without_evidence(outcomes):
+    """Outcomes without what DRIFT says: it replaced the evidence of versions 3 and 4, so there it begins anew."""
+    return [
+        replace(one, verdicts=tuple(replace(verdict, log_e=None, evidence=(), certified=False) for verdict in one.verdicts))
+        for one in outcomes
+    ]
+
+
+def evidence_counted(outcomes):
+    """What the evidence of each verdict was gathered from: another tuning weighs it otherwise, and goes on with it all the same."""
+    return [
+        [(verdict.subject, each.family, each.canary_requests, each.control_requests) for each in sorted_by_family(verdict)]
+        for one in outcomes
+        for verdict in one.verdicts
+    ]
+
+
+def sorted_by_family(verdict):
+    return sorted(verdict.evidence, key=lambda each: each.family)
 
 
 def without_news(outcomes):
@@ -88,7 +119,9 @@ def test_a_checkpoint_of_each_version_goes_on_as_if_nothing_had_happened(log, ve
     fold(state, log[: checkpoints.CUT])
     whole = fold(state, log[checkpoints.CUT :])
     again = fold(restore(checkpoints.state(version)), log[checkpoints.CUT :])
-    assert without_news(again) == without_news(whole)
+    assert without_evidence(without_news(again)) == without_evidence(without_news(whole))
+    if version >= WITH_EVIDENCE:
+        assert evidence_counted(again) == evidence_counted(whole)
     assert {verdict.outcome for outcome in whole for verdict in outcome.verdicts} >= {"pass", "fail", "hold"}
 
 
@@ -99,7 +132,7 @@ def test_a_partition_that_goes_to_older_code_and_back_again_and_again_gives_the_
     for at in range(0, len(records), 37):
         found += fold(state, records[at : at + 37])
         state = restore(through_version_3(snapshot(state)))
-    assert found == whole
+    assert without_evidence(found) == without_evidence(whole)
 
 
 @pytest.mark.parametrize(("version", "readable_by"), [(OLDEST - 1, 0), (VERSION + 1, VERSION + 1)])
@@ -122,10 +155,11 @@ def test_a_word_that_is_unknown_here_costs_one_subject_and_not_the_partition(log
     state = JudgeState()
     fold(state, log[: checkpoints.CUT])
     fields = msgspec.msgpack.decode(snapshot(state), strict=False)
+    before = plain(state.subjects)
     node, watch = next(iter(fields["subjects"]["svc/good"]["watches"].items()))
     fields["subjects"]["svc/good"]["watches"][node] = [*watch[:8], "hibernating", *watch[9:]]
     again = restore(msgspec.msgpack.encode(fields))
-    assert [name for name, subject in again.subjects.items() if subject != state.subjects[name]] == ["svc/good"]
+    assert [name for name, subject in plain(again.subjects).items() if subject != before[name]] == ["svc/good"]
     assert again.seen == state.seen
     outcomes = fold(again, log[checkpoints.CUT :])
     found = [verdict for outcome in outcomes for verdict in outcome.verdicts if verdict.subject == "svc/good"]
