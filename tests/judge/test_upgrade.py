@@ -82,7 +82,7 @@ def without_evidence(outcomes):
 
 
 def evidence_counted(outcomes):
-    """What the evidence of each verdict was gathered from: another tuning weighs it otherwise, and goes on with it all the same."""
+    """What the evidence of each verdict was gathered from: another tuning weighs it otherwise, but goes on with the same."""
     return [
         [(verdict.subject, each.family, each.canary_requests, each.control_requests) for each in sorted_by_family(verdict)]
         for one in outcomes
