@@ -8,7 +8,9 @@
 | open panes | rows of at most 60 s ahead of the clock | when closed |
 | late and skewed nodes | members of compared cohorts | with their service's next pane, or its context |
 | windows | services x 2 x cohorts | when full, or over without being full |
-| baselines and series of scores | services with rows in the last 11 minutes | with their service |
+| baselines | services with rows in the last 11 minutes | with their service |
+| series of scores | ``scores.series.SERIES_MAX`` | with their service, or with the name of their metric |
+| drift: nodes of a service's past | ``past.NODES_MAX`` a service | with their service, or after an hour of silence |
 | contexts | those that decide repeats, and all with a placement | after an hour without a word |
 | judgements, early fails | subjects with a context, services with a baseline | with them |
 | alarms | what is true or fires; 16 ended ones a service | an ended one with its service, or behind newer ones |
@@ -30,6 +32,7 @@ def forget(state: JudgeState, now_ms: int) -> None:
     state.dedupe.forget(now_ms)
     state.skews.forget(now_ms)
     state.metrics.forget(now_ms)
+    state.scores.forget_values(state.metrics.services)
     state.windows.forget(now_ms)
     for service, nodes in [*state.seen.items()]:
         state.seen[service] = {node: last_ms for node, last_ms in nodes.items() if last_ms > now_ms - RECENT_MS}

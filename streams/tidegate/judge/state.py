@@ -116,6 +116,7 @@ class JudgeState:
             "series": len(self.scores.series),
             "windows": len(self.windows.open),
             "subjects": len(self.subjects),
+            "drift": sum(len(known.drift.past.nodes) for known in self.subjects.values()),
             "contexts": len(self.contexts),
             "alarms": sum(len(book.watched) + len(book.ended) for book in self.books.values()),
         }

@@ -1,6 +1,6 @@
 """One series after another: level, season, rank and crossing of a value, and the state that a checkpoint keeps of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from math import isfinite
 
 from msgspec import Struct, field
@@ -9,6 +9,7 @@ from tidegate.detect.scores.crossing import Watch
 from tidegate.detect.scores.level import WARM, follow, spread_of
 from tidegate.detect.scores.rank import Past, bin_of
 from tidegate.detect.scores.season import Season, nearer
+from tidegate.kpi.caps import OTHER
 from tidegate.wire.judgement import Kpi, Score
 
 SERIES_MAX = 20_000
@@ -17,6 +18,9 @@ VALUE_MAX = 1e30
 """Larger values are scored as this one: their squares must be numbers."""
 CUSTOM_MAX = 8
 """Custom values of a service that are scored, the first by name: a service may publish many more than anybody looks at."""
+
+
+CUSTOM = frozenset(("gauge", "ratio", "counter"))
 
 
 class Series(Struct, array_like=True):
@@ -39,6 +43,17 @@ class ScoreState(Struct):
         """Drop the series of services."""
         for name in [name for name in self.series if name.partition("/")[0] in services]:
             del self.series[name]
+
+    def forget_values(self, said: Mapping[str, Container[str]]) -> None:
+        """Drop the series of gauges, ratios and counters that their service says no more. ``said``: service to what it says."""
+        for name in [name for name in self.series if _unsaid(name, said)]:
+            del self.series[name]
+
+
+def _unsaid(name: str, said: Mapping[str, Container[str]]) -> bool:
+    service, _, metric = name.split("/", 2)
+    kind, _, of = metric.partition(".")
+    return kind in CUSTOM and of != OTHER and metric not in said.get(service, ())
 
 
 def scores_of(state: ScoreState, kpi: Kpi) -> list[Score]:
