@@ -1,7 +1,8 @@
 """What a service is like while nothing is rolled out: rate of events, host by host, and how much more than chance they scatter.
 
-Minutes are the unit. Sums forget with a half-life of an hour, so the record needs no history of its own. It stands still while a
-rollout is under way: a canary is never compared with numbers that it had a part in.
+Blocks of 10 s say how much events bunch, minutes how far servers wander. Sums forget with a half-life of an hour, so the record
+needs no history of its own. It stands still while a rollout is under way: a canary is never compared with numbers that it had a
+part in.
 """
 
 from collections.abc import Sequence
@@ -14,29 +15,36 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tidegate.detect.drift.arrays import places, realigned
-from tidegate.detect.drift.learned import SAFETY, Learned, column
+from tidegate.detect.drift.learned import Learned, column
 from tidegate.detect.drift.metrics import COUNT, QUANTILES, SLOW, Floats
 from tidegate.kpi.pane import Table
 
 MINUTE_MS = 60_000
-LONG_MINUTES = 10
-"""Servers wander for minutes; a deviation over ten of them is what a rollout will see."""
+BLOCK_MS = 10_000
+"""Retries of one cause come within it; what lasts longer is a server that is different, which is another thing."""
+EARLIEST_MINUTES = 5
+"""Before that a server's own level is not known well enough to say that it has left it."""
 KEEP = 0.5 ** (1 / 60)
 """Of every sum, a minute later."""
 REQUESTS_MIN = 2_000
 """Before the edges of slow requests are chosen: the 99.9th percentile needs that many to be more than the slowest one."""
 EDGES_MS = 3_600_000
 """Edges are looked at again after an hour, and moved where one is ``EDGE_MOVES`` buckets off: a bucket is 9 %."""
-EDGE_MOVES = 2
+EDGE_MOVES = 3
 TRIM = 0.99
-"""Of the terms of a minute's dispersion: incidents are not the rule."""
+TRIM_FROM = 20
+NODES_MIN = 3
+BUNCH_MAX = 30.0
+WANDER_FROM = 200.0
+"""So much ``due ** 2`` before the wandering is believed: ten nodes and minutes with four or five events each."""
+WANDER_PRIOR, WANDER_MAX = 0.02, 1.0
 NODES_MAX = 12_000
 CACHED = 32
 """What follows from a past is worked out once while it stands still, for so many rollouts at a time. Never part of a state."""
 _FIRST_SLOW = COUNT - len(SLOW)
 _REQUESTS, _SECONDS, _TIMED, _WIDTH = COUNT, COUNT + 1, COUNT + 2, COUNT + 3
-"""Columns behind the events: requests, seconds with any, requests with a histogram; in ``long`` and ``sums`` the second is how
-many seconds with errors were to be expected.
+"""Columns behind the events: requests, seconds with any, requests with a histogram; in ``sums`` the second is how many
+seconds with errors were to be expected.
 """
 
 
@@ -45,7 +53,7 @@ def _zeros(*shape: int) -> Floats:
 
 
 class Past(Struct, frozen=True, kw_only=True, eq=False):
-    """Arrays have one row a node. ``minute``, ``long`` and ``sums``: events and exposures side by side, [nodes, metrics + 3]."""
+    """``block`` (and the one ``before``), ``minute`` and ``sums``: one row a node, events and exposures side by side."""
 
     nodes: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
@@ -54,28 +62,29 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
     start_ms: int = 0
     """Of the current minute."""
     minutes: int = 0
+    block_ms: int = 0
+    block: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
+    before: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     minute: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
-    long: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     sums: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
-    chi: Floats = field(default_factory=lambda: _zeros(2, COUNT))
-    """Sum of squared residuals of minutes, and their number."""
-    wander: Floats = field(default_factory=lambda: _zeros(2, COUNT))
-    """Sum over long blocks of the variance of log rates beyond chance, and their number."""
+    bunched: Floats = field(default_factory=lambda: _zeros(2, COUNT))
+    """Sums over pairs of blocks: squared differences, and what they would be if events came one by one."""
+    wandered: Floats = field(default_factory=lambda: _zeros(2, COUNT))
+    """Sums over nodes and minutes: squared residuals beyond chance, and squares of what was due."""
     counts: Floats = field(default_factory=lambda: _zeros(160))
 
 
 def learn(past: Past, table: Table, end_ms: int, counts: Sequence[int]) -> Past:
     """Return what is known after a second in which nothing was rolled out. ``counts``: latency histogram of all nodes."""
-    start_ms = (end_ms - 1) // MINUTE_MS * MINUTE_MS
-    if start_ms != past.start_ms:
-        past = _turn(past, start_ms) if past.start_ms else replace(past, start_ms=start_ms)
     if table.nodes != past.nodes and not {*table.nodes} <= {*past.nodes}:
         past = _joined(past, table)
-    minute = past.minute.copy()
+    if end_ms > past.block_ms + BLOCK_MS:
+        past = _next_block(past, end_ms)
+    block = past.block.copy()
     rows: slice | NDArray[np.int64] = slice(None)
     if table.nodes != past.nodes:
         rows = places(table.nodes, past.nodes)
-    part = minute[rows]
+    part = block[rows]
     part[:, _REQUESTS] += table.requests
     part[:, _SECONDS] += table.requests > 0
     part[:, 0] += table.errors
@@ -83,8 +92,8 @@ def learn(past: Past, table: Table, end_ms: int, counts: Sequence[int]) -> Past:
     if table.slow.shape[1] == len(SLOW):
         part[:, _FIRST_SLOW:COUNT] += table.slow
         part[:, _TIMED] += table.requests
-    minute[rows] = part
-    return replace(past, minute=minute, counts=past.counts + np.array(counts) if counts else past.counts)
+    block[rows] = part
+    return replace(past, block=block, counts=past.counts + np.array(counts) if counts else past.counts)
 
 
 @lru_cache(maxsize=CACHED)
@@ -126,14 +135,23 @@ def host_factors(past: Past, nodes: tuple[str, ...], learned: Learned) -> tuple[
 
 @lru_cache(maxsize=CACHED)
 def dispersion(past: Past) -> Floats:
-    """Return variance over mean of the events of a node and minute, at least 1: Pearson's chi-square by degree of freedom."""
-    return np.maximum(1.0, np.where(past.chi[1] > 0, past.chi[0] / np.maximum(past.chi[1], 1.0), 1.0))
+    """Return variance over mean of the events of a node in ten seconds, at least 1, at most ``BUNCH_MAX``.
+
+    From differences of blocks that follow each other, so that neither a server's level nor its slow wandering counts (von
+    Neumann's mean square successive difference, 1941, with Poisson variances).
+    """
+    found: Floats = np.clip(past.bunched[0] / np.maximum(past.bunched[1], 1.0), 1.0, BUNCH_MAX)
+    return found
 
 
 @lru_cache(maxsize=CACHED)
 def wander(past: Past) -> Floats:
-    """Return the variance of a node's log rate over ten minutes against its own past, with a margin; 0 where not yet known."""
-    return SAFETY * np.where(past.wander[1] > 0, past.wander[0] / np.maximum(past.wander[1], 1.0), 0.0)
+    """Return the variance of the log of a server's rate from minute to minute around its own past; the prior's until known.
+
+    Method of moments: residuals have the variance ``dispersion * due + (wander * due) ** 2``.
+    """
+    found = past.wandered[0] / np.maximum(past.wandered[1], 1e-9)
+    return np.where(past.wandered[1] >= WANDER_FROM, np.clip(found, 0.0, WANDER_MAX), WANDER_PRIOR)
 
 
 def _spread(rows: Floats) -> Floats:
@@ -155,68 +173,76 @@ def _renamed(past: Past, names: tuple[str, ...], where: dict[str, str]) -> Past:
         past,
         nodes=names,
         strata=tuple(where[name] for name in names),
+        block=realigned(past.block, names, past.nodes),
+        before=realigned(past.before, names, past.nodes),
         minute=realigned(past.minute, names, past.nodes),
-        long=realigned(past.long, names, past.nodes),
         sums=realigned(past.sums, names, past.nodes),
     )
 
 
-def _turn(past: Past, start_ms: int) -> Past:
-    """Close a minute: its scatter is compared with what the minutes before made likely, then it joins them."""
+def _next_block(past: Past, end_ms: int) -> Past:
+    """Close a block: it is compared with the one before it, and joins its minute."""
+    bunched = past.bunched
+    if past.before.shape == past.block.shape and past.start_ms:
+        bunched = bunched * KEEP ** (BLOCK_MS / MINUTE_MS) + _bunching(past.before, past.block)
+    block_ms = (end_ms - 1) // BLOCK_MS * BLOCK_MS
+    follows = past.block_ms + BLOCK_MS == block_ms
+    before = past.block if follows else past.block * 0
+    past = replace(past, bunched=bunched, minute=past.minute + past.block, before=before, block=past.block * 0, block_ms=block_ms)
+    start_ms = (end_ms - 1) // MINUTE_MS * MINUTE_MS
+    if start_ms == past.start_ms:
+        return past
+    return _next_minute(past, start_ms) if past.start_ms else replace(past, start_ms=start_ms)
+
+
+def _next_minute(past: Past, start_ms: int) -> Past:
+    """Close a minute: its residuals say how far servers wander, then it joins those before it."""
     level = max(1e-6, float(rate(past)[0])) if len(past.nodes) else 1e-3
     minute = past.minute.copy()
     seconds = np.maximum(1.0, minute[:, _SECONDS])
     minute[:, _SECONDS] = -np.expm1(-level * minute[:, _REQUESTS] / seconds) / level * seconds
-    past = replace(past, minute=minute)
-    chi = past.chi * KEEP + _scatter(past) if past.minutes >= LONG_MINUTES // 2 else past.chi
+    past = replace(past, minute=minute, minutes=past.minutes + 1)
+    if past.minutes > EARLIEST_MINUTES:
+        past = replace(past, wandered=past.wandered * KEEP + _wandering(past))
     keep = KEEP ** max(1, (start_ms - past.start_ms) // MINUTE_MS)
-    past = replace(past, chi=chi, long=past.long + past.minute, minutes=past.minutes + 1)
-    if past.minutes % LONG_MINUTES == 0:
-        known = past.minutes > 2 * LONG_MINUTES
-        past = replace(
-            past, wander=past.wander * KEEP**LONG_MINUTES + _drifted(past) if known else past.wander, long=past.long * 0
-        )
-        past = _without_gone(past)
-    past = replace(
-        past, sums=past.sums * keep + past.minute, minute=past.minute * 0, counts=past.counts * keep, start_ms=start_ms
-    )
-    return _with_edges(past)
+    past = replace(past, sums=past.sums * keep + minute, minute=minute * 0, counts=past.counts * keep, start_ms=start_ms)
+    return _with_edges(_without_gone(past) if past.minutes % EARLIEST_MINUTES == 0 else past)
 
 
-def _scatter(past: Past) -> Floats:
-    """Return (sum of squared residuals over their expectation, number of terms) of the minute, by metric.
+def _bunching(one: Floats, other: Floats) -> Floats:
+    """Return the sums of two blocks for ``dispersion``. What all nodes have in common cancels."""
+    there = (one[:, _REQUESTS] > 0) & (other[:, _REQUESTS] > 0)
+    first, then = one[there, :COUNT], other[there, :COUNT]
+    ratio = (then.sum(axis=0) + 0.5) / (first.sum(axis=0) + 0.5)
+    share = _spread(other[there]) / np.maximum(_spread(one[there]), 1e-9)
+    usual = share.mean(axis=0) if len(share) else np.ones(COUNT)
+    times = ratio * share / np.maximum(usual, 1e-9)
+    apart = (then - times * first) ** 2
+    return _without_largest(apart, times * first * times + then)
 
-    Node effects come from the sums, the minute's effect is taken out, and so are the largest terms (``TRIM``).
-    """
-    due = _spread(past.minute) * (past.sums[:, :COUNT] + 0.5) / np.maximum(_spread(past.sums), 1e-9)
-    present = (past.minute[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
-    if present.sum() < 3:
+
+def _wandering(past: Past) -> Floats:
+    """Return the sums of a minute for ``wander``. What all nodes have in common is taken out."""
+    there = (past.minute[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
+    if there.sum() < NODES_MIN:
         return _zeros(2, COUNT)
-    due, seen = due[present], past.minute[present, :COUNT]
+    minute, sums = past.minute[there], past.sums[there]
+    due = _spread(minute) * (sums[:, :COUNT] + 0.5) / np.maximum(_spread(sums), 1e-9)
+    seen = minute[:, :COUNT]
     due = due * (seen.sum(axis=0) + 0.5) / (due.sum(axis=0) + 0.5)
-    terms = np.sort((seen - due) ** 2 / np.maximum(due, 0.05), axis=0)
-    most = max(1, int(len(terms) * (1.0 - TRIM) + 0.5)) if len(terms) >= 20 else 0
-    kept = terms[: len(terms) - most] if most else terms
-    return np.stack((kept.sum(axis=0), np.full(COUNT, max(1.0, len(kept) - 1.0))))
+    chance = dispersion(past) * due * (1.0 + due / (sums[:, :COUNT] + 0.5))
+    return _without_largest((seen - due) ** 2 - chance, due**2)
 
 
-def _drifted(past: Past) -> Floats:
-    """Return (variance of log rates of the long block against the sums, beyond chance; 1), by metric.
-
-    Robust: from the 68th percentile of absolute deviations, since some servers always have an incident.
-    """
-    due = _spread(past.long) * (past.sums[:, :COUNT] + 0.5) / np.maximum(_spread(past.sums), 1e-9)
-    present = (past.long[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
-    if present.sum() < 5:
-        return _zeros(2, COUNT)
-    due, seen = due[present], past.long[present, :COUNT]
-    due = due * (seen.sum(axis=0) + 0.5) / (due.sum(axis=0) + 0.5)
-    deviation = np.abs(np.log((seen + 0.5) / (due + 0.5)))
-    scale = np.sort(deviation, axis=0)[int(0.68 * len(deviation))] ** 2
-    tempered = dispersion(past)
-    chance = tempered * (1.0 / (seen.mean(axis=0) + 0.5) + 1.0 / (past.sums[present, :COUNT].mean(axis=0) + 0.5))
-    enough = seen.mean(axis=0) >= 3.0
-    return np.where(enough, np.stack((np.maximum(0.0, scale - chance), np.ones(COUNT))), 0.0)
+def _without_largest(terms: Floats, weights: Floats) -> Floats:
+    """Return the sums of terms and weights over nodes without the largest terms: incidents are not the rule (``TRIM``)."""
+    most = max(1, int(len(terms) * (1.0 - TRIM) + 0.5)) if len(terms) >= TRIM_FROM else 0
+    if most:
+        largest = np.argsort(-terms, axis=0, kind="stable")[:most]
+        terms, weights = terms.copy(), weights.copy()
+        np.put_along_axis(terms, largest, 0.0, axis=0)
+        np.put_along_axis(weights, largest, 0.0, axis=0)
+    return np.stack((terms.sum(axis=0), weights.sum(axis=0)))
 
 
 def _without_gone(past: Past) -> Past:
@@ -245,9 +271,15 @@ def _with_edges(past: Past) -> Past:
         rows[:, COUNT + 2] = 0.0
         return rows
 
-    chi, wandered = past.chi.copy(), past.wander.copy()
-    chi[:, first:] = 0.0
+    bunched, wandered = past.bunched.copy(), past.wandered.copy()
+    bunched[:, first:] = 0.0
     wandered[:, first:] = 0.0
     return replace(
-        past, edges=edges, edges_ms=past.start_ms, sums=without(past.sums), long=without(past.long), chi=chi, wander=wandered
+        past,
+        edges=edges,
+        edges_ms=past.start_ms,
+        sums=without(past.sums),
+        before=past.before * 0,
+        bunched=bunched,
+        wandered=wandered,
     )

@@ -138,7 +138,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     likely = weight * np.broadcast_to(at, weight.shape)
     part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
     variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
-    own = np.maximum(column(learned, "node") ** 2, history.wander(past))
+    own = column(learned, "node") ** 2 + history.wander(past)
     doubt = _doubt(others[:, :, width:].sum(axis=2), counts.checks - counts.marks.checks, own, history.dispersion(past))
     warm = part[:, :, width:].sum(axis=2)
     variance = variance + warm**2 * (column(learned, "common") ** 2 + doubt)
@@ -184,7 +184,7 @@ def _variance(
     """
     part, mine, inside = told
     width = len(counts.strata)
-    own = np.maximum(column(learned, "node") ** 2, history.wander(past))
+    own = column(learned, "node") ** 2 + history.wander(past)
     sizes = np.array([len(group.nodes) for group in counts.groups] * 2, dtype=np.float64)
     there = (mine[:, :, 1] > 0) * sizes[:, None]
     numbers = np.maximum(1.0, inside @ there)
