@@ -1,6 +1,6 @@
 """What the judge remembers of one subject: plain data, encodable, a part of the checkpoint."""
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
@@ -18,7 +18,7 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     baseline: Baseline = Baseline()
     rollout: str = ""
     placement: str = ""
-    drift: Drift = field(default_factory=Drift)
+    drift: Drift = Drift()
     windows: tuple[tuple[Measured, ...], ...] = ()
     """One for each limit, in their order."""
     watches: dict[str, Watch] = {}

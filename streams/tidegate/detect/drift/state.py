@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
@@ -14,22 +14,24 @@ from tidegate.detect.drift.warming import teach
 from tidegate.detect.drift.weigh import Weighed, weigh
 from tidegate.kpi.pane import ServicePane
 
+_NO_COUNTS = Counts()
 
-class Drift(Struct, frozen=True, kw_only=True, eq=False):
-    """Plain data and arrays. ``rollout`` empty: nothing is under way."""
 
-    past: Past = field(default_factory=Past)
+class Drift(Struct, frozen=True, kw_only=True, eq=False, omit_defaults=True):
+    """Plain data and arrays. ``rollout`` empty: nothing is under way, and a checkpoint has no counts then."""
+
+    past: Past = Past()
     learned: Learned = Learned()
     rollout: str = ""
     version: str = ""
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts = _NO_COUNTS
     largest: float = 0.0
     """Log e-value, the largest of this rollout."""
 
 
 def learn(drift: Drift, pane: ServicePane) -> Drift:
     """Return what is known after a second in which nothing was rolled out. The end of a rollout is where it teaches."""
-    if drift.rollout:
+    if drift.rollout or drift.counts is not _NO_COUNTS:
         drift = finish(drift, _version(pane))
     rest = pane.cohorts.get("rest")
     if rest is None:
@@ -46,7 +48,7 @@ def begin(drift: Drift, rollout: str, version: str) -> Drift:
         return drift
     if drift.rollout:
         drift = finish(drift, "")
-    return replace(drift, rollout=rollout, version=version, counts=Counts(), largest=0.0)
+    return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=0.0)
 
 
 def finish(drift: Drift, running: str) -> Drift:
@@ -54,7 +56,7 @@ def finish(drift: Drift, running: str) -> Drift:
     promoted = bool(drift.version) and running == drift.version
     tempered = history.dispersion(drift.past)
     learned = teach(drift.learned, drift.counts.warming, tempered, promoted=promoted, largest=drift.largest if promoted else None)
-    return replace(drift, learned=learned, rollout="", version="", counts=Counts(), largest=0.0)
+    return replace(drift, learned=learned, rollout="", version="", counts=_NO_COUNTS, largest=0.0)
 
 
 def observe(drift: Drift, pane: ServicePane, placement: str, ages_s: Mapping[str, float]) -> tuple[Drift, Weighed]:
