@@ -34,6 +34,8 @@ class Fleet(Struct, frozen=True):
     errors: float = LEVEL[0]
     retries: int = 1
     """Errors come in batches of so many."""
+    together: bool = False
+    """All canaries stand in the first zone."""
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -45,7 +47,8 @@ class Fleet(Struct, frozen=True):
 
     @property
     def strata(self) -> tuple[str, ...]:
-        return tuple("xyzuvw"[at % self.zones] for size in self.sizes for at in range(size))
+        spread = [at % self.zones for size in self.sizes for at in range(size)]
+        return tuple("xyzuvw"[0 if self.together and at < self.canaries else zone] for at, zone in enumerate(spread))
 
     @property
     def kinds(self) -> np.ndarray:
