@@ -38,7 +38,12 @@ BUNCH_MAX = 30.0
 WANDER_FROM = 200.0
 """So much ``due ** 2`` before the wandering is believed: ten nodes and minutes with four or five events each."""
 WANDER_PRIOR, WANDER_MAX = 0.02, 1.0
+SAMPLED = BLOCK_MS // 1_000
+"""Once there are edges, the first second of a block stands for all of it in the latency histogram: edges move by the hour."""
 NODES_MAX = 12_000
+"""Who comes when there are so many has no past until others are gone."""
+GONE_MINUTES = 60.0
+"""Of quiet time: who is silent for so long is forgotten. Where each has a new name, the old ones would pile up for a day."""
 CACHED = 32
 """What follows from a past is worked out once while it stands still, for so many rollouts at a time. Never part of a state."""
 _FIRST_SLOW = COUNT - len(SLOW)
@@ -67,6 +72,8 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
     before: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     minute: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     sums: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
+    silent: Floats = field(default_factory=lambda: _zeros(0))
+    """Quiet minutes since each node's last request."""
     bunched: Floats = field(default_factory=lambda: _zeros(2, COUNT))
     """Sums over pairs of blocks: squared differences, and what they would be if events came one by one."""
     wandered: Floats = field(default_factory=lambda: _zeros(2, COUNT))
@@ -76,24 +83,38 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
 
 def learn(past: Past, table: Table, end_ms: int, counts: Sequence[int]) -> Past:
     """Return what is known after a second in which nothing was rolled out. ``counts``: latency histogram of all nodes."""
-    if table.nodes != past.nodes and not {*table.nodes} <= {*past.nodes}:
-        past = _joined(past, table)
-    if end_ms > past.block_ms + BLOCK_MS:
+    turned = end_ms > past.block_ms + BLOCK_MS
+    if turned:
         past = _next_block(past, end_ms)
-    block = past.block.copy()
-    rows: slice | NDArray[np.int64] = slice(None)
-    if table.nodes != past.nodes:
-        rows = places(table.nodes, past.nodes)
-    part = block[rows]
-    part[:, _REQUESTS] += table.requests
-    part[:, _SECONDS] += table.requests > 0
-    part[:, 0] += table.errors
-    part[:, 1] += table.errors > 0
+    at = None if table.nodes == past.nodes else _places(table.nodes, past.nodes)
+    if at is not None and len(past.nodes) < NODES_MAX and int(at.min(initial=0)) < 0:
+        past = _joined(past, table)
+        at = None if table.nodes == past.nodes else _places(table.nodes, past.nodes)
+    block = past.block + _columns(table) if at is None else _added(past.block, at, _columns(table))
+    if not counts or (past.edges and not turned):
+        return replace(past, block=block)
+    return replace(past, block=block, counts=past.counts + np.array(counts) * (SAMPLED if past.edges else 1))
+
+
+_places = lru_cache(maxsize=CACHED)(places)
+"""Who is silent now was silent a second ago, mostly."""
+
+
+def _columns(table: Table) -> Floats:
+    found = np.zeros((len(table.nodes), _WIDTH))
+    found[:, 0], found[:, 1] = table.errors, table.errors > 0
+    found[:, _REQUESTS], found[:, _SECONDS] = table.requests, table.requests > 0
     if table.slow.shape[1] == len(SLOW):
-        part[:, _FIRST_SLOW:COUNT] += table.slow
-        part[:, _TIMED] += table.requests
-    block[rows] = part
-    return replace(past, block=block, counts=past.counts + np.array(counts) if counts else past.counts)
+        found[:, _FIRST_SLOW:COUNT], found[:, _TIMED] = table.slow, table.requests
+    return found
+
+
+def _added(rows: Floats, at: NDArray[np.int64], more: Floats) -> Floats:
+    """Return rows with more added at some places; what has no place is left out."""
+    known = at >= 0
+    rows = rows.copy()
+    rows[at[known]] += more[known]
+    return rows
 
 
 @lru_cache(maxsize=CACHED)
@@ -177,6 +198,7 @@ def _renamed(past: Past, names: tuple[str, ...], where: dict[str, str]) -> Past:
         before=realigned(past.before, names, past.nodes),
         minute=realigned(past.minute, names, past.nodes),
         sums=realigned(past.sums, names, past.nodes),
+        silent=realigned(past.silent, names, past.nodes),
     )
 
 
@@ -205,7 +227,14 @@ def _next_minute(past: Past, start_ms: int) -> Past:
     if past.minutes > EARLIEST_MINUTES:
         past = replace(past, wandered=past.wandered * KEEP + _wandering(past))
     keep = KEEP ** max(1, (start_ms - past.start_ms) // MINUTE_MS)
-    past = replace(past, sums=past.sums * keep + minute, minute=minute * 0, counts=past.counts * keep, start_ms=start_ms)
+    past = replace(
+        past,
+        sums=past.sums * keep + minute,
+        silent=np.where(minute[:, _REQUESTS] > 0, 0.0, past.silent + 1.0),
+        minute=minute * 0,
+        counts=past.counts * keep,
+        start_ms=start_ms,
+    )
     return _with_edges(_without_gone(past) if past.minutes % EARLIEST_MINUTES == 0 else past)
 
 
@@ -246,8 +275,8 @@ def _without_largest(terms: Floats, weights: Floats) -> Floats:
 
 
 def _without_gone(past: Past) -> Past:
-    """Drop nodes that were silent for so long that nearly nothing is left of them."""
-    left = past.sums[:, COUNT] + past.minute[:, _REQUESTS] >= 1.0
+    """Drop nodes that have been silent for ``GONE_MINUTES``."""
+    left = past.silent < GONE_MINUTES
     if left.all():
         return past
     names = tuple(compress(past.nodes, left.tolist()))

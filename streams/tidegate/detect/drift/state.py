@@ -36,10 +36,10 @@ def learn(drift: Drift, pane: ServicePane) -> Drift:
     rest = pane.cohorts.get("rest")
     if rest is None:
         return drift
-    table = rest.crowd.table
-    if table is None or any(node.telemetry for node in rest.nodes.values()):
-        table = table_of(rest, drift.past.edges)
-    return replace(drift, past=history.learn(drift.past, table, pane.end_ms, rest.sums.counts)) if table.nodes else drift
+    table, counts = rest.crowd.table, rest.crowd.sums.counts
+    if table is None or (rest.nodes and any(node.telemetry for node in rest.nodes.values())):
+        table, counts = table_of(rest, drift.past.edges), rest.sums.counts
+    return replace(drift, past=history.learn(drift.past, table, pane.end_ms, counts)) if table.nodes else drift
 
 
 def begin(drift: Drift, rollout: str, version: str) -> Drift:
