@@ -105,7 +105,7 @@ def test_however_many_events_one_cohort_says_no_more_than_its_spread_allows(rati
     million, milliard = (
         log_evidence(filled(1, n * at), filled(1, n * (1.0 - at)), filled(1, share), filled(1, variance))[0] for n in (1e6, 1e9)
     )
-    assert milliard == pytest.approx(million, rel=0.02, abs=0.3)
+    assert milliard == pytest.approx(million, rel=0.1, abs=0.5)
     assert milliard <= (ratio - 1.0 - math.log(ratio)) / variance + 0.1
     if ratio <= 2.0:
         assert milliard <= 1.3 * math.log(ratio) ** 2 / (2.0 * variance) + 0.1
