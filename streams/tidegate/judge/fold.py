@@ -141,10 +141,13 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     rows = gather(state.panes.take(start_ms))
     services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
     for service, node in rows.places:
-        if service == state.overflow:
+        known = state.seen.get(service)
+        if known is not None:
+            known[node] = start_ms
+        elif service == state.overflow:
             services[service] = (node,)  # it is not missed later
         else:
-            state.seen.setdefault(service, {})[node] = start_ms
+            state.seen[service] = {node: start_ms}
     for service, nodes in state.seen.items():
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
     heeded = state.sources.heeded(rows, start_ms)

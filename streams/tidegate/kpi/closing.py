@@ -19,7 +19,7 @@ from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane
 from tidegate.kpi.rows import Flags, Integers, Rows
 from tidegate.kpi.strata import stratum_of
 from tidegate.kpi.sums import Sums
-from tidegate.kpi.tables import locate, tables_of
+from tidegate.kpi.tables import in_order, locate, tables_of
 from tidegate.wire.nodeseconds import Extra
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
@@ -79,7 +79,7 @@ def close(
             name: CohortPane(
                 name=name,
                 version=version,
-                expected=tuple(sorted(known.unnamed(services[service]))) if name == REST else known.named(name),
+                expected=in_order(frozenset(known.unnamed(services[service]))) if name == REST else known.named(name),
                 nodes=nodes.get((service, name), {}),
                 crowd=crowds.get(service, _NOBODY) if name == REST else _NOBODY,
             )
@@ -156,12 +156,13 @@ def _crowds(
             custom.setdefault(group[place], Custom()).take(extra)
         if edges:
             locate(strata, place, extra)
-    named = {service: sorted(names[service]) for service in edges if names.get(service)}
+    crowd_of = {service: frozenset(nodes) for service, nodes in names.items()}
+    named = {service: in_order(crowd_of[service]) for service in edges if names.get(service)}
     tables = tables_of(rows, (counted, agent), named, edges, strata)
     versions = _versions(rows, groups.group[rows.place], counted)
     return {
         service: Crowd(
-            frozenset(names[service]),
+            crowd_of[service],
             custom.get(of, Custom()).sums(totals, of),
             versions.get(of, "") if names[service] else "",
             tables.get(service),

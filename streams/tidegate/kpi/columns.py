@@ -64,10 +64,13 @@ class Columns(msgspec.Struct, frozen=True):
 
     def above(self, rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the requests of some rows in slots above each of their own ``edges``; both int64[rows, edges]."""
-        seen = np.concatenate(([0], np.cumsum(self.counts, dtype=np.int64)))
-        begin, end = self.counts_start[:-1][rows, None], self.counts_start[1:][rows, None]
-        below = np.clip(edges + 1 - self.first_slot[rows, None], 0, end - begin)
-        above: NDArray[np.int64] = seen[end] - seen[begin + below]
+        if not edges.shape[1]:
+            return np.zeros(edges.shape, dtype=np.int64)
+        seen = np.zeros(len(self.counts) + 1, dtype=np.int64)
+        np.cumsum(self.counts, out=seen[1:])
+        begin, slots = self.counts_start[rows], self.slots[rows].astype(np.int64)
+        below = np.minimum(np.maximum(edges + (1 - self.first_slot[rows].astype(np.int64))[:, None], 0), slots[:, None])
+        above: NDArray[np.int64] = seen[begin + slots][:, None] - seen[begin[:, None] + below]
         return above
 
 

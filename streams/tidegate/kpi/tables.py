@@ -1,6 +1,7 @@
 """The rest of a service node by node, for statistics that compare nodes: one pass over the columns for all services at once."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,20 @@ from tidegate.kpi.rows import Flags, Integers, Rows
 from tidegate.kpi.strata import stratum_of
 from tidegate.wire.nodeseconds import Extra
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
+
+MANY = 64
+CACHED = 64
+"""Orders of so many sets of names are remembered. Never part of a state."""
+
+
+def in_order(names: frozenset[str]) -> tuple[str, ...]:
+    """Return names sorted. A large service has the same ones second after second: they are sorted once."""
+    return _in_order(names) if len(names) >= MANY else tuple(sorted(names))
+
+
+@lru_cache(maxsize=CACHED)
+def _in_order(names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def locate(strata: dict[int, str], place: int, extra: Extra) -> None:
@@ -22,7 +37,7 @@ def locate(strata: dict[int, str], place: int, extra: Extra) -> None:
 def tables_of(
     rows: Rows,
     kinds: tuple[Flags, Flags],
-    named: Mapping[str, Sequence[str]],
+    named: Mapping[str, tuple[str, ...]],
     edges: Mapping[str, tuple[int, ...]],
     strata: dict[int, str],
 ) -> dict[str, Table]:
@@ -50,13 +65,13 @@ def tables_of(
     slow = (
         np.array([_sums(own, column, len(places)) for column in above.T], dtype=np.int64).reshape(above.shape[1], len(places)).T
     )
-    where = [strata.get(place, "") for place in places]
+    where = [strata.get(place, "") for place in places] if strata else [""] * len(places)
     found: dict[str, Table] = {}
     end = 0
     for name, nodes in named.items():
         begin, end = end, end + len(nodes)
         counts = requests[begin:end], errors[begin:end], slow[begin:end, : len(edges[name])]
-        found[name] = Table(tuple(nodes), *counts, tuple(where[begin:end]))
+        found[name] = Table(nodes, *counts, tuple(where[begin:end]))
     return found
 
 
