@@ -1,10 +1,17 @@
 """Limits and the gross trip as decision tables: one sentence a row (C1, C2, C3, C4, B7)."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from tests.detect.healthy import NEW, context, pane, row, run
+from msgspec.structs import replace
+from tests.detect.healthy import NEW, START_MS, context, pane, row, run
 
-from tidegate.kpi.pane import NodePane
+from tidegate.detect import gross
+from tidegate.detect.bunches import DISPERSION_MAX, DISPERSION_MIN
+from tidegate.detect.neighbours import NOBODY
+from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane, Table
+from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Guardrail
@@ -30,7 +37,7 @@ def judged(canary: list[Counts], control: list[Counts], *guardrails: Guardrail, 
         right = [_row(name, counts[second]) for name, counts in zip(others, control, strict=True)]
         return pane(second, left, right)
 
-    placement = context(names, others, guardrails=guardrails, default_guardrails=False, **changes)
+    placement = context(names, others, **{"guardrails": guardrails, "default_guardrails": False, **changes})
     return run(make, len(canary[0]), placement)[1][-1]  # type: ignore[arg-type]
 
 
@@ -107,34 +114,145 @@ def test_no_single_node_decides_for_a_cohort(sentence: str, canary: list[Counts]
     assert judged(canary, [[GOOD] * 3] * len(canary), ERRORS).reason is reason
 
 
+ROLLBACK = (Outcome.FAIL, Reason.GROSS_ERRORS, Action.ROLLBACK)
+CLEAN = (Outcome.PASS, Reason.CLEAN, None)
+HALF, FIFTH = (50, 25), (50, 10)
+FINE = [GOOD] * 5
+
+
 @pytest.mark.parametrize(
-    ("sentence", "canary", "control", "outcome", "reason", "action"),
+    ("sentence", "canary", "control", "expected"),
     [
-        ("a fifth of fifty in one pane", [[(50, 10)]], [[GOOD]], Outcome.FAIL, Reason.GROSS_ERRORS, Action.ROLLBACK),
-        ("nine errors are too few", [[(18, 9)]], [[GOOD]], Outcome.HOLD, Reason.TOO_FEW_REQUESTS, None),
-        ("less than a fifth is for the limits", [[(100, 19)]], [[GOOD]], Outcome.PASS, Reason.CLEAN, None),
-        ("a control at a quarter of it is the environment", [[(100, 40)]], [[(100, 10)]], Outcome.HOLD, Reason.ENVIRONMENT, None),
-        ("just below a quarter is not", [[(100, 40)]], [[(100, 9)]], Outcome.FAIL, Reason.GROSS_ERRORS, Action.ROLLBACK),
-        ("one node of three alone", [[(100, 90)], [GOOD], [GOOD]], [[GOOD]], Outcome.HOLD, Reason.ONE_NODE_ONLY, None),
-        ("two nodes of three", [[(100, 90)], [(100, 90)], [GOOD]], [[GOOD]], Outcome.FAIL, Reason.GROSS_ERRORS, Action.ROLLBACK),
+        ("half of fifty in two panes", [[HALF] * 2], FINE, ROLLBACK),
+        ("one second of failing, however gross, is a hiccup of a lone canary", [[(50, 50)]], FINE, CLEAN),
+        ("and of two of three it is not", [[(50, 50)], [(50, 50)], [GOOD]], FINE, ROLLBACK),
+        ("a hiccup across the border of two panes is one yet", [[(50, 30), (50, 4), GOOD]], FINE, CLEAN),
+        ("a fifth of fifty is two bunches of retries", [[FIFTH] * 2, [(20, 0)] * 2], FINE, CLEAN),
+        ("but not pane after pane", [[FIFTH] * 3], FINE, ROLLBACK),
+        ("a fault of a fifth has panes with less", [[(100, 16), (100, 24), (100, 15)]], FINE, ROLLBACK),
+        ("less than a fifth is for the limits", [[(100, 14)] * 5], FINE, CLEAN),
+        ("what was bad six panes ago is past", [[(50, 9), *[(1_000, 0)] * 5, (50, 9)]], [GOOD] * 7, CLEAN),
+        (
+            "a control at a quarter of it is the environment",
+            [[(100, 40)] * 2],
+            [(100, 10)] * 2,
+            (Outcome.HOLD, Reason.ENVIRONMENT, None),
+        ),
+        ("just below a quarter is not", [[(100, 40)] * 2], [(100, 9)] * 2, ROLLBACK),
+        (
+            "one node of three alone",
+            [[(100, 90)], [GOOD], [GOOD]],
+            FINE,
+            (Outcome.HOLD, Reason.ONE_NODE_ONLY, None),
+        ),
+        ("two nodes of three", [[(100, 90)], [(100, 90)], [GOOD]], FINE, ROLLBACK),
+        ("a fifth of three in one pane", [[(100, 20)]] * 3, FINE, ROLLBACK),
     ],
 )
-def test_the_gross_trip(  # noqa: PLR0917
-    sentence: str, canary: list[Counts], control: list[Counts], outcome: Outcome, reason: Reason, action: Action | None
+def test_the_gross_trip(
+    sentence: str, canary: list[Counts], control: Counts, expected: tuple[Outcome, Reason, Action | None]
 ) -> None:
-    verdict = judged(canary, control, min_requests=20)
-    assert (verdict.outcome, verdict.reason, verdict.action) == (outcome, reason, action), verdict.sentence
+    verdict = judged(canary, [control], min_requests=20)
+    assert (verdict.outcome, verdict.reason, verdict.action) == expected, verdict.sentence
 
 
 def test_without_anything_to_compare_the_gross_trip_pauses() -> None:
-    verdict = judged([[(50, 40)]], [], rest_version="")
+    verdict = judged([[(50, 40)] * 2], [], rest_version="")
     assert (verdict.reason, verdict.action) == (Reason.GROSS_ERRORS, Action.PAUSE)
 
 
 def test_a_rest_that_fails_too_makes_it_the_environment() -> None:
     make = lambda second: pane(second, [row("a", NEW, requests=50, errors=40)], [], [row("z", requests=500, errors=300)])  # noqa: E731
-    verdict = run(make, 1, context(["a"], []))[1][-1]
+    verdict = run(make, 2, context(["a"], []))[1][-1]
     assert verdict.reason is Reason.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("sentence", "dispersion", "panes"),
+    [
+        ("of a service never seen", DISPERSION_MIN, 1),
+        ("of a service whose clients try three times", 5.0, 2),
+        ("as bunched as is believed", DISPERSION_MAX, 2),
+    ],
+)
+def test_the_more_its_errors_are_bunched_the_longer_a_gross_fault_takes(sentence: str, dispersion: float, panes: int) -> None:
+    nodes = [row(name, NEW, requests=50, errors=12) for name in "abc"]
+    seen: tuple[gross.Seen, ...] = ()
+    findings = []
+    for _ in range(3):
+        seen = gross.remember(seen, nodes, (Sums(requests=150), None), NOBODY)
+        findings.append(gross.judge_gross(seen, 3, gross.Others(), dispersion))
+    assert [finding is not None for finding in findings].index(True) + 1 == panes
+
+
+SHY, LOUD, CALM = (1_000, 3), (1_000, 15), (1_000, 0)
+"""Three errors in each pane of the one, and fifteen in every fifth of the other: the same share."""
+
+
+def test_a_ratio_is_judged_on_all_panes_not_on_those_in_which_the_control_had_luck() -> None:
+    luck, none = [CALM, CALM, CALM, CALM, LOUD] * 2, [CALM] * 10
+    assert judged([[SHY] * 10], [luck], default_guardrails=True).reason is Reason.CLEAN
+    assert judged([[SHY] * 10], [none], default_guardrails=True).reason is Reason.LIMIT_BROKEN
+
+
+def test_nine_errors_are_too_few_for_the_gross_trip() -> None:
+    seen = gross.Seen(canary=(9, 5), failing=(("a", 9, 5),), control=(100, 0))
+    few = [seen, replace(seen, canary=(9, 4))]
+    assert gross.judge_gross(few, 1, gross.Others(), 1.0) is None
+    assert gross.judge_gross([seen, seen], 1, gross.Others(), 1.0) is not None
+
+
+def beside(zone: str, others: dict[str, tuple[int, int]]) -> Callable[[int], ServicePane]:
+    """A lone canary in a zone fails to 6 % and its control elsewhere does not; ``others``: requests and errors of a zone."""
+    left = replace(row("a", NEW, requests=100, errors=6), zone=zone)
+
+    def make(second: int) -> ServicePane:
+        names = tuple(f"z{zone}" for zone in others)
+        counted = np.array([*others.values()], dtype=np.int64)
+        table = Table(names, counted[:, 0], counted[:, 1], np.zeros((len(names), 0), dtype=np.int64), tuple(others))
+        sums = Sums(1, int(counted[:, 0].sum()), int(counted[:, 1].sum()))
+        seen = pane(second, [left], [replace(row("b", requests=100), zone="two")])
+        rest = CohortPane(name="rest", version="v1", expected=names, crowd=Crowd(frozenset(names), sums, "v1", table))
+        return replace(seen, cohorts={**seen.cohorts, "rest": rest})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("sentence", "others", "reason"),
+    [
+        ("its zone burns", {"one": (700, 35), "two": (700, 0)}, Reason.CLEAN),
+        ("another zone burns", {"one": (700, 0), "two": (700, 35)}, Reason.LIMIT_BROKEN),
+        ("nobody else is in its zone", {"two": (700, 35)}, Reason.LIMIT_BROKEN),
+        ("one neighbour with nineteen requests is none", {"one": (19, 5), "two": (700, 0)}, Reason.LIMIT_BROKEN),
+    ],
+)
+def test_a_lone_canary_is_compared_with_its_own_zone_too(
+    sentence: str, others: dict[str, tuple[int, int]], reason: Reason
+) -> None:
+    assert run(beside("one", others), 12, context(guardrails=(TRIPLE,)))[1][-1].reason is reason
+
+
+def test_a_maximum_that_its_zone_exceeds_as_well_is_the_environment() -> None:
+    make = beside("one", {"one": (700, 35), "two": (700, 0)})
+    verdict = run(make, 4, context(guardrails=(ERRORS,), default_guardrails=False))[1][-1]
+    assert (verdict.outcome, verdict.reason) == (Outcome.HOLD, Reason.ENVIRONMENT)
+
+
+def _fast(seconds: int, size: int, changed_ms: int) -> Verdict:
+    """Canaries three times as slow as their controls, since a restart."""
+    left = [row(f"a{at}", NEW, requests=100, counts=_timed(92), changed_ms=changed_ms) for at in range(size)]
+    right = [row(f"b{at}", requests=100, counts=_timed(80)) for at in range(size)]
+    placement = context([node.node for node in left], [node.node for node in right])
+    return run(lambda second: pane(second, left, right), seconds, placement)[1][-1]
+
+
+def test_a_lone_cold_cache_is_not_slow_and_a_warm_one_is() -> None:
+    slow = [
+        verdict.reason is Reason.LIMIT_BROKEN
+        for verdict in (_fast(40, 1, START_MS), _fast(150, 1, START_MS), _fast(40, 1, 1), _fast(40, 3, START_MS))
+    ]
+    assert slow == [False, True, True, True]
 
 
 def _timed(slot: int) -> np.ndarray:

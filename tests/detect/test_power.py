@@ -15,12 +15,12 @@ SLOWER = Guardrail(metric="p95", max_ratio_to_control=1.3, of="3/5", min_request
 ONSET = 5
 
 
-def seconds_to_fire(seed: int, world: World, size: int, guardrail: Guardrail, *, errors: float, slower: float) -> float:
+def seconds_to_fire(seed: int, world: World, size: int, guardrail: Guardrail | None, *, errors: float, slower: float) -> float:
     """Seconds from the first bad moment, somewhere inside a second, to the end of the pane whose verdict rolls back."""
     rng = np.random.default_rng(seed)
     onset = ONSET + rng.random()
     names = [(f"a{index}", f"b{index}") for index in range(size)]
-    placement = context([left for left, _ in names], [right for _, right in names], guardrails=(guardrail,))
+    placement = context([left for left, _ in names], [right for _, right in names], guardrails=(guardrail,) if guardrail else ())
     state = SubjectJudgement()
     for second in range(120):
         bad = min(1.0, max(0.0, second + 1 - onset))
@@ -42,6 +42,24 @@ def test_five_percent_errors_are_seen_fast_under_a_declared_limit(size: int, rat
     p50, p95, most = np.percentile(taken, [50, 95, 100])
     print(f"\nerrors 5 %, {size} canaries at {rate:.0f}/s: p50 {p50:.1f} s, p95 {p95:.1f} s, max {most:.1f} s")  # noqa: T201
     assert min(taken) > 0
+    assert p95 <= p95_most
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "errors", "p95_most"),
+    [
+        (1, 50.0, 1.0, 2.5),
+        (1, 50.0, 0.5, 2.7),
+        (1, 100.0, 0.25, 3.0),
+        (3, 50.0, 0.25, 3.0),
+        (5, 50.0, 0.2, 3.0),
+        (5, 50.0, 1.0, 1.5),
+    ],
+)
+def test_gross_errors_are_seen_at_once_without_any_guardrail(size: int, rate: float, errors: float, p95_most: float) -> None:
+    taken = [seconds_to_fire(seed, World(rate=rate), size, None, errors=errors, slower=1.0) for seed in range(100 // size)]
+    p50, p95, most = np.percentile(taken, [50, 95, 100])
+    print(f"\nerrors {errors:.0%}, {size} canaries at {rate:.0f}/s: p50 {p50:.1f} s, p95 {p95:.1f} s, max {most:.1f} s")  # noqa: T201
     assert p95 <= p95_most
 
 

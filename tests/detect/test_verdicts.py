@@ -227,7 +227,7 @@ def test_a_retreat_is_asked_for_before_a_pause() -> None:
     make = lambda second: pane(  # noqa: E731
         second, [row("a", NEW, requests=50, errors=40, exits=1, changed_ms=START_MS)], [row("b", requests=50)]
     )
-    assert run(make, 1, context())[1][-1].reason is Reason.GROSS_ERRORS
+    assert run(make, 2, context())[1][-1].reason is Reason.GROSS_ERRORS
 
 
 def test_a_pass_is_named_by_its_panes_so_that_one_told_twice_is_one() -> None:
@@ -240,7 +240,7 @@ def test_a_pass_is_named_by_its_panes_so_that_one_told_twice_is_one() -> None:
 @pytest.mark.parametrize(
     ("sentence", "canary", "retreats"),
     [
-        ("a gross pane needs no closing", [row("a", NEW, requests=50, errors=30)], True),
+        ("a second gross pane needs no closing", [row("a", NEW, requests=50, errors=30)], True),
         ("nothing wrong is nothing said", [row("a", NEW, requests=50)], False),
         ("no row yet is not silence", [], False),
         ("one exit is a pause, which can wait", [row("a", NEW, exits=1, changed_ms=START_MS)], False),
@@ -248,7 +248,9 @@ def test_a_pass_is_named_by_its_panes_so_that_one_told_twice_is_one() -> None:
     ],
 )
 def test_an_open_pane_may_fail_and_never_pass(sentence: str, canary: list[NodePane], retreats: bool) -> None:
-    state, _ = run(well, 3, context(min_requests=0))
+    state, _ = run(well, 2, context(min_requests=0))
+    bad = pane(2, [row("a", NEW, requests=50, errors=30)], [row("b", requests=50)])
+    state, _ = run(lambda _second: bad, 1, context(min_requests=0), state, 2)
     seen = pane(3, canary, [row("b", requests=50)], expected={"canary": ("a",)})
     early = judge_open(state, context(min_requests=0), seen, 0)
     assert (early is not None) is retreats

@@ -17,7 +17,7 @@ from tidegate.detect.drift.learned import FEW_CONTROLS, Learned, cold_nodes, col
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, QUANTILES, SLOW, Floats
 from tidegate.detect.drift.onsets import EARLY, stage_mass
 from tidegate.detect.drift.weigh import ALPHA, DELETED
-from tidegate.detect.gross import ERRORS_MIN, RATIO_MIN
+from tidegate.detect.gross import ERRORS_MIN, GROSS
 
 BASE_LEAST = 1e-6
 """Error ratio of a service that never fails, as ``drift.past`` would take it."""
@@ -158,7 +158,7 @@ def gross_s(nodes: Nodes, service: Service, fault: Fault) -> float | None:
     """
     size = nodes.canaries - 1 if nodes.canaries >= FEW else nodes.canaries
     enough = size * service.rate * fault.error_ratio >= ERRORS_MIN
-    return GROSS_S if enough and fault.error_ratio >= RATIO_MIN else None
+    return GROSS_S if enough and fault.error_ratio >= GROSS else None
 
 
 def evidence(nodes: Nodes, service: Service, fault: Fault) -> Floats:

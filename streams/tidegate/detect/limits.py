@@ -1,19 +1,28 @@
 """Guardrails (C1, C2): a limit is broken in n of the last m panes that had enough requests on both sides.
 
-Three things keep small samples from deciding. The broken panes *together* must speak against the limit by a number of nats: few
-for what an operator declares, who wants it fast, more for the default ones, which must hold still on any healthy service. The
-control must be inside the limit in the same panes, or it is the environment. And no single node of three or more may carry it
-(C4): n of the m panes must be broken without the worst, too.
+Four things keep small samples and unequal luck from deciding, beyond the letter of C1:
+
+* The panes together must speak against the limit by a number of nats (Chernoff's bound, see ``shares.surprise_nats``): few for
+  what an operator declares, who wants it fast, more for the default ones, which must hold still on any healthy service.
+* A ratio to the control is tested on *all* panes of the window, not on the broken ones: those are broken because the control
+  happened to have no errors in them. Null hypothesis: of all errors together, the canary's share is at most what its ratio at
+  the limit makes of it (conditional binomial; Przyborowski and Wilenski, Biometrika 31 (1940) 313). For the default ones errors
+  are counted by the service's learned dispersion (quasi-likelihood, Wedderburn, Biometrika 61 (1974) 439; see ``bunches``), so
+  that a bunch of retries is about one event. Guarantee: at most exp(-nats) at one look, as far as dispersion is known.
+* The control must be inside the limit in the same panes, or it is the environment; and so must the canary's neighbours, the
+  old version in its own zones (see ``neighbours``): of a lone canary the control often stands in another.
+* No single node of three or more may carry it (C4): n of the m panes, and the window, must be broken without the worst, too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from msgspec import Struct
 
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.measure import QUANTILES, Measured, measure, totals
+from tidegate.detect.neighbours import Neighbours
 from tidegate.detect.shares import surprise_nats
 from tidegate.kpi.pane import PANE_MS, NodePane
 from tidegate.kpi.sums import Sums
@@ -27,7 +36,11 @@ PARTS_MIN = 4
 """So many errors the broken panes of a share must hold: at 20 requests/s two unlucky ones would be 5 % in two panes."""
 DECLARED_QUANTILE_NATS = 3.0
 """A control of 50 requests/s knows its own p95 of one pane within a fifth; three nats outweigh that and cost no time."""
-DEFAULT_NATS = 5.0
+DEFAULT_NATS = 3.0
+"""All errors of a lone canary at 5 % and 50 requests/s in ten panes are worth 3.6 beside a lone control that has none."""
+DEFAULT_QUANTILE_NATS = 5.0
+FEW = 3
+"""With fewer canaries the luck of one cold cache against another's is not averaged out: twice the latency for a minute."""
 
 DEFAULTS = (
     Guardrail(metric="errorRatio", max_ratio_to_control=3.0, of="8/10"),
@@ -38,10 +51,16 @@ DEFAULTS = (
 
 
 class Limit(Struct, frozen=True):
-    """A guardrail, and how much its broken panes must say together before it counts as broken, in nats."""
+    """A guardrail, and how much its panes must say together before it counts as broken, in nats."""
 
     guardrail: Guardrail
     nats: float
+    default: bool = False
+    """Errors that come in bunches are counted as such, and a lone canary's latency while its caches are cold is left to DRIFT."""
+
+
+Counted = tuple[float, float]
+"""Parts and wholes."""
 
 
 class State(Enum):
@@ -52,14 +71,15 @@ class State(Enum):
     ONE_NODE = auto()
     """Broken or kept only because of one node (C4)."""
     BOTH = auto()
-    """The control breaks it too (C2)."""
+    """The control breaks it too, or its neighbours do (C2)."""
 
 
 class Judged(Struct, frozen=True):
-    """A limit's state, and the panes in which it was broken."""
+    """A limit's state, the panes in which it was broken, and those that were counted together."""
 
     state: State
     bad: tuple[Measured, ...] = ()
+    counted: tuple[Measured, ...] = ()
 
 
 def limits_of(context: Context) -> tuple[Limit, ...]:
@@ -68,7 +88,10 @@ def limits_of(context: Context) -> tuple[Limit, ...]:
         Limit(guardrail, DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS)
         for guardrail in context.guardrails
     )
-    return declared + (tuple(Limit(guardrail, DEFAULT_NATS) for guardrail in DEFAULTS) if context.default_guardrails else ())
+    if not context.default_guardrails:
+        return declared
+    nats = (DEFAULT_NATS, DEFAULT_QUANTILE_NATS)
+    return declared + tuple(Limit(guardrail, least, default=True) for guardrail, least in zip(DEFAULTS, nats, strict=True))
 
 
 def longest_ms(context: Context) -> int:
@@ -76,28 +99,38 @@ def longest_ms(context: Context) -> int:
     return PANE_MS * max((_of(limit.guardrail)[1] for limit in limits_of(context)), default=0)
 
 
+def waits(limit: Limit, size: int, *, cold: bool) -> bool:
+    """Return whether a limit does not count a pane of a canary of ``size`` nodes; ``cold``: one of them restarted of late."""
+    return cold and limit.default and size < FEW and limit.guardrail.metric in QUANTILES
+
+
 def remember(
-    limit: Limit, window: tuple[Measured, ...], nodes: Sequence[NodePane], reference: Sums | None
-) -> tuple[tuple[Measured, ...], bool]:
-    """Return the window with this pane and whether the pane counted; a pane that does not count leaves the window as it is."""
-    measured = measure(limit.guardrail, nodes, reference)
-    if measured is None:
-        return window, False
-    return (*window, measured)[-_of(limit.guardrail)[1] :], True
+    limit: Limit, window: tuple[Measured, ...], nodes: Sequence[NodePane], others: tuple[Sums | None, Neighbours]
+) -> tuple[Measured, ...]:
+    """Return the window with this pane, which a pane that does not count leaves as it is. ``others``: reference, neighbours."""
+    measured = measure(limit.guardrail, nodes, *others)
+    return window if measured is None else (*window, measured)[-_of(limit.guardrail)[1] :]
 
 
-def judge(limit: Limit, window: tuple[Measured, ...], size: int) -> Judged:
-    """Return where a limit stands for a canary of ``size`` nodes."""
+def judge(limit: Limit, window: tuple[Measured, ...], size: int, dispersion: float = 1.0) -> Judged:
+    """Return where a limit stands for a canary of ``size`` nodes. ``dispersion``: variance over mean of the service's errors."""
     bad = _broken(limit, window)
-    if not bad or _nats(limit.guardrail, bad) < limit.nats:
+    counted = window if limit.guardrail.max_ratio_to_control is not None else bad
+    if not bad or _nats(limit, bad, counted, dispersion) < limit.nats:
         carried = size > 1 and _may_be_carried(limit, window) and _broken(limit, window, _largest(window))
         return Judged(State.ONE_NODE if carried else State.INSIDE)
-    if size >= 3 and not _broken(limit, window, _worst(window)):
-        return Judged(State.ONE_NODE, bad)
-    part, whole = sum(pane.control_part for pane in bad), sum(pane.control_whole for pane in bad)
-    if limit.guardrail.max is not None and whole > 0 and part > bad[-1].allowed * whole:
-        return Judged(State.BOTH, bad)
-    return Judged(State.BROKEN, bad)
+    if size >= 3:
+        worst = _worst(window)
+        without = _broken(limit, window, worst)
+        if not without or (
+            limit.guardrail.max_ratio_to_control is not None
+            and _is_share(limit.guardrail)
+            and not _exceeds(limit.guardrail, counted, worst)
+        ):
+            return Judged(State.ONE_NODE, bad, counted)
+    both = limit.guardrail.max is not None and _outside(_control(bad), bad)
+    near = limit.guardrail.max is not None and _outside(_near(bad), bad)
+    return Judged(State.BOTH if both or near else State.BROKEN, bad, counted)
 
 
 def finding_of(limit: Limit, judged: Judged, compared_with: str) -> Finding | None:
@@ -128,12 +161,13 @@ def _told(limit: Limit, judged: Judged, reason: Reason, action: Action | None, w
     guardrail = limit.guardrail
     if not judged.bad:
         return Finding(outcome=Outcome.HOLD, reason=reason, metric=guardrail.metric, sentence=f"{guardrail.metric}: {why}.")
-    bad, last = judged.bad, judged.bad[-1]
+    last = judged.bad[-1]
     canary, control, bound = last.canary, last.control, last.bound
-    if guardrail.metric not in QUANTILES and not guardrail.metric.startswith("gauge."):
-        canary = sum(part for pane in bad for _, part, _ in pane.nodes) / sum(whole for pane in bad for _, _, whole in pane.nodes)
-        whole = sum(pane.control_whole for pane in bad)
-        control = sum(pane.control_part for pane in bad) / whole if whole else None
+    if _is_share(guardrail):
+        part, whole = _canary(judged.counted)
+        canary = part / whole
+        part, whole = _control(judged.counted)
+        control = part / whole if whole else None
         if guardrail.max_ratio_to_control is not None and control is not None:
             bound = guardrail.max_ratio_to_control * control
     shown = f"{_shown(guardrail.metric, canary)} exceeds {_shown(guardrail.metric, bound)}"
@@ -146,7 +180,7 @@ def _told(limit: Limit, judged: Judged, reason: Reason, action: Action | None, w
         canary=canary,
         control=control,
         limit=bound,
-        sentence=f"{guardrail.metric} {shown} in {len(bad)} of the last {_of(guardrail)[1]} panes; {why}{there}.",
+        sentence=f"{guardrail.metric} {shown} in {len(judged.bad)} of the last {_of(guardrail)[1]} panes; {why}{there}.",
     )
 
 
@@ -183,22 +217,65 @@ def _may_be_carried(limit: Limit, window: tuple[Measured, ...]) -> bool:
     return broken >= _of(limit.guardrail)[0]
 
 
-def _nats(guardrail: Guardrail, bad: Sequence[Measured]) -> float:
+def _nats(limit: Limit, bad: Sequence[Measured], counted: Sequence[Measured], dispersion: float) -> float:
     """Return how strongly panes together speak against a limit."""
+    guardrail = limit.guardrail
     if guardrail.metric.startswith("gauge."):
         return math.inf  # a gauge is measured, not counted: it has no small-sample arithmetic of its own
-    part = sum(item[1] for pane in bad for item in pane.nodes)
-    whole = sum(item[2] for pane in bad for item in pane.nodes)
-    if guardrail.metric in QUANTILES:
-        return surprise_nats(part, whole, bad[-1].allowed)
-    if part < PARTS_MIN:
+    if not _is_share(guardrail):
+        return surprise_nats(*_canary(bad), bad[-1].allowed)
+    if _canary(bad)[0] < PARTS_MIN:
         return 0.0
     if guardrail.max_ratio_to_control is None:
-        return surprise_nats(part, whole, bad[-1].allowed)
-    # Two counts: of all errors together, at most this share falls on the canary if its ratio is at most the limit.
-    control_part, control_whole = sum(pane.control_part for pane in bad), sum(pane.control_whole for pane in bad)
-    weight = guardrail.max_ratio_to_control * whole
-    return surprise_nats(part, part + control_part, weight / (weight + control_whole))
+        return surprise_nats(*_canary(bad), bad[-1].allowed)
+    bunch = dispersion if limit.default else 1.0
+    ratio = guardrail.max_ratio_to_control
+    nats = _ratio_nats(_canary(counted), _control(counted), ratio, bunch)
+    near = _near(bad)
+    return min(nats, _ratio_nats(_canary(bad), near, ratio, bunch)) if near[1] else nats
+
+
+def _ratio_nats(canary: Counted, other: Counted, ratio: float, bunch: float) -> float:
+    """Return how strongly two counts speak against a ratio.
+
+    Of all errors together, at most this share falls on the canary if its ratio is at most the limit.
+    """
+    weight = ratio * canary[1]
+    return surprise_nats(canary[0] / bunch, (canary[0] + other[0]) / bunch, weight / (weight + other[1]))
+
+
+def _exceeds(guardrail: Guardrail, counted: Sequence[Measured], without: str) -> bool:
+    """Return whether all panes together exceed a ratio to the control without one node."""
+    part, whole = _sums((part, whole) for pane in counted for node, part, whole in pane.nodes if node != without)
+    control = _control(counted)
+    return part * control[1] > (guardrail.max_ratio_to_control or 0.0) * control[0] * whole
+
+
+def _is_share(guardrail: Guardrail) -> bool:
+    return guardrail.metric not in QUANTILES and not guardrail.metric.startswith("gauge.")
+
+
+def _outside(other: Counted, bad: Sequence[Measured]) -> bool:
+    return other[1] > 0 and other[0] > bad[-1].allowed * other[1]
+
+
+def _canary(panes: Sequence[Measured]) -> Counted:
+    return _sums((part, whole) for pane in panes for _, part, whole in pane.nodes)
+
+
+def _control(panes: Sequence[Measured]) -> Counted:
+    return _sums((pane.control_part, pane.control_whole) for pane in panes)
+
+
+def _near(panes: Sequence[Measured]) -> Counted:
+    return _sums(pane.near for pane in panes if pane.near is not None)
+
+
+def _sums(counts: Iterable[Counted]) -> Counted:
+    part = whole = 0.0
+    for one in counts:
+        part, whole = part + one[0], whole + one[1]
+    return part, whole
 
 
 def _worst(window: tuple[Measured, ...]) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
+from tidegate.detect.neighbours import NOBODY, Neighbours
 from tidegate.detect.shares import quantile_ms, weights_above
 from tidegate.kpi.pane import NodePane
 from tidegate.kpi.sums import Sums
@@ -29,6 +31,8 @@ class Measured(Struct, frozen=True, array_like=True):
     bound: float
     total: tuple[float, float, float] | None = None
     """Sums of parts and of wholes over the nodes, and the largest whole of one; None in checkpoints of version 3."""
+    near: tuple[float, float] | None = None
+    """Errors and requests of the canary's neighbours, in a pane that exceeds the control."""
 
 
 def totals(pane: Measured) -> tuple[float, float, float]:
@@ -36,11 +40,14 @@ def totals(pane: Measured) -> tuple[float, float, float]:
     return pane.total if pane.total is not None else _total(pane.nodes)
 
 
-def measure(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
+def measure(
+    guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None, neighbours: Neighbours = NOBODY
+) -> Measured | None:
     """Return one pane of the canary under one guardrail, or None where the pane does not count for it (C1).
 
     It counts with ``minRequests`` on both sides (on the one side there is, where no reference exists), the metric present on the
-    sides it needs. A ratio needs a reference.
+    sides it needs. A ratio needs a reference. Where the control is exceeded, the worse of control and neighbours is what counts:
+    neighbours are looked at only then, since it is rare and they are many.
     """
     requests = sum(node.requests for node in nodes)
     if requests < guardrail.min_requests or (reference is not None and reference.requests < guardrail.min_requests):
@@ -48,7 +55,23 @@ def measure(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | N
     if guardrail.max_ratio_to_control is not None and reference is None:
         return None
     if guardrail.metric in QUANTILES:
-        return _quantile(guardrail, nodes, reference)
+        return _quantile(guardrail, nodes, reference, neighbours)
+    measured = _share(guardrail, nodes, reference)
+    if measured is None or guardrail.metric != "errorRatio" or not outside(measured):
+        return measured
+    near = neighbours.errors(nodes)
+    if near is None or guardrail.max_ratio_to_control is None:
+        return replace(measured, near=near)
+    return replace(measured, near=near, allowed=max(measured.allowed, guardrail.max_ratio_to_control * near[0] / near[1]))
+
+
+def outside(measured: Measured) -> bool:
+    """Return whether a pane breaks its limit."""
+    part, whole, _ = totals(measured)
+    return whole > 0 and part > measured.allowed * whole
+
+
+def _share(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
     parts, control = _parts(guardrail.metric, nodes, reference)
     part, whole = sum(item[1] for item in parts), sum(item[2] for item in parts)
     if whole <= 0:
@@ -86,7 +109,7 @@ def _parts(
     return tuple((node.node, *node.ratios[name]) for node in nodes if name in node.ratios), control
 
 
-def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None) -> Measured | None:
+def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None, neighbours: Neighbours) -> Measured | None:
     share = QUANTILES[guardrail.metric]
     timed = [(node.node, node.counts) for node in nodes if node.counts is not None]
     if not timed:
@@ -99,6 +122,9 @@ def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums |
         bound = guardrail.max
     elif guardrail.max_ratio_to_control is not None and control is not None:
         bound = guardrail.max_ratio_to_control * control
+        if canary is not None and canary > bound:
+            near = neighbours.quantile_ms(nodes, share)
+            bound = max(bound, guardrail.max_ratio_to_control * near) if near is not None else bound
     else:
         return None
     if canary is None:

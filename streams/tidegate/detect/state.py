@@ -5,14 +5,15 @@ from msgspec import Struct
 from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
 from tidegate.detect.drift.state import Drift
+from tidegate.detect.gross import Seen
 from tidegate.detect.guard import Told
 from tidegate.detect.measure import Measured
 from tidegate.detect.presence import Watch
 
 
 class SubjectJudgement(Struct, frozen=True, kw_only=True):
-    """Baseline and what was learned of the service across rollouts; evidence across the placements of one attempt (B8); counts and
-    windows of one placement.
+    """Baseline and what was learned of the service across rollouts; evidence across the placements of one attempt (B8); counts
+    and windows of one placement.
     """
 
     baseline: Baseline = Baseline()
@@ -21,6 +22,8 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     drift: Drift = Drift()
     windows: tuple[tuple[Measured, ...], ...] = ()
     """One for each limit, in their order."""
+    gross: tuple[Seen, ...] = ()
+    """The last panes, for the gross trip."""
     watches: dict[str, Watch] = {}
     """Members of canary and control."""
     first_pane_ms: int = 0

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.detect import absence, guard, limits
+from tidegate.detect import absence, gross, guard, limits
 from tidegate.detect.baseline import freeze
 from tidegate.detect.baseline import learn as learn_baseline
+from tidegate.detect.bunches import bunching
 from tidegate.detect.drift import state as drifting
 from tidegate.detect.drift.weigh import Weighed
 from tidegate.detect.evidence import evidence_of, judge_evidence
 from tidegate.detect.findings import Finding, hold, rolls_back
-from tidegate.detect.gross import BEFORE_MS, Others, judge_gross
+from tidegate.detect.measure import Measured
+from tidegate.detect.neighbours import Neighbours
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
 from tidegate.kpi.pane import NodePane, ServicePane
@@ -134,7 +136,13 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
     if state.placement != context.placement:
         watches = {node: replace(seen, requests=0, errors=0) for node, seen in state.watches.items()}
         state = replace(
-            state, placement=context.placement, windows=(), watches=watches, first_pane_ms=pane.start_ms, idle_since_ms=0
+            state,
+            placement=context.placement,
+            windows=(),
+            gross=(),
+            watches=watches,
+            first_pane_ms=pane.start_ms,
+            idle_since_ms=0,
         )
     return state
 
@@ -175,12 +183,8 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
             late, skewed = node in pane.late_nodes, node in pane.skewed_nodes
             before = state.watches.get(node)
             watches[node] = watch(before, (name, version), row, sight.end_ms, late=late, skewed=skewed)
-    rules = limits.limits_of(context)
-    windows = state.windows if len(state.windows) == len(rules) else ((),) * len(rules)
-    reference = sight.control if sight.compared_with == "control" else sight.baseline
-    windows = tuple(
-        limits.remember(limit, window, sight.canary, reference)[0] for limit, window in zip(rules, windows, strict=True)
-    )
+    rest = pane.cohorts.get("rest")
+    neighbours = Neighbours(rest.crowd.table if rest is not None else None, state.drift.past.edges)
     requests = sum(node.requests for node in sight.canary)
     idle = bool(sight.canary) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
@@ -189,21 +193,39 @@ def _fold(state: SubjectJudgement, context: Context, pane: ServicePane, sight: S
     return replace(
         state,
         watches=watches,
-        windows=windows,
+        windows=_windows(replace(state, watches=watches), context, sight, neighbours),
+        gross=gross.remember(state.gross, sight.canary, (sight.control, sight.rest), neighbours),
         service=service,
         arrivals=arrivals,
         idle_since_ms=idle_since_ms,
     )
 
 
+def _windows(state: SubjectJudgement, context: Context, sight: Sight, neighbours: Neighbours) -> tuple[tuple[Measured, ...], ...]:
+    """Return the windows of the limits with this pane."""
+    rules = limits.limits_of(context)
+    windows = state.windows if len(state.windows) == len(rules) else ((),) * len(rules)
+    reference = sight.control if sight.compared_with == "control" else sight.baseline
+    canary = [seen for seen in state.watches.values() if seen.cohort == "canary"]
+    cold_ms = 1_000.0 * state.drift.learned.cold_s
+    cold = any(sight.end_ms - seen.changed_ms < cold_ms for seen in canary)
+    return tuple(
+        window
+        if limits.waits(limit, len(canary), cold=cold)
+        else limits.remember(limit, window, sight.canary, (reference, neighbours))
+        for limit, window in zip(rules, windows, strict=True)
+    )
+
+
 def _starts_and_errors(state: SubjectJudgement, context: Context, sight: Sight, canary: dict[str, Watch]) -> list[Finding]:
-    before = _before(state, context, sight.end_ms)
+    others = gross.Others(sight.baseline, _before(state, context, sight.end_ms))
+    bunched = bunching(state.drift.past)
     found = [
         absence.judge_starts(canary, sight.end_ms, first_install=not context.rest_version),
-        judge_gross(sight.canary, len(canary), Others(sight.control, sight.baseline, sight.rest, before)),
+        gross.judge_gross(state.gross, len(canary), others, bunched),
     ]
     for limit, window in zip(limits.limits_of(context), state.windows, strict=True):
-        found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary)), sight.compared_with))
+        found.append(limits.finding_of(limit, limits.judge(limit, window, len(canary), bunched), sight.compared_with))
     return [finding for finding in found if finding is not None]
 
 
@@ -219,7 +241,7 @@ def _ages_s(state: SubjectJudgement, end_ms: int) -> dict[str, float]:
 
 def _before(state: SubjectJudgement, context: Context, end_ms: int) -> Sums | None:
     """Return what failed just before this rollout, while it may be the same fault."""
-    return state.baseline.before if end_ms - context.started_ms <= BEFORE_MS else None
+    return state.baseline.before if end_ms - context.started_ms <= gross.BEFORE_MS else None
 
 
 def _burning(state: SubjectJudgement, context: Context) -> Sequence[Finding]:
