@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 RATIOS = (1.06, 1.15, 1.35, 1.8, 3.0, 7.0, 25.0)
-WEIGHTS = (0.05, 0.05, 0.10, 0.20, 0.20, 0.20, 0.20)
+WEIGHTS = (0.03, 0.05, 0.10, 0.17, 0.25, 0.25, 0.15)
 """Ratios of event rates that are looked for, from what is hardly worth a rollback to what is gross, and the prior mass of each:
 small ones are seldom certain before much else is, large ones must be seen at once.
 """
@@ -50,14 +50,8 @@ def log_marginals(ratios: Floats, canary: Floats, control: Floats, share: Floats
     at = odds / (1.0 + odds)
     size = np.maximum(1.0, 1.0 / np.maximum(variance * at * (1.0 - at), 1e-9) - 1.0)
     one, other = size * at, size * (1.0 - at)
-    result: Floats = (
-        log_gamma(one + canary)
-        + log_gamma(other + control)
-        - log_gamma(size + canary + control)
-        - log_gamma(one)
-        - log_gamma(other)
-        + log_gamma(size)
-    )
+    gamma = log_gamma(np.stack((one + canary, other + control, size + canary + control, one, other, size)))
+    result: Floats = gamma[0] + gamma[1] - gamma[2] - gamma[3] - gamma[4] + gamma[5]
     return result
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from itertools import chain
 
 import numpy as np
 from msgspec import Struct
@@ -23,6 +24,9 @@ class Kind(IntEnum):
     REST = 2
 
 
+_KINDS = np.array((Kind.CANARY, Kind.CONTROL, Kind.REST, Kind.REST), dtype=np.float64)
+
+
 class Second(Struct, frozen=True, eq=False):
     """Nodes with telemetry, canaries first. ``requests`` float64[n, metrics]: 0 where a metric could not be counted."""
 
@@ -38,9 +42,9 @@ class Second(Struct, frozen=True, eq=False):
 def second_of(pane: ServicePane, edges: tuple[int, ...], ages_s: Mapping[str, float]) -> Second:
     """Return a closed pane as arrays. ``ages_s``: since their own restart, for the canaries and controls of which it is known."""
     parts = [*(table_of(pane.cohorts.get(name), edges) for name in ("canary", "control")), *_rest(pane, edges)]
-    nodes = tuple(name for part in parts for name in part.nodes)
+    nodes = tuple(chain.from_iterable(part.nodes for part in parts))
     counts = [len(part.nodes) for part in parts]
-    kinds = np.repeat((Kind.CANARY, Kind.CONTROL, *(Kind.REST,) * (len(parts) - 2)), counts).astype(np.float64)
+    kinds = np.repeat(_KINDS[: len(parts)], counts)
     requests = np.concatenate([part.requests for part in parts]).astype(np.float64)
     errors = np.concatenate([part.errors for part in parts]).astype(np.float64)
     events, counted = np.zeros((len(nodes), COUNT)), np.zeros((len(nodes), COUNT))
@@ -55,7 +59,7 @@ def second_of(pane: ServicePane, edges: tuple[int, ...], ages_s: Mapping[str, fl
     compared = counts[0] + counts[1]
     ages = np.full(len(nodes), WARM)
     ages[:compared] = [ages_s.get(name, WARM) for name in nodes[:compared]]
-    return Second(pane.end_ms, nodes, kinds, counted, events, tuple(name for part in parts for name in part.strata), ages)
+    return Second(pane.end_ms, nodes, kinds, counted, events, tuple(chain.from_iterable(part.strata for part in parts)), ages)
 
 
 def _rest(pane: ServicePane, edges: tuple[int, ...]) -> list[Table]:
@@ -73,7 +77,7 @@ def table_of(cohort: CohortPane | None, edges: tuple[int, ...]) -> Table:
         requests=np.array([node.requests for node in nodes], dtype=np.int64),
         errors=np.array([node.errors for node in nodes], dtype=np.int64),
         slow=_slow(nodes, edges),
-        strata=tuple(stratum_of(node.zone, node.labels) for node in nodes),
+        strata=tuple(stratum_of(node.zone, node.labels) if node.labels else node.zone for node in nodes),
     )
 
 

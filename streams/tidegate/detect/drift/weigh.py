@@ -87,7 +87,7 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
     for name, columns in FAMILIES.items():
         members = mixed[:, columns]
         size = members.shape[1]
-        trimmed, whole = (float(_log_sum(row[:, None])[0]) - math.log(size) for row in members)
+        trimmed, whole = (float(value) - math.log(size) for value in _log_sum(members.T))
         found = _family(counts, split, log_e[0] + mass[:, None], name)
         mine = [value for metric, value in licence.items() if METRICS.index(metric) in range(columns.start, columns.stop)]
         families.append(
@@ -113,6 +113,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     # Warm controls are servers of the fleet, too.
     beside = others.copy()
     beside[:, :, width:] += controls
+    beside[:, :, :width] += _remembered(learned, past, canary, cold[:, :width], cells(counts)[:width])
     inside = cells(counts)
     total = beside.sum(axis=2)
     level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
@@ -153,13 +154,32 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     )
 
 
+def _remembered(learned: Learned, past: Past, canary: Floats, cold: Floats, inside: Floats) -> Floats:
+    """Return what earlier restarts add to the controls of cold cells: events and exposure, as much as they are worth.
+
+    A gamma prior on the rate of a cold server of this service, with the spread from rollout to rollout as its deviation: it is
+    worth ``1 / warm ** 2`` events, which is two, and so helps while controls have had next to none.
+    """
+    if not learned.curve:
+        return np.zeros((len(canary), 2, *cold.shape[1:]))
+    exposure = inside @ canary[:, 1]
+    share = np.minimum(0.95, cold / np.maximum(exposure, 1e-12))
+    worth = history.dispersion(past) / column(learned, "warm") ** 2 * (exposure > 0)
+    rate = np.maximum(history.rate(past), 1e-9) / (1.0 - share)
+    return np.stack((worth, worth / rate), axis=1)
+
+
 def _without(excess: Floats, counts: Counts) -> Floats:
     """Return 0 for the canaries that incriminate most, onset by onset and metric by metric; 1 for the others."""
     most = max(1, int(DELETED * len(counts.groups)))
     kept = np.ones_like(excess)
-    order = np.argsort(-excess, axis=1, kind="stable")[:, :most]
-    np.put_along_axis(kept, order, 0.0, axis=1)
-    return np.where(excess > 0, kept, 1.0)
+    rest = excess.copy()
+    onsets, metrics = np.ogrid[: excess.shape[0], : excess.shape[2]]
+    for _ in range(most):
+        worst = rest.argmax(axis=1)
+        rest[onsets, worst, metrics] = _NONE
+        kept[onsets, worst, metrics] = excess[onsets, worst, metrics] <= 0
+    return kept
 
 
 def _outside(counts: Counts, canary: Floats, beside: Floats, now_ms: int) -> tuple[Floats, Floats]:
