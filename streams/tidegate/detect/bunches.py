@@ -1,11 +1,12 @@
 """Errors come in bunches: a client tries again and fails again. So ten errors of one second may be one event, not ten.
 
-How bunched the errors of a service are, is learned by DRIFT in quiet time (``drift.past.dispersion``: variance over mean of the
-errors of a node and minute). A limit that counts errors as if each were an event of its own is broken by luck alone.
+How bunched the errors of a service are, is learned by DRIFT in quiet time (``drift.past.dispersion``: variance over mean, without
+the largest). A limit that counts errors as if each were an event of its own is broken by luck alone.
 """
 
 import math
 
+from tidegate.detect.drift.learned import SAFETY
 from tidegate.detect.drift.past import Past
 from tidegate.detect.drift.past import dispersion as scatter
 
@@ -16,8 +17,11 @@ DISPERSION_MAX = 6.0
 
 
 def bunching(past: Past) -> float:
-    """Return variance over mean of a service's errors, as far as bunches explain it."""
-    return min(DISPERSION_MAX, max(DISPERSION_MIN, float(scatter(past)[0])))
+    """Return variance over mean of a service's errors, as far as bunches explain it.
+
+    With a margin: the largest bunches are left out where it is learned, as an incident's, and of retries they are a third of it.
+    """
+    return min(DISPERSION_MAX, max(DISPERSION_MIN, SAFETY * float(scatter(past)[0])))
 
 
 def bunched_nats(part: float, usual: float, dispersion: float) -> float:
