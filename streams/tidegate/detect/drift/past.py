@@ -43,7 +43,9 @@ SAMPLED = BLOCK_MS // 1_000
 NODES_MAX = 12_000
 """Who comes when there are so many has no past until others are gone."""
 GONE_MINUTES = 60.0
-"""Of quiet time: who is silent for so long is forgotten. Where each has a new name, the old ones would pile up for a day."""
+"""A server that is silent for so long is forgotten: where each has a new name, the old ones would pile up for a day."""
+AWAY_MINUTES = 10
+"""A rollout, in which nothing is learned, counts as so much of that at most: who was silent just before it is not gone."""
 CACHED = 32
 """What follows from a past is worked out once while it stands still, for so many rollouts at a time. Never part of a state."""
 _FIRST_SLOW = COUNT - len(SLOW)
@@ -73,7 +75,7 @@ class Past(Struct, frozen=True, kw_only=True, eq=False):
     minute: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     sums: Floats = field(default_factory=lambda: _zeros(0, _WIDTH))
     silent: Floats = field(default_factory=lambda: _zeros(0))
-    """Quiet minutes since each node's last request."""
+    """Minutes since each node's last request."""
     bunched: Floats = field(default_factory=lambda: _zeros(2, COUNT))
     """Sums over pairs of blocks: squared differences, and what they would be if events came one by one."""
     wandered: Floats = field(default_factory=lambda: _zeros(2, COUNT))
@@ -226,11 +228,12 @@ def _next_minute(past: Past, start_ms: int) -> Past:
     past = replace(past, minute=minute, minutes=past.minutes + 1)
     if past.minutes > EARLIEST_MINUTES:
         past = replace(past, wandered=past.wandered * KEEP + _wandering(past))
-    keep = KEEP ** max(1, (start_ms - past.start_ms) // MINUTE_MS)
+    elapsed = max(1, (start_ms - past.start_ms) // MINUTE_MS)
+    keep = KEEP**elapsed
     past = replace(
         past,
         sums=past.sums * keep + minute,
-        silent=np.where(minute[:, _REQUESTS] > 0, 0.0, past.silent + 1.0),
+        silent=np.where(minute[:, _REQUESTS] > 0, 0.0, past.silent + min(elapsed, AWAY_MINUTES)),
         minute=minute * 0,
         counts=past.counts * keep,
         start_ms=start_ms,
