@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
+from tests.bench.evidence import evidence
 from tests.bench.latency import kpis_seen_ms
 from tests.bench.measure import Rate, follow, rate, rss_mib
 from tests.bench.rows import NODES, Load
@@ -192,20 +193,30 @@ def _progress(path: Path) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=int, default=15, help=f"seconds of {NODES} nodes for each run (15)")
-    parser.add_argument("--only", choices=("pipeline", "latency", "memory"), help="one of the three; all by default")
+    parser.add_argument("--only", choices=("evidence", "pipeline", "latency", "memory"), help="one of the four; all by default")
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "bench.json")
     arguments = parser.parse_args()
+    report: dict = {}
+    if arguments.only in (None, "evidence"):
+        report["evidence"] = evidence()
+        print(f"evidence, in process: {report['evidence']}", flush=True)
+    if arguments.only != "evidence":
+        report |= on_kafka(arguments.seconds, arguments.only)
+    arguments.report.parent.mkdir(exist_ok=True)
+    arguments.report.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def on_kafka(seconds: int, only: str | None) -> dict:
+    """Measure what needs a broker."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name, asyncio.Runner() as runner:
         folder = Path(name)
         broker = KafkaProcess(runner.run(kafka_jars(print)), folder / "kafka")
         runner.run(broker.start())
         subprocess.run(("taskset", "-a", "-p", "-c", BROKER_CORE, str(broker.pid)), check=True, stdout=subprocess.DEVNULL)
         try:
-            report = run(Bench(broker, folder), arguments.seconds, arguments.only)
+            return run(Bench(broker, folder), seconds, only)
         finally:
             runner.run(broker.stop())
-    arguments.report.parent.mkdir(exist_ok=True)
-    arguments.report.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def run(bench: Bench, seconds: int, only: str | None) -> dict:
