@@ -4,12 +4,14 @@ from tidegate.detect.drift.learned import RESTARTS_MIN
 from tidegate.detect.drift.metrics import SLOW
 from tidegate.detect.drift.state import Drift
 from tidegate.detect.drift.weigh import LICENCE_THRESHOLD, Family, Weighed
-from tidegate.detect.findings import Finding, names, percent
+from tidegate.detect.findings import Finding, hold, names, percent
 from tidegate.kpi.buckets import UPPER_EDGES_S
 from tidegate.wire.judgement import Evidence, Outcome
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
 
+BURNING_S = 60.0
+"""A burst that lasts longer is no burst: no stage passes while it lasts."""
 FEW = 3
 """Of a service that nobody has seen restart, fewer canaries than these are never rolled back by evidence: it pauses."""
 _WHAT = {"errors": "errors", "errorSeconds": "seconds with errors"}
@@ -27,8 +29,13 @@ def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool) -> Finding
         if family.log_e >= family.threshold:
             return _finding(family, drift, Action.ROLLBACK if sure else Action.PAUSE)
     for family in sorted(weighed.families, key=lambda family: -family.log_e_pause):
-        if family.log_e_pause >= family.threshold:
+        if family.log_e_pause >= family.threshold_pause:
             return _finding(family, drift, Action.PAUSE, carried=True)
+    if weighed.burning_s >= BURNING_S:
+        told = (
+            f"All servers of the old version have been in trouble for {weighed.burning_s:.0f} s: nothing can be said meanwhile."
+        )
+        return hold(Reason.ENVIRONMENT, told)
     return None
 
 
@@ -61,13 +68,14 @@ def evidence_of(weighed: Weighed, drift: Drift) -> tuple[Evidence, ...]:
 def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = False) -> Finding:
     bound_ms = _bound_ms(family, drift)
     what = _WHAT.get(family.metric, f"requests slower than {bound_ms:.0f} ms")
-    with_whom = "servers of the same age" if family.cold else "the servers of the old version"
+    with_whom = "servers of the same age" if family.cold else "the old version"
     left_out = f", {names(family.deleted)} left out" if family.deleted else ""
     log_e = family.log_e_pause if carried else family.log_e
+    threshold = family.threshold_pause if carried else family.threshold
     told = (
         f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside {with_whom}"
         f" ({family.canary_events:.0f} to {family.control_events:.0f}{left_out}): "
-        f"e^{log_e:.1f} against chance, e^{family.threshold:.1f} is enough"
+        f"e^{log_e:.1f} against chance, e^{threshold:.1f} is enough"
     )
     why = "; one server or one half minute alone makes it so much, so a person looks at it" if carried else ""
     return Finding(

@@ -18,8 +18,8 @@ class Past(Struct, frozen=True, kw_only=True):
 
     nodes: int = 20
     """Half of them canaries, half controls."""
-    quiet_s: int = 720
-    """Before it: enough for a baseline of ten minutes."""
+    quiet_s: int = 1_800
+    """Before it, as before the measured one."""
     lasts_s: int = 1_800
 
 

@@ -23,7 +23,7 @@ from tidegate.detect.drift.seconds import WARM, Kind, Second
 from tidegate.detect.drift.warming import Warming, warm
 
 GROUPS_MAX = 20
-"""Canaries are looked at one by one up to so many; of more, several share a row, so that the state stays small."""
+"""Canaries are looked at one by one up to so many; of more, several of a stratum share a row, so that the state stays small."""
 STRATA_MAX = 12
 """Strata beyond this share the last one."""
 AGE_S, AGE_TIMES = 5.0, 1.6
@@ -35,6 +35,10 @@ CHECKS = 4
 FEW = 3
 PULL = 3.0
 """Events by which the rate of a cell is drawn to that of all cells: a cell with next to no events has no rate of its own."""
+LICENCE_FROM_MS = 60_000
+UNKNOWN = 1e-3
+"""Rate of events that is taken where a service has no past."""
+LEVEL_PULL = 10.0
 ANY = "*"
 """The stratum of cold canaries without a control in their own."""
 
@@ -69,6 +73,13 @@ class Marks(Struct, frozen=True, kw_only=True, eq=False):
     checks: Singles = field(default_factory=lambda: _singles(0, 2, CHECKS, COUNT))
 
 
+class Placement(Struct, frozen=True):
+    """What a second is counted for: the placement's name, and the nodes that are controls in it, whether they report or not."""
+
+    name: str
+    controls: tuple[str, ...] = ()
+
+
 class Counts(Struct, frozen=True, kw_only=True, eq=False):
     """Rows of canaries: cold ones first, then the same again warm. Cells: strata and ``ANY`` cold, then the same again warm.
 
@@ -82,6 +93,10 @@ class Counts(Struct, frozen=True, kw_only=True, eq=False):
     stage_ms: int = 0
     first_ms: int = 0
     """When the first and when the present stage released their first canaries."""
+    licence_ms: int = 0
+    """The onset from which a licence is counted: the first one a minute or more after the first release."""
+    begun: float = 0.0
+    """Prior mass of all onsets so far, given up or not."""
     strata: tuple[str, ...] = (ANY,)
     groups: tuple[Group, ...] = ()
     canary: Floats = field(default_factory=lambda: _zeros(2, 0, COUNT))
@@ -107,14 +122,14 @@ class Counts(Struct, frozen=True, kw_only=True, eq=False):
     """Of canaries and of what they were compared with."""
 
 
-def update(counts: Counts, past: Past, learned: Learned, second: Second, placement: str) -> Counts:
+def update(counts: Counts, past: Past, learned: Learned, second: Second, placement: Placement) -> Counts:
     """Return the counts after one more second of a placement. Its first new canary begins a stage, with its list of onsets."""
     before, start_ms = counts, second.end_ms - 1_000
-    counts = _placed(counts, second)
-    if counts.groups != before.groups and counts.placement != placement:
+    counts = _placed(counts, second, _control_strata(past, second, placement))
+    if counts.groups != before.groups and counts.placement != placement.name:
         counts = replace(
             counts,
-            placement=placement,
+            placement=placement.name,
             stage=counts.stage + 1,
             stage_ms=start_ms,
             first_ms=counts.first_ms or start_ms,
@@ -129,33 +144,39 @@ def update(counts: Counts, past: Past, learned: Learned, second: Second, placeme
     who = gate.Who(second.nodes, stratum, second.kinds == Kind.CANARY, cold)
     exposure = history.exposures(past, second.requests)
     factor, unsure = history.host_factors(past, second.nodes, learned)
-    known_past = bool(len(past.nodes)) and float(past.sums[:, COUNT].sum()) > 0
-    level = np.maximum(history.rate(past), 1e-7) if known_past else np.full(COUNT, 1e-3)
+    rates = history.rate(past) if len(past.nodes) else np.zeros(COUNT)
+    level = np.where(rates > 0, rates, UNKNOWN)
     due = exposure * factor * level / (1.0 - np.where(cold[:, None], 0.0, owed))
-    events = gate.capped(second.events, due)
+    raw, events = second.events, gate.capped(second.events, due)
     known = np.clip(2.0 - 8.0 * unsure, 0.0, 1.0)
     gates = gate.look(counts.gates, who, (events, due, known))
-    # Who has no past has no weather either: what is unusual for it nobody knows.
-    valid = gate.counted(gates, who) * (exposure > 0) if known_past else (exposure > 0).astype(np.float64)
+    # What has no past has no weather either: nobody knows what is unusual for it.
+    valid = np.where(rates > 0, gate.counted(gates, who), 1.0) * (exposure > 0)
     weight = exposure * factor * valid
     events = events * valid
     allowed = weight / (1.0 - np.where(cold[:, None], 0.0, owed))
     counts = replace(
         counts,
         gates=gates,
-        warming=warm(counts.warming, second, learned, (events, weight * level * _level_now(gates), unsure)),
+        warming=warm(counts.warming, second, learned, (raw * valid, weight * level * _level_now(gates), unsure)),
     )
     return _counted(counts, second, who, (events, allowed, unsure, owed))
 
 
 def _level_now(gates: gate.Gates) -> Floats:
-    """Return how far above its past the whole fleet of the old version is in these seconds."""
-    seen, due = gates.strata[-1, 0], gates.strata[-1, 1]
-    found: Floats = np.where(due > 0, seen / np.maximum(due, 1e-9), 1.0)
+    """Return how far above its past the whole fleet of the old version is in these seconds, drawn to 1 by a few events."""
+    found: Floats = (gates.strata[-1, 0] + LEVEL_PULL) / (gates.strata[-1, 1] + LEVEL_PULL)
     return found
 
 
-def _placed(counts: Counts, second: Second) -> Counts:
+def _control_strata(past: Past, second: Second, placement: Placement) -> set[str]:
+    """Return the strata in which there are controls: of those that do not report yet, where they were before."""
+    known = dict(zip(past.nodes, past.strata, strict=True))
+    told = {name for name, kind in zip(second.strata, second.kinds.tolist(), strict=True) if kind == Kind.CONTROL}
+    return told | {known[name] for name in placement.controls if name in known}
+
+
+def _placed(counts: Counts, second: Second, controlled: set[str]) -> Counts:
     """Return the counts with room for the strata and canaries of this second."""
     strata = counts.strata
     for name in sorted({*second.strata} - {*strata}):
@@ -167,18 +188,14 @@ def _placed(counts: Counts, second: Second) -> Counts:
     fresh = [at for at in np.flatnonzero(second.kinds == Kind.CANARY).tolist() if second.nodes[at] not in inside]
     if not fresh:
         return counts
-    controls = {
-        _stratum(strata, second.strata[at])
-        for at in np.flatnonzero((second.kinds == Kind.CONTROL) & (second.age_s < 1e9)).tolist()
-    }
     groups = list(counts.groups)
     for at in fresh:
         own = _stratum(strata, second.strata[at])
-        cold = own if own in controls else 0
-        if len(groups) < GROUPS_MAX:
+        cold = own if second.strata[at] in controlled else 0
+        same = [place for place, group in enumerate(groups) if (group.stratum, group.cold) == (own, cold)]
+        if len(groups) < GROUPS_MAX or not same:
             groups.append(Group(own, cold, (second.nodes[at],)))
         else:
-            same = [place for place, group in enumerate(groups) if group.stratum == own] or [*range(len(groups))]
             place = min(same, key=lambda place: (len(groups[place].nodes), place))
             groups[place] = Group(groups[place].stratum, groups[place].cold, (*groups[place].nodes, second.nodes[at]))
     return _more_groups(counts, tuple(groups))
@@ -220,8 +237,8 @@ def _wider(counts: Counts, strata: tuple[str, ...]) -> Counts:
         unsure=_halves(counts.unsure, 0, size),
         marks=marks,
         gates=replace(counts.gates, strata=wider),
-        ring=_zeros(0, 0, COUNT),
-        worst=_zeros(0, 0, COUNT),
+        ring=_relaid(counts.ring, counts, (len(counts.groups), size)),
+        worst=_relaid(counts.worst, counts, (len(counts.groups), size)),
     )
 
 
@@ -233,9 +250,19 @@ def _more_groups(counts: Counts, groups: tuple[Group, ...]) -> Counts:
         canary=_halves(counts.canary, 1, size),
         known=grown(counts.known, 0, size),
         marks=replace(counts.marks, canary=_halves(counts.marks.canary, 2, size)),
-        ring=_zeros(0, 0, COUNT),
-        worst=_zeros(0, 0, COUNT),
+        ring=_relaid(counts.ring, counts, (size, len(counts.strata))),
+        worst=_relaid(counts.worst, counts, (size, len(counts.strata))),
     )
+
+
+def _relaid(flat: Floats, counts: Counts, sizes: tuple[int, int]) -> Floats:
+    """Return flat rows of canaries and others (``ring``, ``worst``) with room for more of both."""
+    if not flat.size:
+        return _zeros(0, 0, COUNT)
+    width = 4 * len(counts.groups)
+    mine = _halves(flat[:, :width].reshape(len(flat), 2, -1, COUNT), 2, sizes[0])
+    theirs = _halves(flat[:, width:].reshape(len(flat), 2, -1, COUNT), 2, sizes[1])
+    return np.concatenate((mine.reshape(len(flat), -1, COUNT), theirs.reshape(len(flat), -1, COUNT)), axis=1)
 
 
 def cells(counts: Counts) -> Floats:
@@ -341,8 +368,7 @@ def _rung(counts: Counts, added: Floats, end_ms: int) -> Counts:
         ring = np.concatenate((ring[1 - BLOCKS :], flat))
     else:
         ring = np.concatenate((ring[:-1], ring[-1:] + flat))
-    counts = replace(counts, ring=ring)
-    return _worst(counts, end_ms) if (end_ms // 1_000 + 1) % BLOCK_S == 0 else counts
+    return _worst(replace(counts, ring=ring), end_ms)
 
 
 def size_of(counts: Counts) -> int:
@@ -376,7 +402,7 @@ def _worst(counts: Counts, end_ms: int) -> Counts:
 def _onsets(counts: Counts, start_ms: int) -> Counts:
     """Begin the onset that is due with the second that starts now, and give up those whose time is over."""
     new = onset_at((start_ms - counts.stage_ms) // 1_000, counts.stage, start_ms)
-    keep = kept(counts.onsets, start_ms)
+    keep = kept(counts.onsets, start_ms, counts.licence_ms)
     if new is None and len(keep) == len(counts.onsets):
         return counts
     onsets = tuple(counts.onsets[place] for place in keep)
@@ -388,6 +414,8 @@ def _onsets(counts: Counts, start_ms: int) -> Counts:
     return replace(
         counts,
         onsets=onsets,
+        begun=counts.begun + (new.mass if new is not None else 0.0),
+        licence_ms=counts.licence_ms or (start_ms if new is not None and start_ms >= counts.first_ms + LICENCE_FROM_MS else 0),
         worst=worst,
         marks=Marks(
             canary=_marked(marks.canary[keep], counts.canary, more),

@@ -5,7 +5,7 @@ Null hypothesis: of all events, given their number, the canary's are beta-binomi
 with ``r`` times the events, averaged over ``RATIOS``. Guarantee: ratio of two marginal likelihoods, so its expectation under the
 null is 1 at any time; mixed over onsets it stays below 1 / alpha for ever with probability 1 - alpha (Ville's inequality).
 ``v = 0`` is the test of Lindon and Malek (arXiv 2011.03567); ``v > 0`` bounds what one cohort of servers can ever say, as
-it must be: a true ratio ``r`` gives at most about ``log(r) ** 2 / (2 * v)`` nats.
+it must be: a ratio ``r`` gives at most ``(r - 1 - log(r)) / v`` nats, which is about ``log(r) ** 2 / (2 * v)`` for small ones.
 """
 
 from typing import Any

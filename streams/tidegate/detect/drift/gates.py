@@ -73,22 +73,23 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     before = realigned(gates.sums, who.nodes, gates.nodes)
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
     steadfast = ~who.canary & ~who.cold
-    hot = np.zeros_like(seen, dtype=np.bool_)
+    alone = np.zeros_like(seen, dtype=np.bool_)
     for side in (steadfast, ~who.canary & who.cold, who.canary & who.cold, who.canary & ~who.cold):
         if side.sum() >= PEERS_MIN:
             level = _others(seen[side], expected[side])
             times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
-            hot[side] = _hot(seen[side], expected[side] * level, times)
-    hold = np.where(hot, HOLD_S, np.maximum(0.0, before[:, 2] - 1.0))
+            alone[side] = hot(seen[side], expected[side] * level, times)
+    hold = np.where(alone, HOLD_S, np.maximum(0.0, before[:, 2] - 1.0))
     steady = steadfast[:, None] & (hold <= 0)
     size = len(gates.strata)
     inside = np.zeros((size, len(who.nodes)))
     inside[who.stratum, np.arange(len(who.nodes))] = 1.0
-    inside[-1] = 1.0
-    sums = inside @ (seen * steady)
-    owed = inside @ (expected * steady)
+    sums, owed = inside @ (seen * steady), inside @ (expected * steady)
     levels = np.where(gates.strata[:, 3] > 0, gates.strata[:, 3], 1.0)
-    together = _hot(sums, owed * levels, HOT)
+    # A stratum that is in trouble is no weather for the others: what is left of them makes the last row.
+    calm = ~hot(sums, owed * levels, HOT) & (gates.strata[:, 2] <= 1.0)
+    sums[-1], owed[-1] = (sums * calm)[:-1].sum(axis=0), (owed * calm)[:-1].sum(axis=0)
+    together = hot(sums, owed * levels, HOT)
     ratio = np.clip(np.where(owed > 0, sums / np.maximum(owed, 1e-9), 1.0), 0.5 * levels, HOT * levels)
     held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
     strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
@@ -113,6 +114,7 @@ def _others(seen: Floats, expected: Floats) -> Floats:
     return found
 
 
-def _hot(seen: Floats, due: Floats, times: Floats | float) -> Flags:
-    hot: Flags = (seen > times * due) & (seen - due > SIGMAS * np.sqrt(2.0 * due) + MARGIN)
-    return hot
+def hot(seen: Floats, due: Floats, times: Floats | float) -> Flags:
+    """Return where a sum is more than ``times`` what was due, and beyond chance."""
+    found: Flags = (seen > times * due) & (seen - due > SIGMAS * np.sqrt(2.0 * due) + MARGIN)
+    return found

@@ -48,7 +48,8 @@ class Learned(Struct, frozen=True, kw_only=True, eq=False):
     """Sums behind the curve: events by bin; ``due`` what a warm server would have had."""
     due: dict[str, tuple[float, ...]] = {}
     placebos: tuple[float, ...] = ()
-    """The largest log e-values of healthy rollouts, descending."""
+    """The largest log e-values of healthy rollouts, descending; ``placebos_pause`` those with no server left out."""
+    placebos_pause: tuple[float, ...] = ()
     rollouts: int = 0
     """How many healthy rollouts these are the largest of."""
 
@@ -68,17 +69,20 @@ def column(learned: Learned, name: str) -> Floats:
     return np.array([getattr(learned.spread(metric), name) for metric in METRICS])
 
 
-def placebo_floor(learned: Learned, alpha: float) -> float:
-    """Return the log e-value that only a part ``alpha`` of healthy rollouts reaches, whatever the model says; 0.0 before 199.
+def placebo_floors(learned: Learned, alpha: float) -> tuple[float, float]:
+    """Return the log e-values, trimmed and whole, that a part ``alpha`` of healthy rollouts reaches, whatever the model says; 0.0
+    before 199 of them.
 
     Null hypothesis: this rollout is exchangeable with the healthy ones before it. Guarantee: the rank of its largest e-value is
     uniform then, so exceeding the k-th largest of m has probability at most k / (m + 1) (conformal p-value: Vovk, Gammerman and
-    Shafer, Algorithmic Learning in a Random World, 2005).
+    Shafer, Algorithmic Learning in a Random World, 2005). A rollout that was rolled back is no healthy one, so the floor of the
+    trimmed value rises above its threshold only where evidence may not roll back (``onFail: pause``, or a new service).
     """
     if learned.rollouts < PLACEBOS_MIN:
-        return 0.0
-    rank = int(alpha * (learned.rollouts + 1))
-    return learned.placebos[min(max(1, rank), len(learned.placebos)) - 1]
+        return 0.0, 0.0
+    rank = max(1, int(alpha * (learned.rollouts + 1)))
+    trimmed, whole = ((values or (0.0,)) for values in (learned.placebos, learned.placebos_pause))
+    return trimmed[min(rank, len(trimmed)) - 1], whole[min(rank, len(whole)) - 1]
 
 
 FEW_CONTROLS = 3

@@ -7,7 +7,7 @@ arXiv 2203.03532, with weights instead of a sum, so that the bound is a probabil
 
 from msgspec import Struct
 
-EARLY = ((0, 0.45), (15, 0.06), (30, 0.06), (60, 0.06), (120, 0.05))
+EARLY = ((0, 0.50), (15, 0.06), (30, 0.06), (60, 0.05), (120, 0.05))
 """Seconds after a stage's first release, and mass: most faults are there from the start, or come with the first real work."""
 EVERY_S = 60
 FIRST_S = 180
@@ -16,7 +16,7 @@ LIVES_S = 180
 LASTING_S = 600
 LASTING_MAX = 6
 """One in ten minutes stays, the last six of them: a small change needs longer than three minutes."""
-LATER = 0.32
+LATER = 0.28
 FIRST_STAGE = 0.75
 HALF = 30
 """The later ones share ``LATER`` as 1 / ((j + HALF) (j + HALF + 1)), which never sums to more however long a stage bakes, and
@@ -56,13 +56,15 @@ def onset_at(second: int, stage: int, start_ms: int) -> Onset | None:
     return Onset(start_ms, share * mass, 0 if second % LASTING_S == 0 else start_ms + LIVES_S * 1_000)
 
 
-def kept(onsets: tuple[Onset, ...], now_ms: int) -> list[int]:
+def kept(onsets: tuple[Onset, ...], now_ms: int, pinned_ms: int = 0) -> list[int]:
     """Return the places of the onsets that are still looked at: dropping one only lowers the evidence.
 
-    The early ones of the first stage and of the last stay, so that what grows slowly and what came with the last stage are seen.
+    The early ones of the first stage and of the last stay, so that what grows slowly and what came with the last stage are seen;
+    and so does the one that begins at ``pinned_ms``.
     """
     last = max((onset.early for onset in onsets), default=0)
     lasting = [place for place, onset in enumerate(onsets) if not onset.until_ms and not onset.early][-LASTING_MAX:]
     early = [place for place, onset in enumerate(onsets) if onset.early in {1, last} and onset.early]
     living = [place for place, onset in enumerate(onsets) if onset.until_ms > now_ms]
-    return sorted({*early, *lasting, *living})
+    pinned = [place for place, onset in enumerate(onsets) if onset.start_ms == pinned_ms]
+    return sorted({*early, *lasting, *living, *pinned})

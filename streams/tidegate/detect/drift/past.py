@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tidegate.detect.drift.arrays import places, realigned
+from tidegate.detect.drift.gates import HOT, MARGIN, hot
 from tidegate.detect.drift.learned import Learned, column
 from tidegate.detect.drift.metrics import COUNT, QUANTILES, SLOW, Floats
 from tidegate.kpi.pane import Table
@@ -32,12 +33,12 @@ EDGES_MS = 3_600_000
 """Edges are looked at again after an hour, and moved where one is ``EDGE_MOVES`` buckets off: a bucket is 9 %."""
 EDGE_MOVES = 3
 TRIM = 0.99
-TRIM_FROM = 20
 NODES_MIN = 3
 BUNCH_MAX = 30.0
-WANDER_FROM = 200.0
-"""So much ``due ** 2`` before the wandering is believed: ten nodes and minutes with four or five events each."""
-WANDER_PRIOR, WANDER_MAX = 0.02, 1.0
+BURST = 1.5
+"""A minute with so many times the usual events of all servers together holds a burst."""
+WANDER_PRIOR, WANDER_TRUSTED, WANDER_MAX = 0.03, 500.0, 1.0
+"""The variance before anything is known counts as much as ``due ** 2`` of fifty nodes and minutes with three events each."""
 SAMPLED = BLOCK_MS // 1_000
 """Once there are edges, the first second of a block stands for all of it in the latency histogram: edges move by the hour."""
 NODES_MAX = 12_000
@@ -160,8 +161,8 @@ def host_factors(past: Past, nodes: tuple[str, ...], learned: Learned) -> tuple[
 def dispersion(past: Past) -> Floats:
     """Return variance over mean of the events of a node in ten seconds, at least 1, at most ``BUNCH_MAX``.
 
-    From differences of blocks that follow each other, so that neither a server's level nor its slow wandering counts (von
-    Neumann's mean square successive difference, 1941, with Poisson variances).
+    From how events split between blocks that follow each other, so that neither a server's level nor its slow wandering counts:
+    Pearson's chi-square of a binomial split over its degrees of freedom.
     """
     found: Floats = np.clip(past.bunched[0] / np.maximum(past.bunched[1], 1.0), 1.0, BUNCH_MAX)
     return found
@@ -173,8 +174,9 @@ def wander(past: Past) -> Floats:
 
     Method of moments: residuals have the variance ``dispersion * due + (wander * due) ** 2``.
     """
-    found = past.wandered[0] / np.maximum(past.wandered[1], 1e-9)
-    return np.where(past.wandered[1] >= WANDER_FROM, np.clip(found, 0.0, WANDER_MAX), WANDER_PRIOR)
+    found = (past.wandered[0] + WANDER_TRUSTED * WANDER_PRIOR) / (past.wandered[1] + WANDER_TRUSTED)
+    clipped: Floats = np.clip(found, 0.0, WANDER_MAX)
+    return clipped
 
 
 def _spread(rows: Floats) -> Floats:
@@ -208,7 +210,7 @@ def _next_block(past: Past, end_ms: int) -> Past:
     """Close a block: it is compared with the one before it, and joins its minute."""
     bunched = past.bunched
     if past.before.shape == past.block.shape and past.start_ms:
-        bunched = bunched * KEEP ** (BLOCK_MS / MINUTE_MS) + _bunching(past.before, past.block)
+        bunched = bunched * KEEP ** (BLOCK_MS / MINUTE_MS) + _bunching(past)
     block_ms = (end_ms - 1) // BLOCK_MS * BLOCK_MS
     follows = past.block_ms + BLOCK_MS == block_ms
     before = past.block if follows else past.block * 0
@@ -241,40 +243,39 @@ def _next_minute(past: Past, start_ms: int) -> Past:
     return _with_edges(_without_gone(past) if past.minutes % EARLIEST_MINUTES == 0 else past)
 
 
-def _bunching(one: Floats, other: Floats) -> Floats:
+def _bunching(past: Past) -> Floats:
     """Return the sums of two blocks for ``dispersion``. What all nodes have in common cancels."""
-    there = (one[:, _REQUESTS] > 0) & (other[:, _REQUESTS] > 0)
-    first, then = one[there, :COUNT], other[there, :COUNT]
-    ratio = (then.sum(axis=0) + 0.5) / (first.sum(axis=0) + 0.5)
-    share = _spread(other[there]) / np.maximum(_spread(one[there]), 1e-9)
-    usual = share.mean(axis=0) if len(share) else np.ones(COUNT)
-    times = ratio * share / np.maximum(usual, 1e-9)
-    apart = (then - times * first) ** 2
-    return _without_largest(apart, times * first * times + then)
+    there = (past.before[:, _REQUESTS] > 0) & (past.block[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
+    if there.sum() < NODES_MIN:
+        return _zeros(2, COUNT)
+    before, block = past.before[there], past.block[there]
+    first, then = before[:, :COUNT], block[:, :COUNT]
+    owed, due = _due(past, before, there), _due(past, block, there)
+    share = due / np.maximum(owed + due, 1e-9)
+    apart = (then - share * (first + then)) ** 2 * len(block) / (len(block) - 1)
+    return np.stack((apart.sum(axis=0), (share * (1.0 - share) * (first + then)).sum(axis=0)))
 
 
 def _wandering(past: Past) -> Floats:
-    """Return the sums of a minute for ``wander``. What all nodes have in common is taken out."""
+    """Return the sums of a minute for ``wander``. What all nodes have in common is taken out; bursts and incidents say nothing,
+    since gates leave them out and servers feel them as differently as they like.
+    """
     there = (past.minute[:, _REQUESTS] > 0) & (past.sums[:, _REQUESTS] > 0)
     if there.sum() < NODES_MIN:
         return _zeros(2, COUNT)
     minute, sums = past.minute[there], past.sums[there]
-    due = _spread(minute) * (sums[:, :COUNT] + 0.5) / np.maximum(_spread(sums), 1e-9)
-    seen = minute[:, :COUNT]
-    due = due * (seen.sum(axis=0) + 0.5) / (due.sum(axis=0) + 0.5)
+    seen, due = minute[:, :COUNT], _due(past, minute, there)
+    usual = _spread(minute) * (sums[:, :COUNT] + 0.5) / np.maximum(_spread(sums), 1e-9)
     chance = dispersion(past) * due * (1.0 + due / (sums[:, :COUNT] + 0.5))
-    return _without_largest((seen - due) ** 2 - chance, due**2)
+    kept = ~hot(seen, due, HOT) & (due.sum(axis=0) < BURST * usual.sum(axis=0) + MARGIN)
+    return np.stack(((((seen - due) ** 2 - chance) * kept).sum(axis=0), (due**2 * kept).sum(axis=0)))
 
 
-def _without_largest(terms: Floats, weights: Floats) -> Floats:
-    """Return the sums of terms and weights over nodes without the largest terms: incidents are not the rule (``TRIM``)."""
-    most = max(1, int(len(terms) * (1.0 - TRIM) + 0.5)) if len(terms) >= TRIM_FROM else 0
-    if most:
-        largest = np.argsort(-terms, axis=0, kind="stable")[:most]
-        terms, weights = terms.copy(), weights.copy()
-        np.put_along_axis(terms, largest, 0.0, axis=0)
-        np.put_along_axis(weights, largest, 0.0, axis=0)
-    return np.stack((terms.sum(axis=0), weights.sum(axis=0)))
+def _due(past: Past, rows: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Return what was due of each node at the level that all had together."""
+    usual = _spread(rows) * (past.sums[there, :COUNT] + 0.5) / np.maximum(_spread(past.sums[there]), 1e-9)
+    found: Floats = usual * (rows[:, :COUNT].sum(axis=0) + 0.5) / (usual.sum(axis=0) + 0.5)
+    return found
 
 
 def _without_gone(past: Past) -> Past:

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import Counts, update
+from tidegate.detect.drift.counts import Counts, Placement, update
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.past import Past
 from tidegate.detect.drift.seconds import second_of, table_of
@@ -25,8 +25,8 @@ class Drift(Struct, frozen=True, kw_only=True, eq=False, omit_defaults=True):
     rollout: str = ""
     version: str = ""
     counts: Counts = _NO_COUNTS
-    largest: float = 0.0
-    """Log e-value, the largest of this rollout."""
+    largest: tuple[float, float] = (0.0, 0.0)
+    """Log e-values, trimmed and whole, the largest of this rollout."""
 
 
 def learn(drift: Drift, pane: ServicePane) -> Drift:
@@ -48,24 +48,28 @@ def begin(drift: Drift, rollout: str, version: str) -> Drift:
         return drift
     if drift.rollout:
         drift = finish(drift, "")
-    return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=0.0)
+    return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=(0.0, 0.0))
 
 
 def finish(drift: Drift, running: str) -> Drift:
     """Return what is known after a rollout: healthy to the end where the whole service runs its version now."""
     promoted = bool(drift.version) and running == drift.version
     tempered = history.dispersion(drift.past)
-    learned = teach(drift.learned, drift.counts.warming, tempered, promoted=promoted, largest=drift.largest if promoted else None)
-    return replace(drift, learned=learned, rollout="", version="", counts=_NO_COUNTS, largest=0.0)
+    learned = teach(drift.learned, drift.counts.warming, tempered, promoted=promoted, largest=drift.largest)
+    return replace(drift, learned=learned, rollout="", version="", counts=_NO_COUNTS, largest=(0.0, 0.0))
 
 
 def observe(drift: Drift, pane: ServicePane, placement: str, ages_s: Mapping[str, float]) -> tuple[Drift, Weighed]:
     """Return the state after a second of a rollout, and what has been gathered. ``ages_s``: as in ``second_of``."""
     second = second_of(pane, drift.past.edges, ages_s)
-    counts = update(drift.counts, drift.past, drift.learned, second, placement)
+    control = pane.cohorts.get("control")
+    placed = Placement(placement, control.expected if control is not None else ())
+    counts = update(drift.counts, drift.past, drift.learned, second, placed)
     weighed = weigh(counts, drift.past, drift.learned, pane.end_ms)
-    largest = max((family.log_e for family in weighed.families), default=0.0)
-    return replace(drift, counts=counts, largest=max(drift.largest, largest)), weighed
+    trimmed, whole = drift.largest
+    for family in weighed.families:
+        trimmed, whole = max(trimmed, family.log_e), max(whole, family.log_e_pause)
+    return replace(drift, counts=counts, largest=(trimmed, whole)), weighed
 
 
 def _version(pane: ServicePane) -> str:

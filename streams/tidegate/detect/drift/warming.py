@@ -25,6 +25,8 @@ EVENTS_MIN = 20.0
 """So many events of a bin before its ratio is believed."""
 QUARTILE, QUARTILE_OF_SQUARES = 0.75, 1.323
 """Upper quartile, and what it is of the squares of a standard normal."""
+TRUSTED = 20.0
+"""So many servers' worth is what was known before: a rollout of twenty counts half, one with five a fifth."""
 _BINS = len(AGES_S)
 
 
@@ -82,20 +84,22 @@ def warm(warming: Warming, second: Second, learned: Learned, told: tuple[Floats,
     return replace(warming, curve=curve, own=own)
 
 
-def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: bool, largest: float | None) -> Learned:
-    """Return what is known after a rollout is over. ``largest``: its largest log e-value, where it was healthy to the end.
+def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: bool, largest: tuple[float, float]) -> Learned:
+    """Return what is known after a rollout is over. ``largest``: its largest log e-values, trimmed and whole.
 
     ``tempered``: the dispersion of events, by metric.
     """
     sides = slice(0, 2) if promoted else slice(0, 1)
     new = warming.curve[sides].sum(axis=0)
     taught = [place for place, mine in enumerate(warming.canary) if promoted or not mine]
-    placebos, rollouts = learned.placebos, learned.rollouts
-    if promoted and largest is not None:
-        placebos = tuple(sorted((*placebos, float(f"{largest:.6g}")), reverse=True)[:PLACEBOS_KEPT])
-        rollouts += 1
+    if promoted:
+        kept = [
+            tuple(sorted((*before, float(f"{value:.6g}")), reverse=True)[:PLACEBOS_KEPT])
+            for before, value in zip((learned.placebos, learned.placebos_pause), largest, strict=True)
+        ]
+        learned = replace(learned, placebos=kept[0], placebos_pause=kept[1], rollouts=learned.rollouts + 1)
     if not taught:
-        return replace(learned, placebos=placebos, rollouts=rollouts)
+        return learned
     seen = {name: _plus(learned.seen.get(name), new[0, :, at]) for at, name in enumerate(METRICS)}
     due = {name: _plus(learned.due.get(name), new[1, :, at]) for at, name in enumerate(METRICS)}
     restarts = learned.restarts + len(taught)
@@ -104,7 +108,8 @@ def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: boo
         curve = {name: _curve(seen[name], due[name]) for name in METRICS}
         cold_s = _cold_s(learned, (seen, due), restarts, tempered)
         spreads = _spreads(learned, warming.own[taught], tempered)
-    return Learned(
+    return replace(
+        learned,
         revision=learned.revision + 1,
         restarts=restarts,
         spreads=spreads,
@@ -112,8 +117,6 @@ def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: boo
         curve=curve,
         seen=seen,
         due=due,
-        placebos=placebos,
-        rollouts=rollouts,
     )
 
 
@@ -123,10 +126,17 @@ def _plus(before: tuple[float, ...] | None, new: Floats) -> tuple[float, ...]:
 
 
 def _curve(seen: tuple[float, ...], due: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the ratio of each bin, drawn to 1 by one event; never rising with age, since noise is not a cold start."""
-    ratio = (np.array(seen) + 1.0) / (np.array(due) + 1.0)
-    falling = np.maximum.accumulate(ratio[::-1])[::-1]
-    return tuple(float(f"{value:.4g}") for value in np.maximum(1.0, np.minimum(ratio, falling)).tolist())
+    """Return the ratio of each bin, drawn to 1 by one event; never rising with age, since noise is not a cold start.
+
+    Bins that rise are pooled with those before them (pool adjacent violators: Barlow et al., 1972).
+    """
+    pools: list[tuple[float, float, int]] = []
+    for events, owed in zip(seen, due, strict=True):
+        pools.append((events + 1.0, owed + 1.0, 1))
+        while len(pools) > 1 and pools[-1][0] * pools[-2][1] > pools[-2][0] * pools[-1][1]:
+            (more, further, bins), (mine, own, before) = pools.pop(), pools.pop()
+            pools.append((mine + more, own + further, before + bins))
+    return tuple(float(f"{max(1.0, events / owed):.4g}") for events, owed, bins in pools for _ in range(bins))
 
 
 def _cold_s(
@@ -143,8 +153,9 @@ def _cold_s(
         apart = 2.0 * np.sqrt(2.0 / (events + 1.0) + learned.spread(name).node ** 2 / max(1.0, 0.5 * restarts))
         cold = np.log((events + 1.0) / (owed + 1.0)) > np.log(STILL_COLD) + apart
         known = known or bool(bins)
-        for at, then in zip(bins, [*bins[1:], None], strict=True):
-            if not cold[at] and (then is None or not cold[then]):
+        for place_of, at in enumerate(bins):
+            after = bins[place_of + 1 : place_of + 2]
+            if not cold[at] and not (after and cold[after[0]]):
                 break
             found = max(found, float(AGES_S[min(at + 1, _BINS - 1)]))
     return min(COLD_MAX_S, COLD_TIMES * found) if known else learned.cold_s
@@ -168,16 +179,17 @@ def _spreads(learned: Learned, own: Floats, tempered: Floats) -> dict[str, Sprea
         variance = max(0.0, float(np.quantile(around, QUARTILE)) / QUARTILE_OF_SQUARES - chance)
         common = max(0.0, middle**2 - chance / len(logs))
         before = learned.spread(name)
-        part = len(logs) / (len(logs) + 10.0)
         found[name] = Spread(
             host=before.host,
-            node=_mixed(before.node, (SAFETY * variance) ** 0.5, part),
-            common=_mixed(before.common, (SAFETY * common) ** 0.5, part / 2.0),
+            node=_mixed(before.node, variance, len(logs)),
+            common=_mixed(before.common, common, 1),
             restart=before.restart,
+            warm=before.warm,
         )
     return found
 
 
-def _mixed(before: float, new: float, part: float) -> float:
-    """Return a standard deviation with part of the variance taken from new evidence."""
-    return float(f"{((1.0 - part) * before**2 + part * new**2) ** 0.5:.4g}")
+def _mixed(before: float, variance: float, number: int) -> float:
+    """Return a standard deviation after ``number`` more servers (or rollouts), with a margin (``SAFETY``)."""
+    mixed = (TRUSTED * before**2 + number * SAFETY * variance) / (TRUSTED + number)
+    return float(f"{mixed**0.5:.4g}")

@@ -12,9 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import FEW, PULL, Counts, cells, size_of
+from tidegate.detect.drift.counts import BLOCK_S, BLOCKS, FEW, PULL, Counts, cells, size_of
 from tidegate.detect.drift.evalue import log_evidence, log_licence
-from tidegate.detect.drift.learned import Learned, column, placebo_floor
+from tidegate.detect.drift.learned import Learned, column, placebo_floors
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, LICENCE, METRICS, Floats
 from tidegate.detect.drift.past import Past
 
@@ -28,8 +28,11 @@ DELETED = 0.1
 WORTH = 3.0
 """Onsets whose standardised log ratio has a smaller square, which is about 1.5 nats at most, are not worked out: leaving them out
 can only lower the evidence."""
+WORST_S = BLOCK_S * (BLOCKS + 1)
+"""So old an onset must be before something can be left besides its worst half minute."""
+LEVEL_DRIFTS = 0.15
+"""How far a service's rate of events is from what it was before the rollout, as a deviation of its log."""
 DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
-LICENCE_FROM_S = 60
 _NONE = -math.inf
 
 
@@ -41,6 +44,7 @@ class Family(Struct, frozen=True, kw_only=True):
     log_e: float = 0.0
     log_e_pause: float = 0.0
     threshold: float = 0.0
+    threshold_pause: float = 0.0
     onset_ms: int
     canary_events: float
     control_events: float
@@ -79,11 +83,11 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
     split = _split(counts, past, learned, now_ms)
     log_e = _evidence(split)
     mass = np.log(np.array([onset.mass for onset in counts.onsets]))
-    with np.errstate(divide="ignore"):
-        mixed = _log_sum(log_e + mass[None, :, None])
+    mixed = np.logaddexp(_log_sum(log_e + mass[None, :, None]), math.log(max(1e-9, 1.0 - counts.begun)))
     licence = _licence(counts, split, now_ms)
     families = []
-    threshold = max(math.log(len(FAMILIES) / ALPHA), placebo_floor(learned, ALPHA / len(FAMILIES)))
+    nominal = math.log(len(FAMILIES) / ALPHA)
+    thresholds = [max(nominal, floor) for floor in placebo_floors(learned, ALPHA / len(FAMILIES))]
     for name, columns in FAMILIES.items():
         members = mixed[:, columns]
         size = members.shape[1]
@@ -91,7 +95,14 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
         found = _family(counts, split, log_e[0] + mass[:, None], name)
         mine = [value for metric, value in licence.items() if METRICS.index(metric) in range(columns.start, columns.stop)]
         families.append(
-            replace(found, log_e=trimmed, log_e_pause=whole, threshold=threshold, log_licence=min(mine) if mine else None)
+            replace(
+                found,
+                log_e=trimmed,
+                log_e_pause=whole,
+                threshold=thresholds[0],
+                threshold_pause=thresholds[1],
+                log_licence=min(mine) if mine else None,
+            )
         )
     families.sort(key=lambda family: -family.log_e)
     given = [value >= LICENCE_THRESHOLD for value in licence.values()]
@@ -113,7 +124,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     # Warm controls are servers of the fleet, too.
     beside = others.copy()
     beside[:, :, width:] += controls
-    beside[:, :, :width] += _remembered(learned, past, canary, cold[:, :width], cells(counts)[:width])
+    beside[:, :, :width] += _remembered(counts, learned, past, canary, cold)
     inside = cells(counts)
     total = beside.sum(axis=2)
     level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
@@ -154,18 +165,21 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     )
 
 
-def _remembered(learned: Learned, past: Past, canary: Floats, cold: Floats, inside: Floats) -> Floats:
+def _remembered(counts: Counts, learned: Learned, past: Past, canary: Floats, cold: Floats) -> Floats:
     """Return what earlier restarts add to the controls of cold cells: events and exposure, as much as they are worth.
 
-    A gamma prior on the rate of a cold server of this service, with the spread from rollout to rollout as its deviation: it is
-    worth ``1 / warm ** 2`` events, which is two, and so helps while controls have had next to none.
+    A gamma prior on the rate of a cold server of this service: as unsure as cold starts vary from rollout to rollout, in the part
+    of events that they make up, and as the level of a service drifts. So controls say nearly all about the first seconds, in
+    which a cold start is most of what is seen, and the fleet's own level more and more as it fades.
     """
+    width = len(counts.strata)
     if not learned.curve:
-        return np.zeros((len(canary), 2, *cold.shape[1:]))
-    exposure = inside @ canary[:, 1]
-    share = np.minimum(0.95, cold / np.maximum(exposure, 1e-12))
-    worth = history.dispersion(past) / column(learned, "warm") ** 2 * (exposure > 0)
-    rate = np.maximum(history.rate(past), 1e-9) / (1.0 - share)
+        return np.zeros((len(canary), 2, width, COUNT))
+    exposure = cells(counts)[:width] @ canary[:, 1]
+    share = np.minimum(0.95, cold[:, :width] / np.maximum(exposure, 1e-12))
+    worth = history.dispersion(past) / ((column(learned, "warm") * share) ** 2 + LEVEL_DRIFTS**2) * (exposure > 0)
+    level = np.where(counts.gates.strata[-1, 3] > 0, counts.gates.strata[-1, 3], 1.0)
+    rate = np.maximum(history.rate(past) * level, 1e-9) / (1.0 - share)
     return np.stack((worth, worth / rate), axis=1)
 
 
@@ -188,7 +202,7 @@ def _outside(counts: Counts, canary: Floats, beside: Floats, now_ms: int) -> tup
     width = 2 * 2 * len(counts.groups)
     if worst.shape[:2] != (len(counts.onsets), width + 2 * 2 * len(counts.strata)):
         return canary * 0.0, beside * 0.0
-    old = np.array([now_ms - onset.start_ms >= 30_000 for onset in counts.onsets])[:, None, None, None]
+    old = np.array([now_ms - onset.start_ms >= WORST_S * 1_000 for onset in counts.onsets])[:, None, None, None]
     mine = np.maximum(0.0, canary - worst[:, :width].reshape(canary.shape))
     theirs = np.maximum(0.0, beside - worst[:, width:].reshape(beside.shape))
     return mine * old, theirs * old
@@ -263,14 +277,7 @@ def _log_sum(rows: Floats) -> Floats:
 
 def _licence(counts: Counts, split: Split, now_ms: int) -> dict[str, float]:
     """Return the log evidence that each guarded metric is better than what is not tolerated; empty in the first minute."""
-    at = next(
-        (
-            place
-            for place, onset in enumerate(counts.onsets)
-            if onset.early == 1 and onset.start_ms == counts.first_ms + LICENCE_FROM_S * 1_000
-        ),
-        None,
-    )
+    at = next((place for place, onset in enumerate(counts.onsets) if onset.start_ms == counts.licence_ms), None)
     if at is None or now_ms <= counts.onsets[at].start_ms:
         return {}
     places = [place for place, _ in LICENCE.values()]
