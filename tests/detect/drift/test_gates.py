@@ -25,14 +25,16 @@ def who(fleet: Fleet, *, cold: bool = False) -> Who:
     )
 
 
-def watched(fleet: Fleet, times, seconds: int, *, cold: bool = False, known: float = 1.0, before: Gates | None = None):
+def watched(
+    fleet: Fleet, times, seconds: int, *, cold: bool = False, known: float = 1.0, before: Gates | None = None, due: float = DUE
+):
     """Gates after some seconds of events in clockwork, and which nodes counted in the last of them."""
     found = before or Gates(strata=np.zeros((2 + fleet.zones, 4, COUNT)))
     everyone = who(fleet, cold=cold)
-    due = np.full((len(fleet.nodes), COUNT), DUE)
+    owed = np.full((len(fleet.nodes), COUNT), due)
     for at in range(seconds):
-        events = due * np.broadcast_to(times(at) if callable(times) else times, due.shape)
-        found = look(found, everyone, (events, due, np.full_like(due, known)))
+        events = owed * np.broadcast_to(times(at) if callable(times) else times, owed.shape)
+        found = look(found, everyone, (events, owed, np.full_like(owed, known)))
     return found, counted(found, everyone).astype(bool)
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.detect.drift.kit import Fleet, Play
+from tests.detect.drift.kit import Fleet, Play, quiet
 
 from tidegate.detect.drift import warming as teaching
 from tidegate.detect.drift.learned import AGES_S, RESTARTS_MIN, Learned
@@ -186,7 +186,8 @@ def test_a_curve_never_rises_with_age():
 
 def test_names_without_room_teach_the_curve_all_the_same():
     fleet = Fleet(canaries=80, controls=5, rest=5)
-    warming = Play(fleet=fleet, seconds=20, every=1_000, ages=lambda at: at + 1.0).run().counts.warming
+    past = quiet(fleet, 1)
+    warming = Play(fleet=fleet, past=past, seconds=20, every=1_000, ages=lambda at: at + 1.0).run().counts.warming
     assert len(warming.nodes) == teaching.NODES_MAX
     assert warming.curve[1, 1, :, 0].sum() > 0.9 * 20 * 50 * 80 * 0.001
 

@@ -30,17 +30,26 @@ def test_without_a_canary_there_is_nothing_to_weigh():
 
 
 @given(
-    st.integers(1, 8),
+    st.integers(3, 8),
     st.floats(0.5, 30.0),
     st.integers(0, 2**32 - 1),
     st.sampled_from([(ERRORS,), SLOW, tuple(range(COUNT))]),
     st.integers(1, 8),
 )
-@settings(max_examples=12, deadline=None)
-def test_leaving_out_only_ever_lowers_the_evidence(canaries, size, seed, metrics, bad):
+@settings(max_examples=8, deadline=None)
+def test_leaving_out_a_canary_only_ever_lowers_the_evidence(canaries, size, seed, metrics, bad):
     fleet = Fleet(canaries=canaries, controls=3, rest=10, zones=2)
     sick = fleet.times(size, np.isin(fleet.nodes, fleet.nodes[: min(bad, canaries)]), metrics)
-    played = Play(fleet=fleet, seconds=70, every=10, times=lambda _: sick, rng=np.random.default_rng(seed)).run()
+    played = Play(fleet=fleet, seconds=60, every=10, times=lambda _: sick, rng=np.random.default_rng(seed)).run()
+    for weighed in played.weighed:
+        for family in weighed.families:
+            assert family.log_e <= family.log_e_pause + 1e-9
+
+
+@pytest.mark.xfail(reason="the window that is left out begins before the onset: the others' rest is 0, and the canary's is not")
+def test_leaving_out_half_a_minute_only_ever_lowers_the_evidence():
+    fleet = Fleet(canaries=2, controls=3, rest=10, zones=2)
+    played = Play(fleet=fleet, seconds=60, every=1, rng=np.random.default_rng(51)).run()
     for weighed in played.weighed:
         for family in weighed.families:
             assert family.log_e <= family.log_e_pause + 1e-9
@@ -202,7 +211,7 @@ def test_what_is_said_is_finite_and_can_be_read():
 @pytest.mark.parametrize("canaries", [1, 5])
 def test_healthy_rollouts_with_hosts_of_their_own_and_bunches_of_errors_are_not_rolled_back(canaries):
     fleet = Fleet(canaries=canaries, controls=5, rest=20, zones=3, errors=0.002, retries=2)
-    for seed in range(4):
+    for seed in range(3):
         rng = np.random.default_rng(100 + seed)
         host = np.exp(0.4 * rng.standard_normal((len(fleet.nodes), 1)))
         redrawn = np.exp(0.1 * rng.standard_normal((len(fleet.nodes), 1)))
@@ -218,3 +227,9 @@ def test_healthy_rollouts_with_hosts_of_their_own_and_bunches_of_errors_are_not_
 
 def test_ages_that_nobody_knows_are_those_of_warm_servers():
     assert Play(seconds=20, ages=lambda _: WARM).run().counts.cold.sum() == 0
+
+
+@pytest.mark.xfail(reason="warm controls far from the fleet are left out by the peer gate before anybody could doubt")
+def test_a_cold_start_that_goes_on_much_larger_than_it_should_is_not_the_releases_fault():
+    cold = FLEET.times(3.0, FLEET.where(Kind.CANARY, Kind.CONTROL), (METRICS.index("slow@p90"),))
+    assert not Play(seconds=100, every=10, ages=lambda at: 200.0 + at, times=lambda _: cold).run().rolled_back
