@@ -125,7 +125,7 @@ class Counts(Struct, frozen=True, kw_only=True, eq=False):
 def update(counts: Counts, past: Past, learned: Learned, second: Second, placement: Placement) -> Counts:
     """Return the counts after one more second of a placement. Its first new canary begins a stage, with its list of onsets."""
     before, start_ms = counts, second.end_ms - 1_000
-    counts = _placed(counts, second, _control_strata(past, second, placement))
+    counts = _placed(counts, past, second, placement)
     if counts.groups != before.groups and counts.placement != placement.name:
         counts = replace(
             counts,
@@ -146,7 +146,8 @@ def update(counts: Counts, past: Past, learned: Learned, second: Second, placeme
     factor, unsure = history.host_factors(past, second.nodes, learned)
     rates = history.rate(past) if len(past.nodes) else np.zeros(COUNT)
     level = np.where(rates > 0, rates, UNKNOWN)
-    due = exposure * factor * level / (1.0 - np.where(cold[:, None], 0.0, owed))
+    warm_part = 1.0 - np.where(cold[:, None], 0.0, owed)
+    due = exposure * factor * level / warm_part
     raw, events = second.events, gate.capped(second.events, due)
     known = np.clip(2.0 - 8.0 * unsure, 0.0, 1.0)
     gates = gate.look(counts.gates, who, (events, due, known))
@@ -154,7 +155,7 @@ def update(counts: Counts, past: Past, learned: Learned, second: Second, placeme
     valid = np.where(rates > 0, gate.counted(gates, who), 1.0) * (exposure > 0)
     weight = exposure * factor * valid
     events = events * valid
-    allowed = weight / (1.0 - np.where(cold[:, None], 0.0, owed))
+    allowed = weight / warm_part
     counts = replace(
         counts,
         gates=gates,
@@ -176,7 +177,7 @@ def _control_strata(past: Past, second: Second, placement: Placement) -> set[str
     return told | {known[name] for name in placement.controls if name in known}
 
 
-def _placed(counts: Counts, second: Second, controlled: set[str]) -> Counts:
+def _placed(counts: Counts, past: Past, second: Second, placement: Placement) -> Counts:
     """Return the counts with room for the strata and canaries of this second."""
     strata = counts.strata
     for name in sorted({*second.strata} - {*strata}):
@@ -188,7 +189,7 @@ def _placed(counts: Counts, second: Second, controlled: set[str]) -> Counts:
     fresh = [at for at in np.flatnonzero(second.kinds == Kind.CANARY).tolist() if second.nodes[at] not in inside]
     if not fresh:
         return counts
-    groups = list(counts.groups)
+    groups, controlled = list(counts.groups), _control_strata(past, second, placement)
     for at in fresh:
         own = _stratum(strata, second.strata[at])
         cold = own if second.strata[at] in controlled else 0
@@ -314,8 +315,10 @@ def _counted(counts: Counts, second: Second, who: gate.Who, told: tuple[Floats, 
     beside_added[:, width:] += alone
     told_in = np.zeros((2 * width, int(canary.sum())))
     told_in[cell, np.arange(len(cell))] = placed.sum(axis=0)
-    numbers = (beside > 0).sum(axis=1) + np.concatenate((np.zeros(width), checked.sum(axis=1)))
-    mean = (beside + np.concatenate((np.zeros_like(checked), checked))) @ unsure / np.maximum(1.0, numbers)[:, None]
+    compared = beside.copy()
+    compared[width:] += checked
+    numbers = compared.sum(axis=1)
+    mean = compared @ unsure / np.maximum(1.0, numbers)[:, None]
     live = numbers > 0
     groups_known = counts.known
     if len(rows):

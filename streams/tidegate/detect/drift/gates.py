@@ -74,8 +74,9 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
     steadfast = ~who.canary & ~who.cold
     alone = np.zeros_like(seen, dtype=np.bool_)
-    for side in (steadfast, ~who.canary & who.cold, who.canary & who.cold, who.canary & ~who.cold):
-        if side.sum() >= PEERS_MIN:
+    cohorts = (steadfast, ~who.canary & who.cold, who.canary & who.cold, who.canary & ~who.cold)
+    for side in map(np.flatnonzero, cohorts):
+        if len(side) >= PEERS_MIN:
             level = _others(seen[side], expected[side])
             times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
             alone[side] = hot(seen[side], expected[side] * level, times)

@@ -129,17 +129,17 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     total = beside.sum(axis=2)
     level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
     at = (beside[:, 0] + PULL) / np.maximum(beside[:, 1] + PULL / level[:, None], 1e-9)
-    mine = np.stack((canary, canary))
-    against = np.stack((beside, beside))
     kept = np.ones((2, len(canary), size, COUNT))
+    trimmed, theirs_trimmed = canary, beside
     if size_of(counts) >= FEW:
         excess = canary[:, 0] - canary[:, 1] * (inside.T @ at)
         kept[0] = _without(excess[:, :size] + excess[:, size:], counts)
-        mine = mine * np.concatenate((kept, kept), axis=2)[:, :, None]
+        trimmed = canary * np.concatenate((kept[0], kept[0]), axis=1)[:, None]
     else:
-        mine[0], against[0] = _outside(counts, canary, beside, now_ms)
-    seen, weight = inside @ mine[:, :, 0], inside @ mine[:, :, 1]
-    theirs, owed = against[:, :, 0], against[:, :, 1]
+        trimmed, theirs_trimmed = _outside(counts, canary, beside, now_ms)
+    mine, against = np.stack((trimmed, canary)), np.stack((theirs_trimmed, beside))
+    both = inside @ mine
+    seen, weight, theirs, owed = both[:, :, 0], both[:, :, 1], against[:, :, 0], against[:, :, 1]
     good = (weight > 0) & (owed > 0)
     seen, weight, theirs, owed = (np.where(good, part, 0.0) for part in (seen, weight, theirs, owed))
     ratio = np.where(good, weight / np.maximum(owed, 1e-12), 0.0)
@@ -147,7 +147,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     rate = (ratio * theirs).sum(axis=2) / sum_weight
     effective = sum_weight**2 / np.maximum((weight * ratio).sum(axis=2), 1e-12)
     share = sum_weight / (sum_weight + effective)
-    likely = weight * np.broadcast_to(at, weight.shape)
+    likely = weight * at
     part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
     variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
     own = column(learned, "node") ** 2 + history.wander(past)
