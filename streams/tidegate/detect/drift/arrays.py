@@ -8,8 +8,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegate.detect.drift.metrics import Floats
-
 SPARSE_FROM = 3
 Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64])
 
@@ -20,14 +18,14 @@ def places(names: Sequence[str], known: Sequence[str]) -> np.ndarray[tuple[int],
     return np.array([at.get(name, -1) for name in names], dtype=np.int64)
 
 
-def realigned(rows: Floats, names: Sequence[str], known: Sequence[str]) -> Floats:
+def realigned(rows: Rows, names: Sequence[str], known: Sequence[str]) -> Rows:
     """Return rows in the order of ``names``; zeros for a name that was not known."""
     if names == known:
         return rows
     at = places(names, known)
     if not len(known):
         return np.zeros((len(names), *rows.shape[1:]), dtype=rows.dtype)
-    found: Floats = np.where((at >= 0).reshape(-1, *(1,) * (rows.ndim - 1)), rows[at], 0.0)
+    found: Rows = np.where((at >= 0).reshape(-1, *(1,) * (rows.ndim - 1)), rows[at], 0.0)
     return found
 
 

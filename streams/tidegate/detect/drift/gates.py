@@ -46,8 +46,8 @@ class Gates(Struct, frozen=True, eq=False):
     """Trailing sums of events and of what was due, and seconds for which a gate stays shut. Rows: nodes; strata, and last all."""
 
     nodes: tuple[str, ...] = ()
-    sums: Floats = field(default_factory=lambda: np.zeros((0, 3, COUNT)))
-    """[nodes, (events, due, hold), metrics]."""
+    sums: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3, COUNT), dtype=np.float32))
+    """[nodes, (events, due, hold), metrics]; seven digits are plenty for a gate, and there is a row for each node."""
     strata: Floats = field(default_factory=lambda: np.zeros((1, 4, COUNT)))
     """[strata + 1, (events, due, hold, level), metrics]."""
     burning_s: Floats = field(default_factory=lambda: np.zeros(COUNT))
@@ -70,7 +70,7 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     for each stratum and one more.
     """
     events, due, known = told
-    before = realigned(gates.sums, who.nodes, gates.nodes)
+    before = realigned(gates.sums, who.nodes, gates.nodes).astype(np.float64)
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
     steadfast = ~who.canary & ~who.cold
     alone = np.zeros_like(seen, dtype=np.bool_)
@@ -95,7 +95,8 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
     strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
     burning = np.where(held[-1] > 0, gates.burning_s + 1.0, 0.0)
-    return replace(gates, nodes=who.nodes, sums=np.stack((seen, expected, hold), axis=1), strata=strata, burning_s=burning)
+    trailing = np.stack((seen, expected, hold), axis=1, dtype=np.float32, casting="same_kind")
+    return replace(gates, nodes=who.nodes, sums=trailing, strata=strata, burning_s=burning)
 
 
 def counted(gates: Gates, who: Who) -> Floats:
