@@ -73,8 +73,8 @@ def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = Fa
     log_e = family.log_e_pause if carried else family.log_e
     threshold = family.threshold_pause if carried else family.threshold
     told = (
-        f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside {with_whom}"
-        f" ({family.canary_events:.0f} to {family.control_events:.0f}{left_out}): "
+        f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside "
+        f"{with_whom} ({family.canary_events:.0f} to {family.control_events:.0f}{left_out}): "
         f"e^{log_e:.1f} against chance, e^{threshold:.1f} is enough"
     )
     why = "; one server or one half minute alone makes it so much, so a person looks at it" if carried else ""

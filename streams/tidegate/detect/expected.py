@@ -13,7 +13,7 @@ from msgspec import Struct
 from tidegate.detect.drift.counts import FEW
 from tidegate.detect.drift.evalue import log_evidence
 from tidegate.detect.drift.gates import CAP_MIN, CAP_TIMES
-from tidegate.detect.drift.learned import FEW_CONTROLS, Learned, cold_nodes, cold_share, column
+from tidegate.detect.drift.learned import FEW_CONTROLS, Learned, cold_nodes, cold_share, column, placebo_floors
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, QUANTILES, SLOW, Floats
 from tidegate.detect.drift.onsets import EARLY, stage_mass
 from tidegate.detect.drift.weigh import ALPHA, DELETED
@@ -92,7 +92,8 @@ class _Seconds(Struct, frozen=True, eq=False):
 
 def threshold(service: Service) -> float:
     """Return the log e-value at which one family rolls back."""
-    return max(math.log(len(FAMILIES) / ALPHA), placebo_floors(service.learned, ALPHA / len(FAMILIES))[0])
+    floor, _ = placebo_floors(service.learned, ALPHA / len(FAMILIES))
+    return max(math.log(len(FAMILIES) / ALPHA), floor)
 
 
 def errors_of(service: Service, error_ratio: float) -> Fault:
