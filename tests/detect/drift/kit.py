@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Struct
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import Counts, update
+from tidegate.detect.drift.counts import Counts, Placement, update
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.metrics import COUNT, SLOW
 from tidegate.detect.drift.past import Past
@@ -143,6 +143,11 @@ def second(
     )
 
 
+def placed(fleet: Fleet, name: str = "p1") -> Placement:
+    """A placement of all its controls, whether they report or not."""
+    return Placement(name, tuple(node for node in fleet.nodes if node.startswith("k")))
+
+
 class Played(Struct):
     """Counts at the end, and what was weighed on the way, with the seconds at which it was."""
 
@@ -165,7 +170,7 @@ class Played(Struct):
 
     @property
     def paused(self) -> bool:
-        return any(family.log_e_pause >= family.threshold for weighed in self.weighed for family in weighed.families)
+        return any(family.log_e_pause >= family.threshold_pause for weighed in self.weighed for family in weighed.families)
 
 
 class Play(Struct, frozen=True, kw_only=True):
@@ -191,7 +196,7 @@ class Play(Struct, frozen=True, kw_only=True):
         played = Played(counts if counts is not None else Counts(), [], [])
         for at in range(begin, begin + self.seconds):
             one = second(self.fleet, at, times=self.times(at), age_s=self.ages(at), without=self.without(at), rng=self.rng)
-            played.counts = update(played.counts, past, self.learned, one, self.placement(at))
+            played.counts = update(played.counts, past, self.learned, one, placed(self.fleet, self.placement(at)))
             if (at + 1) % self.every == 0 or at + 1 == begin + self.seconds:
                 played.at.append(at)
                 played.weighed.append(weigh(played.counts, past, self.learned, one.end_ms))

@@ -7,7 +7,7 @@ from tidegate.detect.drift.learned import RESTARTS_MIN, Learned
 from tidegate.detect.drift.past import Past
 from tidegate.detect.drift.state import Drift
 from tidegate.detect.drift.weigh import Family, Weighed
-from tidegate.detect.evidence import FEW, evidence_of, judge_evidence
+from tidegate.detect.evidence import BURNING_S, FEW, evidence_of, judge_evidence
 from tidegate.kpi.buckets import UPPER_EDGES_S
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Action
@@ -19,6 +19,7 @@ ERRORS = Family(
     log_e=7.0,
     log_e_pause=9.0,
     threshold=5.3,
+    threshold_pause=5.3,
     onset_ms=1_700_000_000_000,
     canary_events=40.0,
     control_events=60.0,
@@ -67,6 +68,17 @@ def test_a_retreat_of_any_family_goes_before_a_pause_of_another():
     assert (found.action, found.metric) == (Action.ROLLBACK, "errorRatio")
 
 
+def test_while_all_servers_are_in_trouble_for_a_minute_nothing_passes_and_a_retreat_goes_first():
+    calm = replace(weighed(LATENCY), burning_s=BURNING_S - 1.0)
+    burning = replace(calm, burning_s=BURNING_S)
+    assert judge_evidence(calm, KNOWN, compared=True) is None
+    found = judge_evidence(burning, KNOWN, compared=True)
+    assert (found.outcome, found.reason, found.action) == (Outcome.HOLD, Reason.ENVIRONMENT, None)
+    assert "for 60 s" in found.sentence
+    bad = replace(burning, families=(ERRORS,))
+    assert judge_evidence(bad, KNOWN, compared=True).action is Action.ROLLBACK
+
+
 def test_without_canaries_there_is_nothing_to_ask_for():
     assert judge_evidence(Weighed(), KNOWN, compared=True) is None
     assert evidence_of(Weighed(), KNOWN) == ()
@@ -74,7 +86,7 @@ def test_without_canaries_there_is_nothing_to_ask_for():
 
 def test_the_sentence_of_errors_has_shares_counts_who_was_left_out_and_how_sure_it_is():
     assert judge_evidence(weighed(ERRORS), KNOWN, compared=True).sentence == (
-        "40.0 % of all errors are the canary's, 16.0 % would be fair beside the servers of the old version "
+        "40.0 % of all errors are the canary's, 16.0 % would be fair beside the old version "
         "(40 to 60, c3 left out): e^7.0 against chance, e^5.3 is enough."
     )
 

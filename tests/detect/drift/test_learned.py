@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.detect.drift import learned as record
-from tidegate.detect.drift.learned import AGES_S, PLACEBOS_KEPT, PLACEBOS_MIN, Learned, Spread, cold_nodes, cold_share, column
-from tidegate.detect.drift.learned import placebo_floor as floor
+from tidegate.detect.drift.learned import (
+    AGES_S,
+    PLACEBOS_KEPT,
+    PLACEBOS_MIN,
+    Learned,
+    Spread,
+    cold_nodes,
+    cold_share,
+    column,
+    placebo_floors,
+)
 from tidegate.detect.drift.metrics import COUNT, METRICS
 from tidegate.detect.drift.seconds import WARM
 
@@ -18,7 +27,14 @@ ALPHA = 0.005
 
 
 def with_placebos(values: list[float]) -> Learned:
-    return Learned(placebos=tuple(sorted(values, reverse=True)[:PLACEBOS_KEPT]), rollouts=len(values))
+    largest = tuple(sorted(values, reverse=True)[:PLACEBOS_KEPT])
+    return Learned(placebos=largest, placebos_pause=tuple(2.0 * value for value in largest), rollouts=len(values))
+
+
+def floor(learned: Learned, alpha: float) -> float:
+    trimmed, whole = placebo_floors(learned, alpha)
+    assert whole == 2.0 * trimmed
+    return trimmed
 
 
 def warm_curve() -> dict[str, tuple[float, ...]]:

@@ -102,15 +102,15 @@ def test_incidents_of_a_few_servers_are_not_the_rule():
     rng = np.random.default_rng(6)
     incident = BUSY.times(30.0, np.arange(20) == 3)
     past = learnt(BUSY, 25, lambda at: incident if at % 600 < 10 else 1.0, rng=rng)
-    assert history.dispersion(past)[ERRORS] < 1.8
+    assert history.dispersion(past)[ERRORS] < 2.5
 
 
 def test_servers_that_wander_are_known_to_and_steady_ones_are_not_said_to():
     rng = np.random.default_rng(7)
     fleet = replace(BUSY, errors=0.02)
     steps = np.exp(0.4 * rng.standard_normal((10, 20, 1)))
-    restless = learnt(fleet, 60, lambda at: steps[at // 600 % 10], rng=rng)
-    steady = learnt(fleet, 60, rng=rng)
+    restless = learnt(fleet, 30, lambda at: steps[at // 600 % 10], rng=rng)
+    steady = learnt(fleet, 30, rng=rng)
     assert history.wander(restless)[ERRORS] > 0.05
     assert history.wander(steady)[ERRORS] < 0.01
 

@@ -16,7 +16,6 @@ from tidegate.kpi.pane import ServicePane
 NAMES = tuple(f"n{at:02}" for at in range(30))
 AGES = dict.fromkeys(NAMES[:20], 0)
 WORLD = World(errors=0.01)
-FEW_EVENTS = pytest.mark.xfail(reason="a metric of which no age has enough events raises ValueError")
 
 
 def quiet_pane(rng: np.random.Generator, at: int, version: str = OLD) -> ServicePane:
@@ -76,17 +75,16 @@ def test_a_pane_without_telemetry_teaches_nothing():
     ("running", "restarts", "healthy"),
     [
         (NEW, 20, 1),  # promoted
-        pytest.param(OLD, 10, 0, marks=FEW_EVENTS),  # back to what was
+        (OLD, 10, 0),  # back to what was
     ],
 )
 def test_a_rollout_teaches_at_its_end_by_what_the_service_runs_then(running, restarts, healthy):
     found = drifting.learn(rolled_out(), quiet_pane(np.random.default_rng(52), 400, running))
     assert (found.learned.restarts, found.learned.rollouts, found.learned.revision) == (restarts, healthy, 1)
-    assert (found.rollout, found.version, found.largest) == ("", "", 0.0)
+    assert (found.rollout, found.version, found.largest) == ("", "", (0.0, 0.0))
     assert found.counts.groups == ()
 
 
-@FEW_EVENTS
 def test_another_attempt_ends_the_one_before_it_which_is_no_placebo():
     found = drifting.begin(rolled_out(), "r2", NEW)
     assert (found.rollout, found.learned.rollouts, found.learned.restarts) == ("r2", 0, 10)
@@ -100,7 +98,7 @@ def test_the_largest_evidence_of_a_rollout_is_remembered_though_it_fades():
     for at in range(60):
         found, weighed = drifting.observe(found, rollout_pane(rng, 150 + at, 1.5 if at < 20 else 0.8), "p1", {})
         seen.append(max((family.log_e for family in weighed.families), default=0.0))
-    assert found.largest == max(seen) > seen[-1]
+    assert found.largest[0] == max(seen) > seen[-1]
 
 
 def test_a_state_comes_back_from_bytes_and_goes_on_as_it_would_have():

@@ -33,8 +33,8 @@ def restarted(cold_s: float, seconds: int = 500, amplitude: float = 5.0) -> Warm
     return play.run().counts.warming
 
 
-def taught(warming: Warming, learned: Learned | None = None, *, promoted: bool = True, largest: float | None = 1.0) -> Learned:
-    return teach(learned or Learned(), warming, ONES, promoted=promoted, largest=largest)
+def taught(warming: Warming, learned: Learned | None = None, *, promoted: bool = True, largest: float = 1.0) -> Learned:
+    return teach(learned or Learned(), warming, ONES, promoted=promoted, largest=(largest, 2.0 * largest))
 
 
 def test_the_curve_of_a_cold_start_is_learned_within_a_factor():
@@ -48,7 +48,6 @@ def test_the_curve_of_a_cold_start_is_learned_within_a_factor():
     assert found.curve["slow@p50"][0] == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.xfail(reason="the level of a small fleet in these seconds is not drawn to its past")
 def test_what_a_warm_server_would_have_had_is_no_matter_of_luck_of_a_small_fleet():
     fleet = Fleet(canaries=8, controls=8, rest=10)
     play = Play(fleet=fleet, seconds=30, every=1_000, ages=lambda at: at + 1.0, rng=np.random.default_rng(2))
@@ -71,18 +70,22 @@ def test_a_service_that_starts_warm_is_soon_compared_with_everybody():
     assert taught(restarted(20.0, amplitude=0.0)).cold_s <= teaching.COLD_TIMES * teaching.COLD_MIN_S
 
 
-@pytest.mark.xfail(reason="a metric of which no age has enough events raises ValueError")
 def test_who_was_seen_for_a_minute_only_says_nothing_of_what_comes_after_it():
-    fleet = Fleet(canaries=8, controls=8, rest=40, errors=0.0001)
-    found = taught(Play(fleet=fleet, seconds=70, every=1_000, ages=lambda at: at + 1.0).run().counts.warming)
+    found = taught(restarted(60.0, seconds=70))
     assert found.cold_s >= 90.0
     assert all(ratio == 1.0 for ratio in found.curve["errors"][AGES_S.index(120) :])
+
+
+def test_a_service_without_an_error_teaches_too():
+    fleet = Fleet(canaries=8, controls=8, rest=40, errors=0.0)
+    found = taught(Play(fleet=fleet, seconds=70, every=1_000, ages=lambda at: at + 1.0).run().counts.warming)
+    assert (found.restarts, found.revision) == (16, 1)
 
 
 def test_a_promoted_rollout_teaches_of_its_canaries_too_and_a_failed_one_of_its_controls_only():
     warming = restarted(20.0)
     assert taught(warming, promoted=True).restarts == 16
-    failed = taught(warming, promoted=False, largest=None)
+    failed = taught(warming, promoted=False)
     assert failed.restarts == 8
     assert failed.due["errors"][0] == pytest.approx(0.5 * taught(warming).due["errors"][0], rel=0.05)
 
@@ -94,8 +97,8 @@ def test_a_canary_that_was_bad_does_not_become_what_is_usual():
     bad.curve[1, 0] *= 30.0
     bad.own[[place for place, mine in enumerate(bad.canary) if mine], 0] *= 30.0
     learned = taught(restarted(20.0))
-    after = taught(bad, learned, promoted=False, largest=None)
-    before = taught(good, learned, promoted=False, largest=None)
+    after = taught(bad, learned, promoted=False)
+    before = taught(good, learned, promoted=False)
     assert (after.curve, after.cold_s, after.spreads) == (before.curve, before.cold_s, before.spreads)
 
 
@@ -104,7 +107,7 @@ def test_the_revision_rises_with_every_rollout_that_taught_of_restarts():
     second = taught(restarted(20.0), first)
     assert (first.revision, second.revision) == (1, 2)
     assert (second.restarts, second.rollouts) == (32, 2)
-    nothing = taught(Warming(), second, promoted=False, largest=None)
+    nothing = taught(Warming(), second, promoted=False)
     assert (nothing.revision, nothing.curve) == (2, second.curve)
 
 
@@ -125,7 +128,7 @@ def test_placebos_are_the_largest_of_healthy_rollouts_and_of_no_others():
     learned = Learned()
     for value in range(40):
         learned = taught(Warming(), learned, largest=float(value % 25))
-        learned = taught(Warming(), learned, promoted=False, largest=None)
+        learned = taught(Warming(), learned, promoted=False)
     assert learned.rollouts == 40
     assert learned.placebos == tuple(sorted((float(value % 25) for value in range(40)), reverse=True)[:16])
 
@@ -155,7 +158,7 @@ def test_the_spread_of_servers_after_a_restart_is_learned_within_a_factor(sd):
     rng = np.random.default_rng(21)
     learned = Learned()
     for _ in range(6):
-        learned = taught(own_of(sd * rng.standard_normal(40)), learned, promoted=False, largest=None)
+        learned = taught(own_of(sd * rng.standard_normal(40)), learned, promoted=False)
     assert 0.7 * sd < learned.spread("errors").node / teaching.SAFETY**0.5 < 1.6 * sd
     assert learned.spread("errors").host == Learned().spread("errors").host
 
@@ -164,20 +167,19 @@ def test_what_a_cohort_has_in_common_is_learned_apart():
     rng = np.random.default_rng(22)
     learned = Learned()
     for sign in (1, -1) * 4:
-        learned = taught(own_of(0.05 * rng.standard_normal(40) + 0.3 * sign), learned, promoted=False, largest=None)
+        learned = taught(own_of(0.05 * rng.standard_normal(40) + 0.3 * sign), learned, promoted=False)
     assert 0.2 < learned.spread("errors").common < 0.6
     assert learned.spread("errors").node < 0.12
 
 
 def test_an_incident_of_one_of_many_does_not_widen_what_servers_differ_by():
     logs = 0.05 * np.random.default_rng(23).standard_normal(40)
-    calm = taught(own_of(logs), promoted=False, largest=None)
+    calm = taught(own_of(logs), promoted=False)
     logs[7] = 3.0
-    stormy = taught(own_of(logs), promoted=False, largest=None)
+    stormy = taught(own_of(logs), promoted=False)
     assert stormy.spread("errors").node < 1.2 * calm.spread("errors").node
 
 
-@pytest.mark.xfail(reason="the smaller of a ratio and the running maximum from its end is the ratio itself")
 def test_a_curve_never_rises_with_age():
     seen = (300.0, 100.0, 100.0, 300.0, 100.0)
     found = teaching._curve(seen, (100.0,) * 5)
