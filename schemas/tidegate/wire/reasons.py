@@ -43,6 +43,7 @@ class Reason(StrEnum):
     NEWCOMERS = "newcomers"
     REPORTING_AGAIN = "reporting_again"
     BURNED_OUT = "burned_out"
+    EVIDENCE_FADED = "evidence_faded"
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
     WATCH_OVER = "watch_over"

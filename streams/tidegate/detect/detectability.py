@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from msgspec import Struct
 
-from tidegate.detect.drift.counts import FEW
+from tidegate.detect.drift.half_minute import FEW
 from tidegate.detect.drift.learned import FEW_CONTROLS
 from tidegate.detect.expected import (
     BASE_LEAST,

@@ -10,9 +10,9 @@ from statistics import NormalDist
 import numpy as np
 from msgspec import Struct
 
-from tidegate.detect.drift.counts import FEW
 from tidegate.detect.drift.evalue import log_evidence
 from tidegate.detect.drift.gates import CAP_MIN, CAP_TIMES
+from tidegate.detect.drift.half_minute import FEW
 from tidegate.detect.drift.learned import FEW_CONTROLS, Learned, cold_nodes, cold_share, column, placebo_floors
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, QUANTILES, SLOW, Floats
 from tidegate.detect.drift.onsets import EARLY, stage_mass

@@ -1,5 +1,7 @@
 """Stop and back: fails, the deadline, rollback, and when the fleet is back (D5, D6). None of D4 is needed for these."""
 
+import math
+
 from msgspec.structs import replace
 
 from tidegate.rollout.batches import named, overdue, sentence
@@ -17,6 +19,12 @@ REPORTING_FOR_MS = 5_000
 """So long after the last silent second a pause for silence lifts itself."""
 BURNED_OUT_MS = 30_000
 """So long after the last second in which its whole world burned (C2): a burn that flickers is one."""
+FADED_FOR_MS = 60_000
+FADED_LOG_E = math.log(10.0)
+"""A pause for evidence lifts itself when it has not been enough for a minute and is below this by now: what one server or one
+half minute did is no word about the release once the rest has had time to speak. Far below what pauses, so that it does not
+flicker.
+"""
 UNSEEN = frozenset(
     {
         Reason.SILENT,
@@ -62,7 +70,8 @@ def failing(scene: Scene) -> Change | None:
 
 def recovered(scene: Scene) -> Change | None:
     """Return that a rollout goes on which was paused because nodes were silent, once all have reported for 5 s, or because its
-    world burned, once that has been over for 30 s; else None.
+    world burned, once that has been over for 30 s, or because of evidence that one server or one half minute carried, once it has
+    faded; else None.
 
     No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
     already; a person would be called for each of them (C6). What burns everyone alike is no word about the release: its stage
@@ -71,7 +80,12 @@ def recovered(scene: Scene) -> Change | None:
     fails, verdict = _fails(scene), scene.view.verdicts.get(scene.state.subject)
     fail = fails.get(Action.PAUSE)
     reason = scene.state.paused_reason
-    if reason not in (Reason.SILENT, Reason.ENVIRONMENT) or Action.ROLLBACK in fails or fail is None or verdict is None:
+    if (
+        reason not in (Reason.SILENT, Reason.ENVIRONMENT, Reason.EVIDENCE)
+        or Action.ROLLBACK in fails
+        or fail is None
+        or verdict is None
+    ):
         return None
     if fail.reason is not reason:
         return None
@@ -85,7 +99,15 @@ def recovered(scene: Scene) -> Change | None:
         change = resume(scene, Reason.BURNED_OUT, "What burned old version and new alike has been over for 30 s.")
         anew = replace(change.state, baking_since_ms=0) if change.state is not None else None
         return replace(change, state=anew)
+    if reason is Reason.EVIDENCE and well_ms >= FADED_FOR_MS and _faded(verdict):
+        return resume(
+            scene, Reason.EVIDENCE_FADED, "What spoke against the canary has faded: the rest has had a minute to speak."
+        )
     return None
+
+
+def _faded(verdict: Verdict) -> bool:
+    return all(evidence.log_e_pause < FADED_LOG_E for evidence in verdict.evidence)
 
 
 def resume(scene: Scene, reason: Reason, message: str) -> Change:

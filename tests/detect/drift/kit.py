@@ -7,7 +7,8 @@ import numpy as np
 from msgspec import Struct
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import Counts, Placement, update
+from tidegate.detect.drift.counts import update
+from tidegate.detect.drift.layout import Counts, Placement
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.metrics import COUNT, SLOW
 from tidegate.detect.drift.past import Past

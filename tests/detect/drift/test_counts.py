@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.detect.drift.kit import ERRORS, FIRST_SLOW, START_MS, Fleet, Play, during, placed, quiet, second
 
-from tidegate.detect.drift import counts as counting
+from tidegate.detect.drift import layout
 from tidegate.detect.drift.arrays import pack, unpack
-from tidegate.detect.drift.counts import Counts, cells, update
+from tidegate.detect.drift.counts import update
+from tidegate.detect.drift.layout import Counts, cells
 from tidegate.detect.drift.learned import AGES_S, Learned
 from tidegate.detect.drift.metrics import COUNT, METRICS
 from tidegate.detect.drift.onsets import EARLY
@@ -58,7 +59,7 @@ def test_a_canary_of_a_stratum_where_nobody_runs_the_old_version_is_not_counted(
 
 
 def test_strata_beyond_the_last_share_it(monkeypatch):
-    monkeypatch.setattr(counting, "STRATA_MAX", 3)
+    monkeypatch.setattr(layout, "STRATA_MAX", 3)
     fleet = Fleet(canaries=4, controls=4, rest=12, zones=4)
     played = Play(fleet=fleet, seconds=30).run()
     assert len(played.counts.strata) == 3
@@ -195,7 +196,7 @@ def test_controls_that_come_a_second_after_their_canary_are_still_those_of_its_z
 def test_canaries_beyond_twenty_share_rows_of_their_own_stratum_and_none_is_lost():
     fleet = Fleet(canaries=50, controls=5, rest=20, zones=3)
     played = Play(fleet=fleet, past=quiet(fleet, 2), seconds=20).run().counts
-    assert len(played.groups) == counting.GROUPS_MAX
+    assert len(played.groups) == layout.GROUPS_MAX
     assert sorted(name for group in played.groups for name in group.nodes) == sorted(fleet.nodes[:50])
     zone = dict(zip(fleet.nodes, fleet.strata, strict=True))
     for group in played.groups:

@@ -28,13 +28,14 @@ from tests.detect.drift.test_past import bell, minute_of
 from tests.detect.drift.test_warming import own_of
 
 from tidegate.detect.drift import counts as counting
-from tidegate.detect.drift import evalue, gates, onsets
+from tidegate.detect.drift import evalue, gates, half_minute, layout, onsets
 from tidegate.detect.drift import learned as record
 from tidegate.detect.drift import past as history
 from tidegate.detect.drift import warming as teaching
 from tidegate.detect.drift import weigh as weighing
 from tidegate.detect.drift.arrays import pack
-from tidegate.detect.drift.counts import Counts, update
+from tidegate.detect.drift.counts import update
+from tidegate.detect.drift.layout import Counts
 from tidegate.detect.drift.learned import AGES_S, Learned
 from tidegate.detect.drift.metrics import COUNT, METRICS
 from tidegate.detect.drift.past import Past
@@ -466,7 +467,7 @@ def size_of(fleet: Fleet) -> int:
     return len(msgspec.msgpack.encode(counts, enc_hook=pack))
 
 
-@prevents((counting, "GROUPS_MAX", 10_000))
+@prevents((layout, "GROUPS_MAX", 10_000))
 def the_state_would_grow_with_canaries() -> bool:
     return size_of(Fleet(canaries=200, controls=5, rest=5)) < 3 * size_of(Fleet(canaries=30, controls=5, rest=5))
 
@@ -479,12 +480,12 @@ class Strewn(Fleet):
         return tuple(f"zone-{at}" for at in range(len(self.nodes)))
 
 
-@prevents((counting, "STRATA_MAX", 10_000))
+@prevents((layout, "STRATA_MAX", 10_000))
 def the_state_would_grow_with_strata() -> bool:
     return size_of(Strewn(canaries=3, controls=3, rest=100)) < 3 * size_of(Fleet(canaries=3, controls=3, rest=100))
 
 
-@prevents((counting, "STRATA_MAX", 1))
+@prevents((layout, "STRATA_MAX", 1))
 def an_incident_of_the_zone_of_the_canaries_would_be_their_fault() -> bool:
     fleet = Fleet(canaries=5, controls=3, rest=30, zones=3, together=True)
     seen = fleet.times(2.5, fleet.where(zone="x"), SLOW)
@@ -515,18 +516,18 @@ def controls_that_came_two_seconds_later_would_be_of_another_age_for_the_first_s
     return restarted_apart(2, 0.0).counts.canary[1].sum() > 0.99 * 60 * REQUESTS * 5 * COUNT
 
 
-@prevents((counting, "BLOCKS", 2))
+@prevents((half_minute, "WORST_S", 6))
 def an_incident_longer_than_what_is_left_out_would_roll_back() -> bool:
     sick = LONE.times(100.0, LONE.where(Kind.CANARY), (ERRORS,))
     return not Play(fleet=LONE, seconds=300, every=3, times=during(230, 250, sick)).run().rolled_back
 
 
-@prevents((counting, "BLOCK_S", 1), (counting, "BLOCKS", 30))
+@prevents((half_minute, "LEFT_S", 1), (half_minute, "BLOCKS", 30))
 def blocks_of_a_second_would_be_three_times_as_many_to_keep() -> bool:
-    return len(Play(fleet=LONE, seconds=60, every=60).run().counts.ring) <= 10
+    return len(Play(fleet=LONE, seconds=60, every=60).run().counts.ring) <= 30
 
 
-@prevents((counting, "CHECKS", 1))
+@prevents((layout, "CHECKS", 1))
 def one_odd_control_would_put_all_in_doubt() -> bool:
     fleet = Fleet(controls=2)
     odd = fleet.times(1.9, np.array(fleet.nodes) == "k001")
@@ -538,12 +539,12 @@ def one_odd_control_would_put_all_in_doubt() -> bool:
     return doubtful < 1.04 * plain
 
 
-@prevents((counting, "FEW", 1), (weighing, "FEW", 1))
+@prevents((half_minute, "FEW", 1), (weighing, "FEW", 1))
 def a_lone_canary_would_always_be_the_one_that_is_left_out() -> bool:
     return faulty(60, 20.0, SLOW, fleet=LONE, last=100) < math.inf
 
 
-@prevents((counting, "FEW", 100), (weighing, "FEW", 100))
+@prevents((half_minute, "FEW", 100), (weighing, "FEW", 100))
 def one_bad_canary_of_five_would_roll_back() -> bool:
     bad = FLEET.times(50.0, np.array(FLEET.nodes) == "c001")
     return not Play(seconds=130, every=5, times=lambda _: bad).run().rolled_back

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.detect.drift.kit import ERRORS, FIRST_SLOW, START_MS, Fleet, Play, during, learnt
 
 from tidegate.detect.drift import weigh as weighing
-from tidegate.detect.drift.counts import Counts
+from tidegate.detect.drift.layout import Counts
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, METRICS
 from tidegate.detect.drift.past import Past

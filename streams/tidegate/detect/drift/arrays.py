@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPARSE_FROM = 3
-Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64])
+Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64], NDArray[np.uint8])
 
 
 def places(names: Sequence[str], known: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -25,7 +25,7 @@ def realigned(rows: Rows, names: Sequence[str], known: Sequence[str]) -> Rows:
     at = places(names, known)
     if not len(known):
         return np.zeros((len(names), *rows.shape[1:]), dtype=rows.dtype)
-    found: Rows = np.where((at >= 0).reshape(-1, *(1,) * (rows.ndim - 1)), rows[at], 0.0)
+    found: Rows = np.where((at >= 0).reshape(-1, *(1,) * (rows.ndim - 1)), rows[at], rows.dtype.type(0))
     return found
 
 

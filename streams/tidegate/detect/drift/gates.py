@@ -46,8 +46,10 @@ class Gates(Struct, frozen=True, eq=False):
     """Trailing sums of events and of what was due, and seconds for which a gate stays shut. Rows: nodes; strata, and last all."""
 
     nodes: tuple[str, ...] = ()
-    sums: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3, COUNT), dtype=np.float32))
-    """[nodes, (events, due, hold), metrics]; seven digits are plenty for a gate, and there is a row for each node."""
+    sums: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.float32))
+    """[nodes, (events, due), metrics]; seven digits are plenty for a gate, and there is a row for each node."""
+    holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, COUNT), dtype=np.uint8))
+    """[nodes, metrics]."""
     strata: Floats = field(default_factory=lambda: np.zeros((1, 4, COUNT)))
     """[strata + 1, (events, due, hold, level), metrics]."""
     burning_s: Floats = field(default_factory=lambda: np.zeros(COUNT))
@@ -55,11 +57,12 @@ class Gates(Struct, frozen=True, eq=False):
 
 
 class Who(Struct, frozen=True, eq=False):
-    """The nodes of a second, the numbers of their strata, who is a canary, and who restarted lately; one entry each."""
+    """The nodes of a second, the numbers of their strata, who is a canary, who a control, and who restarted lately."""
 
     nodes: tuple[str, ...]
     stratum: Integers
     canary: Flags
+    control: Flags
     cold: Flags
 
 
@@ -74,14 +77,17 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
     steadfast = ~who.canary & ~who.cold
     alone = np.zeros_like(seen, dtype=np.bool_)
-    cohorts = (steadfast, ~who.canary & who.cold, who.canary & who.cold, who.canary & ~who.cold)
+    rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
+    # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
+    cohorts = (rest, controls, who.control & who.cold, who.canary & who.cold, who.canary & ~who.cold)
     for side in map(np.flatnonzero, cohorts):
         if len(side) >= PEERS_MIN:
             level = _others(seen[side], expected[side])
             times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
             alone[side] = hot(seen[side], expected[side] * level, times)
-    hold = np.where(alone, HOLD_S, np.maximum(0.0, before[:, 2] - 1.0))
-    steady = steadfast[:, None] & (hold <= 0)
+    holds = realigned(gates.holds, who.nodes, gates.nodes)
+    hold = np.where(alone, np.uint8(HOLD_S), holds - (holds > 0)).astype(np.uint8)
+    steady = steadfast[:, None] & (hold == 0)
     size = len(gates.strata)
     inside = np.zeros((size, len(who.nodes)))
     inside[who.stratum, np.arange(len(who.nodes))] = 1.0
@@ -91,18 +97,20 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     calm = ~hot(sums, owed * levels, HOT) & (gates.strata[:, 2] <= 1.0)
     sums[-1], owed[-1] = (sums * calm)[:-1].sum(axis=0), (owed * calm)[:-1].sum(axis=0)
     together = hot(sums, owed * levels, HOT)
+    present = owed[:-1].sum(axis=1) > 0
+    together[-1] |= (~calm[:-1] | ~present[:, None]).all(axis=0) & present.any()
     ratio = np.clip(np.where(owed > 0, sums / np.maximum(owed, 1e-9), 1.0), 0.5 * levels, HOT * levels)
     held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
     strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
     burning = np.where(held[-1] > 0, gates.burning_s + 1.0, 0.0)
-    trailing = np.stack((seen, expected, hold), axis=1, dtype=np.float32, casting="same_kind")
-    return replace(gates, nodes=who.nodes, sums=trailing, strata=strata, burning_s=burning)
+    trailing = np.stack((seen, expected), axis=1, dtype=np.float32, casting="same_kind")
+    return replace(gates, nodes=who.nodes, sums=trailing, holds=hold, strata=strata, burning_s=burning)
 
 
 def counted(gates: Gates, who: Who) -> Floats:
     """Return which node-seconds count, float64[nodes, metrics] of 0 and 1."""
     shut = gates.strata[:, 2] > 0
-    found: Floats = (~(gates.sums[:, 2] > 0) & ~shut[who.stratum] & ~shut[-1]).astype(np.float64)
+    found: Floats = ((gates.holds == 0) & ~shut[who.stratum] & ~shut[-1]).astype(np.float64)
     return found
 
 

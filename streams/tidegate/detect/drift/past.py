@@ -32,12 +32,11 @@ REQUESTS_MIN = 2_000
 EDGES_MS = 3_600_000
 """Edges are looked at again after an hour, and moved where one is ``EDGE_MOVES`` buckets off: a bucket is 9 %."""
 EDGE_MOVES = 3
-TRIM = 0.99
 NODES_MIN = 3
 BUNCH_MAX = 30.0
 BURST = 1.5
 """A minute with so many times the usual events of all servers together holds a burst."""
-WANDER_PRIOR, WANDER_TRUSTED, WANDER_MAX = 0.03, 500.0, 1.0
+WANDER_PRIOR, WANDER_TRUSTED = 0.03, 500.0
 """The variance before anything is known counts as much as ``due ** 2`` of fifty nodes and minutes with three events each."""
 SAMPLED = BLOCK_MS // 1_000
 """Once there are edges, the first second of a block stands for all of it in the latency histogram: edges move by the hour."""
@@ -175,7 +174,7 @@ def wander(past: Past) -> Floats:
     Method of moments: residuals have the variance ``dispersion * due + (wander * due) ** 2``.
     """
     found = (past.wandered[0] + WANDER_TRUSTED * WANDER_PRIOR) / (past.wandered[1] + WANDER_TRUSTED)
-    clipped: Floats = np.clip(found, 0.0, WANDER_MAX)
+    clipped: Floats = np.maximum(0.0, found)
     return clipped
 
 

@@ -58,7 +58,7 @@ def second_of(pane: ServicePane, edges: tuple[int, ...], ages_s: Mapping[str, fl
         at += count
     compared = counts[0] + counts[1]
     ages = np.full(len(nodes), WARM)
-    ages[:compared] = [ages_s.get(name, WARM) for name in nodes[:compared]]
+    ages[:compared] = [max(0.0, ages_s.get(name, WARM)) for name in nodes[:compared]]
     return Second(pane.end_ms, nodes, kinds, counted, events, tuple(chain.from_iterable(part.strata for part in parts)), ages)
 
 

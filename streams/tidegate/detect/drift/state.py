@@ -6,7 +6,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import Counts, Placement, update
+from tidegate.detect.drift.counts import update
+from tidegate.detect.drift.layout import Counts, Placement
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.past import Past
 from tidegate.detect.drift.seconds import second_of, table_of

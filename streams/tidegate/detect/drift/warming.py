@@ -6,6 +6,7 @@ Controls are restarts of the old version, so they teach always; canaries only wh
 import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from tidegate.detect.drift.arrays import grown
 from tidegate.detect.drift.learned import AGES_S, PLACEBOS_KEPT, RESTARTS_MIN, SAFETY, Learned, Spread
@@ -42,7 +43,7 @@ class Warming(Struct, frozen=True, eq=False):
     nodes: tuple[str, ...] = ()
     canary: tuple[bool, ...] = ()
     curve: Floats = field(default_factory=lambda: _zeros(2, 2, _BINS, COUNT))
-    own: Floats = field(default_factory=lambda: _zeros(0, 3, COUNT))
+    own: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3, COUNT), dtype=np.float32))
 
 
 def warm(warming: Warming, second: Second, learned: Learned, told: tuple[Floats, Floats, Floats]) -> Warming:
@@ -107,7 +108,7 @@ def teach(learned: Learned, warming: Warming, tempered: Floats, *, promoted: boo
     if restarts >= RESTARTS_MIN:
         curve = {name: _curve(seen[name], due[name]) for name in METRICS}
         cold_s = _cold_s(learned, (seen, due), restarts, tempered)
-        spreads = _spreads(learned, warming.own[taught], tempered)
+        spreads = _spreads(learned, warming.own[taught].astype(np.float64), tempered)
     return replace(
         learned,
         revision=learned.revision + 1,

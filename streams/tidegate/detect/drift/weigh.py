@@ -12,8 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
-from tidegate.detect.drift.counts import BLOCK_S, BLOCKS, FEW, PULL, Counts, cells, size_of
 from tidegate.detect.drift.evalue import log_evidence, log_licence
+from tidegate.detect.drift.half_minute import FEW, LEFT_S, PULL, WORST_S
+from tidegate.detect.drift.layout import Counts, cells, size_of
 from tidegate.detect.drift.learned import Learned, column, placebo_floors
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, LICENCE, METRICS, Floats
 from tidegate.detect.drift.past import Past
@@ -28,8 +29,6 @@ DELETED = 0.1
 WORTH = 3.0
 """Onsets whose standardised log ratio has a smaller square, which is about 1.5 nats at most, are not worked out: leaving them out
 can only lower the evidence."""
-WORST_S = BLOCK_S * (BLOCKS + 1)
-"""So old an onset must be before something can be left besides its worst half minute."""
 LEVEL_DRIFTS = 0.15
 """How far a service's rate of events is from what it was before the rollout, as a deviation of its log."""
 DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
@@ -124,7 +123,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     # Warm controls are servers of the fleet, too.
     beside = others.copy()
     beside[:, :, width:] += controls
-    beside[:, :, :width] += _remembered(counts, learned, past, canary, cold)
+    beside[:, :, :width] += _remembered(counts, learned, past, (canary, beside, cold))
     inside = cells(counts)
     total = beside.sum(axis=2)
     level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
@@ -165,21 +164,28 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     )
 
 
-def _remembered(counts: Counts, learned: Learned, past: Past, canary: Floats, cold: Floats) -> Floats:
+def _remembered(counts: Counts, learned: Learned, past: Past, told: tuple[Floats, Floats, Floats]) -> Floats:
     """Return what earlier restarts add to the controls of cold cells: events and exposure, as much as they are worth.
 
     A gamma prior on the rate of a cold server of this service: as unsure as cold starts vary from rollout to rollout, in the part
     of events that they make up, and as the level of a service drifts. So controls say nearly all about the first seconds, in
-    which a cold start is most of what is seen, and the fleet's own level more and more as it fades.
+    which a cold start is most of what is seen, and the fleet's own level more and more as it fades. Where controls are two
+    standard deviations from it, what was learned does not fit, and they are believed alone.
     """
+    canary, beside, cold = told
     width = len(counts.strata)
     if not learned.curve:
         return np.zeros((len(canary), 2, width, COUNT))
     exposure = cells(counts)[:width] @ canary[:, 1]
     share = np.minimum(0.95, cold[:, :width] / np.maximum(exposure, 1e-12))
-    worth = history.dispersion(past) / ((column(learned, "warm") * share) ** 2 + LEVEL_DRIFTS**2) * (exposure > 0)
+    tempered = history.dispersion(past)
+    unsure = (column(learned, "warm") * share) ** 2 + LEVEL_DRIFTS**2
     level = np.where(counts.gates.strata[-1, 3] > 0, counts.gates.strata[-1, 3], 1.0)
     rate = np.maximum(history.rate(past) * level, 1e-9) / (1.0 - share)
+    seen, due = beside[:, 0, :width], beside[:, 1, :width] * rate
+    apart = np.log((seen + tempered) / (due + tempered)) ** 2
+    fits = apart <= DOUBT_FROM * (unsure + tempered / (seen + tempered))
+    worth = tempered / unsure * ((exposure > 0) & fits)
     return np.stack((worth, worth / rate), axis=1)
 
 
@@ -202,7 +208,7 @@ def _outside(counts: Counts, canary: Floats, beside: Floats, now_ms: int) -> tup
     width = 2 * 2 * len(counts.groups)
     if worst.shape[:2] != (len(counts.onsets), width + 2 * 2 * len(counts.strata)):
         return canary * 0.0, beside * 0.0
-    old = np.array([now_ms - onset.start_ms >= WORST_S * 1_000 for onset in counts.onsets])[:, None, None, None]
+    old = np.array([now_ms - onset.start_ms >= (WORST_S + LEFT_S) * 1_000 for onset in counts.onsets])[:, None, None, None]
     mine = np.maximum(0.0, canary - worst[:, :width].reshape(canary.shape))
     theirs = np.maximum(0.0, beside - worst[:, width:].reshape(beside.shape))
     return mine * old, theirs * old
