@@ -7,7 +7,7 @@ from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.levels import desired_of
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Move, Phase, Verb
-from tidegate.wire.judgement import AlarmState, Outcome, Severity
+from tidegate.wire.judgement import AlarmState, Evidence, Outcome, Severity
 from tidegate.wire.plans import Action, GateDefault, Pause, Rollback, Stage
 from tidegate.wire.reasons import Reason
 
@@ -96,6 +96,31 @@ def test_a_pause_because_the_whole_service_burned_lifts_itself_half_a_minute_aft
         assert fleet.now_ms - lifted_ms >= 10_000
         fleet.until(Phase.DONE)
         assert fleet.state().result is Result.PROMOTED
+    fleet.check_rebuilt()
+
+
+def spoken(log_e: float) -> tuple[Evidence, ...]:
+    return (Evidence(family="errors", metric="errors", log_e=0.0, threshold=5.3, log_e_pause=log_e),)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict", "phase"),
+    [
+        (60, {"outcome": Outcome.PASS, "evidence": spoken(2.0)}, Phase.RUNNING),
+        (60, {"outcome": Outcome.PASS, "evidence": spoken(2.5)}, Phase.PAUSED),
+        (59, {"outcome": Outcome.PASS, "evidence": spoken(0.0)}, Phase.PAUSED),
+        (60, {"outcome": Outcome.FAIL, "reason": Reason.EVIDENCE, "action": Action.ROLLBACK}, Phase.ROLLING_BACK),
+    ],
+)
+def test_a_pause_for_what_one_server_did_lifts_itself_when_that_has_faded_for_a_minute(after_s, verdict, phase):
+    fleet = running(1)
+    fleet.judge(Outcome.FAIL, reason=Reason.EVIDENCE, action=Action.PAUSE, evidence=spoken(6.0))
+    assert (fleet.state().phase, fleet.state().paused_reason) == (Phase.PAUSED, Reason.EVIDENCE)
+    fleet.now_ms += after_s * 1_000
+    fleet.judge(**verdict)
+    assert fleet.state().phase is phase
+    if phase is Phase.RUNNING:
+        assert Reason.EVIDENCE_FADED in [decision.reason for decision in fleet.decisions]
     fleet.check_rebuilt()
 
 
