@@ -7,9 +7,10 @@ import pytest
 from msgspec.structs import replace
 from tests.detect.healthy import NEW, START_MS, context, pane, row, run
 
-from tidegate.detect import gross
+from tidegate.detect import gross, limits
 from tidegate.detect.bunches import DISPERSION_MAX, DISPERSION_MIN
-from tidegate.detect.neighbours import NOBODY
+from tidegate.detect.measure import Measured
+from tidegate.detect.neighbours import NOBODY, Neighbours
 from tidegate.kpi.pane import CohortPane, Crowd, NodePane, ServicePane, Table
 from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome, Verdict
@@ -237,6 +238,32 @@ def test_a_maximum_that_its_zone_exceeds_as_well_is_the_environment() -> None:
     make = beside("one", {"one": (700, 35), "two": (700, 0)})
     verdict = run(make, 4, context(guardrails=(ERRORS,), default_guardrails=False))[1][-1]
     assert (verdict.outcome, verdict.reason) == (Outcome.HOLD, Reason.ENVIRONMENT)
+
+
+EDGES = (77, 78, 79, 80, 92, 100)
+"""p95 of quiet time at 1 s, p99 at 2.8 s: bucket 80 ends at 1.09 s, bucket 92 at 3.1 s."""
+
+
+@pytest.mark.parametrize(
+    ("sentence", "slot", "size", "default", "broken"),
+    [
+        ("two thirds slower than its burning zone, a lone canary may be on an old machine", 93, 1, True, False),
+        ("more than twice as slow as its burning zone is worse", 97, 1, True, True),
+        ("three canaries are not all on old machines", 93, 3, True, True),
+        ("what is declared is taken at its word", 93, 1, False, True),
+        ("as slow as its zone is no worse", 87, 1, False, False),
+    ],
+)
+def test_latency_is_compared_with_the_zone_too(sentence: str, slot: int, size: int, default: bool, broken: bool) -> None:
+    # Half of the zone's requests are above 1.09 s and none above 3.1 s: its p95 is about 2 s. The control's is 1 s.
+    slow = np.array([[700, 700, 700, 350, 1, 0]], dtype=np.int64)
+    zone = Table(("z",), np.array([700]), np.array([0]), slow, ("one",))
+    nodes = [replace(row(f"a{at}", NEW, requests=100, counts=_timed(slot)), zone="one") for at in range(size)]
+    limit = limits.Limit(limits.DEFAULTS[1], limits.DEFAULT_QUANTILE_NATS, default=default)
+    window: tuple[Measured, ...] = ()
+    for _ in range(30):
+        window = limits.remember(limit, window, nodes, (Sums(1, 100, 0, _timed(79).tolist()), Neighbours(zone, EDGES)))
+    assert (limits.judge(limit, window, size).state is limits.State.BROKEN) is broken
 
 
 def _fast(seconds: int, size: int, changed_ms: int) -> Verdict:

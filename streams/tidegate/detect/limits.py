@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.detect.findings import Finding, percent
 from tidegate.detect.measure import QUANTILES, Measured, measure, totals
@@ -58,6 +59,9 @@ class Limit(Struct, frozen=True):
     default: bool = False
     """Errors that come in bunches are counted as such, and a lone canary's latency while its caches are cold is left to DRIFT."""
 
+
+LONE_SLOWER = 1.3
+"""Some machines of a fleet are of an older kind, and nothing averages out that the only canary stands on one."""
 
 Counted = tuple[float, float]
 """Parts and wholes."""
@@ -108,7 +112,10 @@ def remember(
     limit: Limit, window: tuple[Measured, ...], nodes: Sequence[NodePane], others: tuple[Sums | None, Neighbours]
 ) -> tuple[Measured, ...]:
     """Return the window with this pane, which a pane that does not count leaves as it is. ``others``: reference, neighbours."""
-    measured = measure(limit.guardrail, nodes, *others)
+    reference, neighbours = others
+    if limit.default and len(nodes) < FEW:
+        neighbours = replace(neighbours, slower=LONE_SLOWER)
+    measured = measure(limit.guardrail, nodes, reference, neighbours)
     return window if measured is None else (*window, measured)[-_of(limit.guardrail)[1] :]
 
 

@@ -27,6 +27,8 @@ class Neighbours(Struct, frozen=True):
 
     table: Table | None = None
     edges: tuple[int, ...] = ()
+    slower: float = 1.0
+    """By which factor the canary may be slower than they are without being worse: its own machine's luck."""
 
     def errors(self, nodes: Sequence[NodePane]) -> tuple[float, float] | None:
         """Return the errors of the neighbours in as many requests as the canary has, and those; None without neighbours."""
@@ -50,7 +52,7 @@ class Neighbours(Struct, frozen=True):
         above, whole = found
         odds = np.log((whole - above + 0.5) / (above + 0.5))
         slot = float(np.interp(math.log(share / (1.0 - share)), odds, np.array(self.edges) + 1.0))
-        return float(1_000.0 * 2.0 ** ((slot + HISTOGRAM_OFFSET) / BUCKETS_PER_OCTAVE))
+        return float(self.slower * 1_000.0 * 2.0 ** ((slot + HISTOGRAM_OFFSET) / BUCKETS_PER_OCTAVE))
 
     def _beside(self, nodes: Sequence[NodePane], events: NDArray[np.int64]) -> tuple[NDArray[np.float64], float] | None:
         """Return what events the neighbours had in as many requests as the canary has, and those requests."""
