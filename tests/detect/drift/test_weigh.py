@@ -227,7 +227,6 @@ def test_ages_that_nobody_knows_are_those_of_warm_servers():
     assert Play(seconds=20, ages=lambda _: WARM).run().counts.cold.sum() == 0
 
 
-@pytest.mark.xfail(reason="warm controls far from the fleet are left out by the peer gate before anybody could doubt")
 def test_a_cold_start_that_goes_on_much_larger_than_it_should_is_not_the_releases_fault():
     cold = FLEET.times(3.0, FLEET.where(Kind.CANARY, Kind.CONTROL), (METRICS.index("slow@p90"),))
     assert not Play(seconds=100, every=10, ages=lambda at: 200.0 + at, times=lambda _: cold).run().rolled_back

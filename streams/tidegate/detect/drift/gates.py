@@ -98,9 +98,11 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     sums[-1], owed[-1] = (sums * calm)[:-1].sum(axis=0), (owed * calm)[:-1].sum(axis=0)
     together = hot(sums, owed * levels, HOT)
     present = owed[:-1].sum(axis=1) > 0
-    together[-1] |= (~calm[:-1] | ~present[:, None]).all(axis=0) & present.any()
     ratio = np.clip(np.where(owed > 0, sums / np.maximum(owed, 1e-9), 1.0), 0.5 * levels, HOT * levels)
     held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
+    if present.any():
+        # Where each stratum is shut, all are, and no longer than the first of them.
+        held[-1] = np.maximum(held[-1], held[:-1][present].min(axis=0))
     strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
     burning = np.where(held[-1] > 0, gates.burning_s + 1.0, 0.0)
     trailing = np.stack((seen, expected), axis=1, dtype=np.float32, casting="same_kind")
