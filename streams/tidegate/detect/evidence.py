@@ -1,5 +1,6 @@
 """What sequential evidence asks for: a retreat, a pause, or nothing; in numbers and words that a person can check (C4, C5)."""
 
+from tidegate.detect.drift.deviating import Deviation, deviations
 from tidegate.detect.drift.learned import RESTARTS_MIN
 from tidegate.detect.drift.metrics import SLOW
 from tidegate.detect.drift.state import Drift
@@ -25,9 +26,9 @@ def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool) -> Finding
     """
     known = drift.learned.restarts >= RESTARTS_MIN
     sure = known or (weighed.canaries >= FEW and compared)
-    for family in weighed.families:
+    for family in sorted(weighed.families, key=lambda family: family.pauses):
         if family.log_e >= family.threshold:
-            return _finding(family, drift, Action.ROLLBACK if sure else Action.PAUSE)
+            return _finding(family, drift, Action.ROLLBACK if sure and not family.pauses else Action.PAUSE)
     for family in sorted(weighed.families, key=lambda family: -family.log_e_pause):
         if family.log_e_pause >= family.threshold_pause:
             return _finding(family, drift, Action.PAUSE, carried=True)
@@ -65,6 +66,18 @@ def evidence_of(weighed: Weighed, drift: Drift) -> tuple[Evidence, ...]:
     )
 
 
+def deviating_of(drift: Drift, now_ms: int) -> tuple[str, ...]:
+    """Return the sub-cohorts that deviate from the rest of the canary, each in a few words."""
+    return tuple(_words(one, drift) for one in deviations(drift.counts, drift.past, drift.learned, now_ms))
+
+
+def _words(one: Deviation, drift: Drift) -> str:
+    where = f"zone {one.zone}" if one.zone else one.hardware
+    bound_ms = _slower_ms(one.metric, drift)
+    what = f"slower than {bound_ms:.0f} ms" if bound_ms else "errors"
+    return f"{where}: {'over ' if one.capped else ''}{percent(one.share)} {what}, elsewhere {percent(one.elsewhere)}"
+
+
 def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = False) -> Finding:
     bound_ms = _bound_ms(family, drift)
     what = _WHAT.get(family.metric, f"requests slower than {bound_ms:.0f} ms")
@@ -72,11 +85,13 @@ def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = Fa
     left_out = f", {names(family.deleted)} left out" if family.deleted else ""
     log_e = family.log_e_pause if carried else family.log_e
     threshold = family.threshold_pause if carried else family.threshold
-    told = (
-        f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside "
-        f"{with_whom} ({family.canary_events:.0f} to {family.control_events:.0f}{left_out}): "
-        f"e^{log_e:.1f} against chance, e^{threshold:.1f} is enough"
+    said = (
+        f"{family.metric} is {_times(family):.2g} times as high as on {with_whom}{left_out}"
+        if family.metric.startswith(("ratio.", "gauge."))
+        else f"{percent(family.share)} of all {what} are the canary's, {percent(family.expected_share)} would be fair beside "
+        f"{with_whom} ({family.canary_events:.0f} to {family.control_events:.0f}{left_out})"
     )
+    told = f"{said}: e^{log_e:.1f} against chance, e^{threshold:.1f} is enough"
     why = "; one server or one half minute alone makes it so much, so a person looks at it" if carried else ""
     return Finding(
         outcome=Outcome.FAIL,
@@ -89,11 +104,21 @@ def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = Fa
     )
 
 
+def _times(family: Family) -> float:
+    """Return how many times as many events the canary has as would be fair."""
+    fair = family.expected_share / (1.0 - family.expected_share)
+    return family.canary_events / max(fair * family.control_events, 1e-12)
+
+
 def _bound_ms(family: Family, drift: Drift) -> float:
+    return _slower_ms(family.metric, drift)
+
+
+def _slower_ms(metric: str, drift: Drift) -> float:
     edges = drift.past.edges
-    if family.metric not in SLOW or not edges:
+    if metric not in SLOW or not edges:
         return 0.0
-    return UPPER_EDGES_S[edges[SLOW.index(family.metric)]] * 1_000.0
+    return UPPER_EDGES_S[edges[SLOW.index(metric)]] * 1_000.0
 
 
 def _rounded(value: float) -> float:

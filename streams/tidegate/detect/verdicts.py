@@ -15,7 +15,7 @@ from tidegate.detect.baseline import learn as learn_baseline
 from tidegate.detect.bunches import bunching
 from tidegate.detect.drift import state as drifting
 from tidegate.detect.drift.weigh import Weighed
-from tidegate.detect.evidence import evidence_of, judge_evidence
+from tidegate.detect.evidence import deviating_of, evidence_of, judge_evidence
 from tidegate.detect.findings import Finding, hold, rolls_back
 from tidegate.detect.measure import Measured
 from tidegate.detect.neighbours import Neighbours
@@ -74,7 +74,7 @@ def judge(
     if context.retreating:
         back = hold(Reason.RETREATING, "The fleet is retreating.")
         return state, _verdict(state, context, sight, Judged(back), clock_ms)
-    drift, weighed = drifting.observe(state.drift, pane, context.placement, _ages_s(state, sight.end_ms))
+    drift, weighed = drifting.observe(state.drift, pane, context.placement, _ages_s(state, sight.end_ms), context.guardrails)
     state = replace(state, drift=drift)
     canary = {node: seen for node, seen in state.watches.items() if seen.cohort == "canary"}
     control = {node: seen for node, seen in state.watches.items() if seen.cohort == "control"}
@@ -334,6 +334,7 @@ def _verdict(state: SubjectJudgement, context: Context, sight: Sight, judged: Ju
         log_e=_rounded(max((family.log_e for family in weighed.families), default=None)),
         sentence=chosen.sentence,
         evidence=evidence_of(weighed, state.drift),
+        deviating=deviating_of(state.drift, sight.end_ms),
         certified=weighed.certified,
     )
 

@@ -1,12 +1,15 @@
 """What DRIFT remembers of one service: its quiet past, what was learned of restarts, and the counts of the rollout under way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
 from tidegate.detect.drift.counts import update
+from tidegate.detect.drift.custom import Custom, guards_of
+from tidegate.detect.drift.custom import update as update_custom
+from tidegate.detect.drift.custom_weigh import teach_custom, weigh_custom
 from tidegate.detect.drift.layout import Counts, Placement
 from tidegate.detect.drift.learned import Learned
 from tidegate.detect.drift.past import Past
@@ -14,8 +17,10 @@ from tidegate.detect.drift.seconds import second_of, table_of
 from tidegate.detect.drift.warming import teach
 from tidegate.detect.drift.weigh import Weighed, weigh
 from tidegate.kpi.pane import ServicePane
+from tidegate.wire.plans import Guardrail
 
 _NO_COUNTS = Counts()
+_NO_CUSTOM = Custom()
 
 
 class Drift(Struct, frozen=True, kw_only=True, eq=False, omit_defaults=True):
@@ -27,7 +32,9 @@ class Drift(Struct, frozen=True, kw_only=True, eq=False, omit_defaults=True):
     version: str = ""
     counts: Counts = _NO_COUNTS
     largest: tuple[float, float] = (0.0, 0.0)
-    """Log e-values, trimmed and whole, the largest of this rollout."""
+    """Log e-values of errors and latency, trimmed and whole, the largest of this rollout."""
+    custom: Custom = _NO_CUSTOM
+    """Of the ratios and gauges that its plan guards."""
 
 
 def learn(drift: Drift, pane: ServicePane) -> Drift:
@@ -49,7 +56,7 @@ def begin(drift: Drift, rollout: str, version: str) -> Drift:
         return drift
     if drift.rollout:
         drift = finish(drift, "")
-    return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=(0.0, 0.0))
+    return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=(0.0, 0.0), custom=_NO_CUSTOM)
 
 
 def finish(drift: Drift, running: str) -> Drift:
@@ -57,20 +64,30 @@ def finish(drift: Drift, running: str) -> Drift:
     promoted = bool(drift.version) and running == drift.version
     tempered = history.dispersion(drift.past)
     learned = teach(drift.learned, drift.counts.warming, tempered, promoted=promoted, largest=drift.largest)
-    return replace(drift, learned=learned, rollout="", version="", counts=_NO_COUNTS, largest=(0.0, 0.0))
+    learned = teach_custom(learned, drift.custom)
+    return replace(drift, learned=learned, rollout="", version="", counts=_NO_COUNTS, largest=(0.0, 0.0), custom=_NO_CUSTOM)
 
 
-def observe(drift: Drift, pane: ServicePane, placement: str, ages_s: Mapping[str, float]) -> tuple[Drift, Weighed]:
-    """Return the state after a second of a rollout, and what has been gathered. ``ages_s``: as in ``second_of``."""
+def observe(
+    drift: Drift, pane: ServicePane, placement: str, ages_s: Mapping[str, float], guardrails: Sequence[Guardrail] = ()
+) -> tuple[Drift, Weighed]:
+    """Return the state after a second of a rollout, and what has been gathered. ``ages_s``: as in ``second_of``; ``guardrails``:
+    of the plan, where they name ratios or gauges those are evidence, too.
+    """
     second = second_of(pane, drift.past.edges, ages_s)
     control = pane.cohorts.get("control")
     placed = Placement(placement, control.expected if control is not None else ())
     counts = update(drift.counts, drift.past, drift.learned, second, placed)
-    weighed = weigh(counts, drift.past, drift.learned, pane.end_ms)
+    guards = guards_of(guardrails)
+    custom = update_custom(drift.custom, counts, (pane, second), guards, drift.learned.cold_s)
+    weighed = weigh(counts, drift.past, drift.learned, pane.end_ms, custom=bool(guards))
     trimmed, whole = drift.largest
     for family in weighed.families:
         trimmed, whole = max(trimmed, family.log_e), max(whole, family.log_e_pause)
-    return replace(drift, counts=counts, largest=(trimmed, whole)), weighed
+    if guards:
+        more = weigh_custom(custom, counts, drift.learned, guards)
+        weighed = replace(weighed, families=tuple(sorted((*weighed.families, *more), key=lambda family: -family.log_e)))
+    return replace(drift, counts=counts, largest=(trimmed, whole), custom=custom), weighed
 
 
 def _version(pane: ServicePane) -> str:

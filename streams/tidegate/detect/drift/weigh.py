@@ -21,6 +21,8 @@ from tidegate.detect.drift.past import Past
 
 ALPHA = 0.01
 """Probability that a healthy rollout is ever rolled back by this evidence, all its stages together."""
+CUSTOM_WEIGHT = 0.2
+"""Part of that for the custom metrics that a plan guards, shared by them; errors and latency share the rest."""
 BETA = 0.02
 """Probability that a canary as bad as is not tolerated ever gets a licence."""
 LICENCE_THRESHOLD = math.log(1.0 / BETA)
@@ -53,6 +55,8 @@ class Family(Struct, frozen=True, kw_only=True):
     deleted: tuple[str, ...]
     cold: bool
     log_licence: float | None = None
+    pauses: bool = False
+    """Whoever guards it wants a person to look at it, and no rollback."""
 
 
 class Weighed(Struct, frozen=True, kw_only=True):
@@ -75,22 +79,22 @@ class Split(Struct, frozen=True, eq=False):
     cold: Floats
 
 
-def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Weighed:
-    """Return what has been gathered against (and for) the canary up to ``now_ms``."""
+def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int, *, custom: bool = False) -> Weighed:
+    """Return what has been gathered against (and for) the canary up to ``now_ms``. ``custom``: the plan guards some, too."""
     if not counts.onsets or not counts.groups:
         return Weighed()
     split = _split(counts, past, learned, now_ms)
-    log_e = _evidence(split)
+    log_e = evidence(split)
     mass = np.log(np.array([onset.mass for onset in counts.onsets]))
-    mixed = np.logaddexp(_log_sum(log_e + mass[None, :, None]), math.log(max(1e-9, 1.0 - counts.begun)))
+    mixed = np.logaddexp(log_sum(log_e + mass[None, :, None]), math.log(max(1e-9, 1.0 - counts.begun)))
     licence = _licence(counts, split, now_ms)
     families = []
-    nominal = math.log(len(FAMILIES) / ALPHA)
-    thresholds = [max(nominal, floor) for floor in placebo_floors(learned, ALPHA / len(FAMILIES))]
+    alpha = ALPHA * (1.0 - CUSTOM_WEIGHT * custom) / len(FAMILIES)
+    thresholds = [max(math.log(1.0 / alpha), floor) for floor in placebo_floors(learned, alpha)]
     for name, columns in FAMILIES.items():
         members = mixed[:, columns]
         size = members.shape[1]
-        trimmed, whole = (float(value) - math.log(size) for value in _log_sum(members.T))
+        trimmed, whole = (float(value) - math.log(size) for value in log_sum(members.T))
         found = _family(counts, split, log_e[0] + mass[:, None], name)
         mine = [value for metric, value in licence.items() if METRICS.index(metric) in range(columns.start, columns.stop)]
         families.append(
@@ -132,7 +136,7 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     trimmed, theirs_trimmed = canary, beside
     if size_of(counts) >= FEW:
         excess = canary[:, 0] - canary[:, 1] * (inside.T @ at)
-        kept[0] = _without(excess[:, :size] + excess[:, size:], counts)
+        kept[0] = without(excess[:, :size] + excess[:, size:])
         trimmed = canary * np.concatenate((kept[0], kept[0]), axis=1)[:, None]
     else:
         trimmed, theirs_trimmed = _outside(counts, canary, beside, now_ms)
@@ -189,9 +193,9 @@ def _remembered(counts: Counts, learned: Learned, past: Past, told: tuple[Floats
     return np.stack((worth, worth / rate), axis=1)
 
 
-def _without(excess: Floats, counts: Counts) -> Floats:
+def without(excess: Floats) -> Floats:
     """Return 0 for the canaries that incriminate most, onset by onset and metric by metric; 1 for the others."""
-    most = max(1, int(DELETED * len(counts.groups)))
+    most = max(1, int(DELETED * excess.shape[1]))
     kept = np.ones_like(excess)
     rest = excess.copy()
     onsets, metrics = np.ogrid[: excess.shape[0], : excess.shape[2]]
@@ -260,7 +264,7 @@ def _doubt(fleet: Floats, checks: Floats, own: Floats, tempered: Floats) -> Floa
     return found
 
 
-def _evidence(split: Split) -> Floats:
+def evidence(split: Split) -> Floats:
     """Return the log e-value of each tier, onset and metric; minus infinity where it cannot be worth anything."""
     both = split.canary + split.control
     due = both * split.share
@@ -274,7 +278,7 @@ def _evidence(split: Split) -> Floats:
     return found
 
 
-def _log_sum(rows: Floats) -> Floats:
+def log_sum(rows: Floats) -> Floats:
     """Return the log of the sum of exponentials over the axis before the last."""
     top = np.maximum(rows.max(axis=-2), -700.0)
     found: Floats = top + np.log(np.exp(rows - top[..., None, :]).sum(axis=-2) + 1e-300)

@@ -1,0 +1,188 @@
+"""From sums of custom metrics to evidence: each guarded one is a family of its own; see ``custom`` for the null hypothesis."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.detect.drift.custom import Custom, Guard, gauges_of, inside_of
+from tidegate.detect.drift.half_minute import FEW, PULL
+from tidegate.detect.drift.layout import Counts
+from tidegate.detect.drift.learned import SAFETY, Learned, Spread
+from tidegate.detect.drift.metrics import METRICS, Floats
+from tidegate.detect.drift.warming import TRUSTED
+from tidegate.detect.drift.weigh import ALPHA, CUSTOM_WEIGHT, Family, Split, evidence, log_sum, without
+
+LEAST = 1.15
+"""A ratio that is smaller is no evidence, however sure: that a new version needs a tenth more memory is a fact and no fault."""
+RATIO_DISPERSION = 4.0
+"""Before servers have shown theirs, parts are taken to come in bunches of two or three, as retries do; and a node-second is
+never worth more than one event then, whatever a service counts in.
+"""
+GAUGE_DISPERSION, GAUGE_LEAST = 30.0, 6.0
+"""So many seconds of a gauge are one event, before servers have shown how steady it is, and at least. A value that is up or down
+by a share ``d`` for a time ``t`` is worth one event in ``2 t d ** 2`` seconds: by half for a minute is 30, by a fifth 5. What
+lasts for longer is no chance but a server that is different, which the spread covers.
+"""
+TRUSTED_PAIRS = 10.0
+"""What was assumed of dispersion counts as much as so many pairs of blocks: of five canaries and controls, a minute."""
+TRUSTED_NODES = 5.0
+"""What was known of the spread counts as much as so many controls: five say nearly half, twenty four fifths."""
+EVENTS_MIN = 5.0
+"""Tempered events that a control has on average before controls say how far servers are apart."""
+KEPT_MAX = 32
+"""Custom metrics of a service of which a spread is remembered; the one that was learned first goes first."""
+_NONE = -math.inf
+
+
+def weigh_custom(custom: Custom, counts: Counts, learned: Learned, guards: Sequence[Guard]) -> tuple[Family, ...]:
+    """Return one family for each guarded metric, in their order; none before both sides have been heard."""
+    if not custom.metrics or not counts.onsets or len(custom.onsets_ms) != len(counts.onsets):
+        return ()
+    split = _split(custom, counts, learned)
+    log_e = evidence(split)
+    odds = split.share / (1.0 - split.share)
+    log_e = np.where(split.canary < LEAST * odds * split.control, _NONE, log_e)
+    mass = np.log(np.array([onset.mass for onset in counts.onsets]))[:, None]
+    mixed = np.logaddexp(log_sum(log_e + mass), math.log(max(1e-9, 1.0 - counts.begun)))
+    threshold = math.log(len(custom.metrics) / (ALPHA * CUSTOM_WEIGHT))
+    return tuple(
+        replace(
+            _family(counts, split, log_e + mass, (guard.metric, at)),
+            log_e=float(mixed[0, at]),
+            log_e_pause=float(mixed[1, at]),
+            threshold=threshold,
+            threshold_pause=threshold,
+            pauses=guard.pauses,
+        )
+        for at, guard in enumerate(guards)
+        if custom.level[1, at] > 0 and custom.canary[1, :, at].any()
+    )
+
+
+def _split(custom: Custom, counts: Counts, learned: Learned) -> Split:
+    """Return the sums since each onset as one split, without the canaries that incriminate most (tier 0), and whole (tier 1)."""
+    canary, control = custom.canary - custom.canary_marks, custom.control - custom.control_marks
+    inside, sizes = inside_of(counts), np.array([len(group.nodes) for group in counts.groups], dtype=np.float64)[:, None]
+    total = control.sum(axis=2)
+    level = (total[:, 0] + 0.5) / np.maximum(total[:, 1], 1e-9)
+    at = (control[:, 0] + PULL) / np.maximum(control[:, 1] + PULL / level[:, None], 1e-9)
+    kept = np.ones((2, *canary[:, 0].shape))
+    kept[0] = without(canary[:, 0] - canary[:, 1] * (inside.T @ at))
+    heard = ((custom.canary[1] > 0) * sizes).sum(axis=0), (custom.told[custom.canary_nodes :, 0, 1] > 0).sum(axis=0)
+    kept[0] *= (heard[0] >= FEW) & (heard[1] >= FEW)
+    mine = canary * kept[:, :, None]
+    both = inside @ mine
+    seen, weight = both[:, :, 0], both[:, :, 1]
+    good = (weight > 0) & (control[:, 1] > 0)
+    theirs = np.where(good, control[:, 0], 0.0)
+    scale = np.where(good, weight / np.maximum(control[:, 1], 1e-12), 0.0)
+    sum_weight = np.maximum(weight.sum(axis=2), 1e-12)
+    rate = (scale * theirs).sum(axis=2) / sum_weight
+    effective = sum_weight**2 / np.maximum((weight * scale).sum(axis=2), 1e-12)
+    likely = weight * at
+    part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
+    numbers = np.maximum(1.0, inside @ ((mine[:, :, 1] > 0) * sizes))
+    fresh = np.minimum(1.0, (custom.cold - custom.cold_marks) / np.maximum(canary[:, 1].sum(axis=1), 1e-12))
+    known, tempered = [learned.spread(metric) for metric in custom.metrics], dispersion(custom)
+    own = spread(custom, learned, tempered) + (np.array([one.restart for one in known]) * fresh) ** 2
+    apart = (part**2 * (1.0 / numbers + 1.0 / np.maximum(1.0, custom.members))).sum(axis=2)
+    return Split(
+        canary=seen.sum(axis=2) / tempered,
+        control=rate * effective / tempered,
+        share=np.clip(sum_weight / (sum_weight + effective), 1e-9, 1 - 1e-9),
+        variance=own * apart + np.array([one.common for one in known]) ** 2,
+        kept=kept,
+        cold=np.ones_like(rate),
+    )
+
+
+def dispersion(custom: Custom) -> Floats:
+    """Return by how much events scatter more than chance, by metric (quasi-likelihood: Wedderburn, Biometrika 61 (1974) 439)."""
+    gauge, seconds = gauges_of(custom), np.maximum(custom.level[2], 1.0)
+    ratio = np.maximum(RATIO_DISPERSION, custom.level[0] / seconds)
+    assumed = np.where(gauge, GAUGE_DISPERSION, ratio)
+    square, chance, number = custom.scatter
+    seen = np.where(chance > 0, square / np.where(chance > 0, chance, 1.0), assumed)
+    found = (TRUSTED_PAIRS * assumed + number * seen) / (TRUSTED_PAIRS + number)
+    tempered: Floats = np.maximum(found, np.where(gauge, GAUGE_LEAST, 1.0))
+    return tempered
+
+
+class Apart(Struct, frozen=True, eq=False):
+    """How far controls are apart: variance of the logs of their rates beyond chance, and how many there are, by metric."""
+
+    variance: Floats
+    number: Floats
+
+
+def _apart(custom: Custom, tempered: Floats) -> Apart:
+    controls = custom.told[custom.canary_nodes :, 0].astype(np.float64) / tempered
+    events, exposure = controls[:, 0], controls[:, 1]
+    there = exposure > 0
+    number = there.sum(axis=0).astype(np.float64)
+    some = np.maximum(1.0, number)
+    due = exposure * (events.sum(axis=0) / np.maximum(exposure.sum(axis=0), 1e-12))
+    logs = np.where(there, np.log((events + 0.5) / (due + 0.5)), 0.0)
+    middle = logs.sum(axis=0) / some
+    square = (np.where(there, logs - middle, 0.0) ** 2).sum(axis=0) / np.maximum(1.0, number - 1.0)
+    chance = np.where(there, 1.0 / (events + 0.5), 0.0).sum(axis=0) / some
+    enough = (number >= FEW) & (events.sum(axis=0) >= EVENTS_MIN * some)
+    return Apart(np.maximum(0.0, square - chance), np.where(enough, number, 0.0))
+
+
+def spread(custom: Custom, learned: Learned, tempered: Floats) -> Floats:
+    """Return the variance of the log of a healthy server's rate, by metric: what is known, and how far controls are apart."""
+    before = np.array([one.host**2 + one.node**2 for one in (learned.spread(metric) for metric in custom.metrics)])
+    apart = _apart(custom, tempered)
+    free = np.maximum(0.0, apart.number - 1.0)
+    found: Floats = (TRUSTED_NODES * before + free * SAFETY * apart.variance) / (TRUSTED_NODES + free)
+    return found
+
+
+def teach_custom(learned: Learned, custom: Custom) -> Learned:
+    """Return what is known after a rollout is over: how far its controls, which run the old version, were apart."""
+    if not custom.metrics:
+        return learned
+    apart, spreads = _apart(custom, dispersion(custom)), dict(learned.spreads)
+    for metric, variance, number in zip(custom.metrics, apart.variance.tolist(), apart.number.tolist(), strict=True):
+        if number:
+            before = spreads.pop(metric, None) or learned.spread(metric)
+            both = before.host**2 + before.node**2
+            mixed = (TRUSTED * both + number * SAFETY * variance) / (TRUSTED + number)
+            spreads[metric] = _of_variance(before, mixed)
+    own = [metric for metric in spreads if metric not in METRICS]
+    for metric in own[: max(0, len(own) - KEPT_MAX)]:
+        del spreads[metric]
+    return replace(learned, spreads=spreads)
+
+
+def _of_variance(before: Spread, variance: float) -> Spread:
+    """Return a spread with this variance between servers: of a custom metric nobody knows which part of it is the host's."""
+    times = (variance / max(before.host**2 + before.node**2, 1e-12)) ** 0.5
+    return replace(before, host=float(f"{times * before.host:.4g}"), node=float(f"{times * before.node:.4g}"))
+
+
+def _family(counts: Counts, split: Split, log_e: Floats, which: tuple[str, int]) -> Family:
+    """Return the sums behind a metric's strongest onset; with all canaries where they are too few for one to be left out."""
+    metric, at = which
+    tier = 0 if split.canary[0, :, at].any() else 1
+    onset = int(np.argmax(log_e[tier, :, at]))
+    of = (tier, onset, at)
+    seen, other = float(split.canary[of]), float(split.control[of])
+    kept = split.kept[tier, onset, :, at].tolist()
+    deleted = [node for group, stays in zip(counts.groups, kept, strict=True) if not stays for node in group.nodes]
+    return Family(
+        family=metric,
+        metric=metric,
+        onset_ms=counts.onsets[onset].start_ms,
+        canary_events=seen,
+        control_events=other,
+        share=seen / (seen + other) if seen + other else 0.0,
+        expected_share=float(split.share[of]),
+        variance=float(split.variance[of]),
+        deleted=tuple(sorted(deleted)),
+        cold=True,
+    )
