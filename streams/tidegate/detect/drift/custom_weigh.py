@@ -15,6 +15,10 @@ from tidegate.detect.drift.metrics import METRICS, Floats
 from tidegate.detect.drift.warming import TRUSTED
 from tidegate.detect.drift.weigh import ALPHA, CUSTOM_WEIGHT, Family, Split, evidence, log_sum, without
 
+PRIORS = {"ratio": Spread(host=0.5, node=0.2, common=0.06), "gauge": Spread(host=0.5, node=0.15, common=0.06)}
+"""Of a metric that was never guarded before: two healthy servers often differ by half, and one from its own past by a fifth; in
+what it measures by less than in what it counts.
+"""
 LEAST = 1.15
 """A ratio that is smaller is no evidence, however sure: that a new version needs a tenth more memory is a fact and no fault."""
 RATIO_DISPERSION = 4.0
@@ -66,6 +70,10 @@ def _split(custom: Custom, counts: Counts, learned: Learned) -> Split:
     """Return the sums since each onset as one split, without the canaries that incriminate most (tier 0), and whole (tier 1)."""
     canary, control = custom.canary - custom.canary_marks, custom.control - custom.control_marks
     inside, sizes = inside_of(counts), np.array([len(group.nodes) for group in counts.groups], dtype=np.float64)[:, None]
+    known, tempered = [known_of(learned, metric) for metric in custom.metrics], dispersion(custom)
+    own = _own(custom, counts, (sizes, tempered), known)
+    canary[:, 1] *= own.canary
+    control[:, 1] *= own.control
     total = control.sum(axis=2)
     level = (total[:, 0] + 0.5) / np.maximum(total[:, 1], 1e-9)
     at = (control[:, 0] + PULL) / np.maximum(control[:, 1] + PULL / level[:, None], 1e-9)
@@ -84,19 +92,58 @@ def _split(custom: Custom, counts: Counts, learned: Learned) -> Split:
     effective = sum_weight**2 / np.maximum((weight * scale).sum(axis=2), 1e-12)
     likely = weight * at
     part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
-    numbers = np.maximum(1.0, inside @ ((mine[:, :, 1] > 0) * sizes))
+    there = (mine[:, :, 1] > 0) * sizes
+    numbers = np.maximum(1.0, inside @ there)
     fresh = np.minimum(1.0, (custom.cold - custom.cold_marks) / np.maximum(canary[:, 1].sum(axis=1), 1e-12))
-    known, tempered = [learned.spread(metric) for metric in custom.metrics], dispersion(custom)
-    own = spread(custom, learned, tempered) + (np.array([one.restart for one in known]) * fresh) ** 2
-    apart = (part**2 * (1.0 / numbers + 1.0 / np.maximum(1.0, custom.members))).sum(axis=2)
+    restart = (np.array([one.restart for one in known]) * fresh)[:, None] ** 2
+    variance = (inside @ (there**2 * own.canary_variance)) / numbers**2 + own.control_variance
+    variance = variance + restart * (1.0 / numbers + 1.0 / np.maximum(1.0, custom.members))
     return Split(
         canary=seen.sum(axis=2) / tempered,
         control=rate * effective / tempered,
         share=np.clip(sum_weight / (sum_weight + effective), 1e-9, 1 - 1e-9),
-        variance=own * apart + np.array([one.common for one in known]) ** 2,
+        variance=(part**2 * variance).sum(axis=2) + np.array([one.common for one in known]) ** 2,
         kept=kept,
         cold=np.ones_like(rate),
     )
+
+
+class Own(Struct, frozen=True, eq=False):
+    """What canaries by row and controls by stratum are like, as a factor, and how unsure its log is; [onsets, rows, metrics]."""
+
+    canary: Floats
+    canary_variance: Floats
+    control: Floats
+    control_variance: Floats
+
+
+def _own(custom: Custom, counts: Counts, told: tuple[Floats, Floats], known: Sequence[Spread]) -> Own:
+    """Return what servers are like from what they did between the stage's first release and each onset: what begins later is seen
+    against a server's own past, too. Only from what came before an onset, so an e-value from there on stays one.
+    """
+    sizes, tempered = told
+    stage = max(onset.early for onset in counts.onsets)
+    first = min(at for at, onset in enumerate(counts.onsets) if onset.early == stage)
+    later = np.array([onset.start_ms > counts.onsets[first].start_ms for onset in counts.onsets])
+    mine, theirs = (
+        (marks - marks[first]).astype(np.float64) * later.reshape(-1, 1, 1, 1)
+        for marks in (custom.canary_marks, custom.control_marks)
+    )
+    cold = np.maximum(0.0, custom.cold_marks - custom.cold_marks[first]) * later[:, None]
+    fresh = np.minimum(1.0, cold / np.maximum(mine[:, 1].sum(axis=1), 1e-12))
+    node = np.array([one.node for one in known]) ** 2
+    host = np.maximum(0.0, spread(custom, known, tempered) - node)
+    then = node + (np.array([one.restart for one in known]) * fresh)[:, None] ** 2
+    pooled = theirs.sum(axis=2)
+    rate = pooled[:, :1] / np.maximum(pooled[:, 1:], 1e-12) / tempered
+
+    def like(past: Floats, numbers: Floats) -> tuple[Floats, Floats]:
+        events, due = past[:, 0] / tempered, past[:, 1] * rate
+        chance = np.maximum(1.0 / (events + 0.5), 1.0 / np.maximum(due, 1e-9))
+        seen = host / numbers / (host / numbers + then / numbers + chance)
+        return np.exp(seen * np.log((events + 0.5) / (due + 0.5))), host / numbers * (1.0 - seen) + node / numbers
+
+    return Own(*like(mine, sizes), *like(theirs, np.maximum(1.0, custom.members)))
 
 
 def dispersion(custom: Custom) -> Floats:
@@ -105,8 +152,8 @@ def dispersion(custom: Custom) -> Floats:
     ratio = np.maximum(RATIO_DISPERSION, custom.level[0] / seconds)
     assumed = np.where(gauge, GAUGE_DISPERSION, ratio)
     square, chance, number = custom.scatter
-    seen = np.where(chance > 0, square / np.where(chance > 0, chance, 1.0), assumed)
-    found = (TRUSTED_PAIRS * assumed + number * seen) / (TRUSTED_PAIRS + number)
+    seen = np.where(chance > 0, square / np.where(chance > 0, chance, 1.0), assumed / SAFETY)
+    found = (TRUSTED_PAIRS * assumed + number * SAFETY * seen) / (TRUSTED_PAIRS + number)
     tempered: Floats = np.maximum(found, np.where(gauge, GAUGE_LEAST, 1.0))
     return tempered
 
@@ -133,9 +180,14 @@ def _apart(custom: Custom, tempered: Floats) -> Apart:
     return Apart(np.maximum(0.0, square - chance), np.where(enough, number, 0.0))
 
 
-def spread(custom: Custom, learned: Learned, tempered: Floats) -> Floats:
+def known_of(learned: Learned, metric: str) -> Spread:
+    """Return what is known of a custom metric, its prior where nothing is."""
+    return learned.spreads.get(metric) or PRIORS[metric.partition(".")[0]]
+
+
+def spread(custom: Custom, known: Sequence[Spread], tempered: Floats) -> Floats:
     """Return the variance of the log of a healthy server's rate, by metric: what is known, and how far controls are apart."""
-    before = np.array([one.host**2 + one.node**2 for one in (learned.spread(metric) for metric in custom.metrics)])
+    before = np.array([one.host**2 + one.node**2 for one in known])
     apart = _apart(custom, tempered)
     free = np.maximum(0.0, apart.number - 1.0)
     found: Floats = (TRUSTED_NODES * before + free * SAFETY * apart.variance) / (TRUSTED_NODES + free)
@@ -149,20 +201,14 @@ def teach_custom(learned: Learned, custom: Custom) -> Learned:
     apart, spreads = _apart(custom, dispersion(custom)), dict(learned.spreads)
     for metric, variance, number in zip(custom.metrics, apart.variance.tolist(), apart.number.tolist(), strict=True):
         if number:
-            before = spreads.pop(metric, None) or learned.spread(metric)
-            both = before.host**2 + before.node**2
-            mixed = (TRUSTED * both + number * SAFETY * variance) / (TRUSTED + number)
-            spreads[metric] = _of_variance(before, mixed)
+            before = known_of(learned, metric)
+            both = (TRUSTED * (before.host**2 + before.node**2) + number * SAFETY * variance) / (TRUSTED + number)
+            spreads.pop(metric, None)
+            spreads[metric] = replace(before, host=float(f"{max(0.0, both - before.node**2) ** 0.5:.4g}"))
     own = [metric for metric in spreads if metric not in METRICS]
     for metric in own[: max(0, len(own) - KEPT_MAX)]:
         del spreads[metric]
     return replace(learned, spreads=spreads)
-
-
-def _of_variance(before: Spread, variance: float) -> Spread:
-    """Return a spread with this variance between servers: of a custom metric nobody knows which part of it is the host's."""
-    times = (variance / max(before.host**2 + before.node**2, 1e-12)) ** 0.5
-    return replace(before, host=float(f"{times * before.host:.4g}"), node=float(f"{times * before.node:.4g}"))
 
 
 def _family(counts: Counts, split: Split, log_e: Floats, which: tuple[str, int]) -> Family:
