@@ -37,7 +37,8 @@ def _row(one: Evidence, verdict: Verdict) -> dict[str, object]:
 
 
 def _sentence(one: Evidence, verdict: Verdict) -> str:
-    what = f"requests slower than {one.bound_ms:.0f} ms" if one.bound_ms else WHAT.get(one.metric, one.metric)
+    custom = f"that {one.metric} counts"
+    what = f"requests slower than {one.bound_ms:.0f} ms" if one.bound_ms else WHAT.get(one.metric, custom)
     whom = WITH_WHOM.get(one.compared_with, "who could be compared")
     since = f"since {clock(one.onset_ms)}, {_ago(one, verdict)} before the verdict, " if one.onset_ms else ""
     left = f" ({', '.join(one.deleted)} left out)" if one.deleted else ""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
+from tests.detect.healthy import context
 
 from tidegate.detect.drift import custom as counting
 from tidegate.detect.drift import custom_weigh as weighing
@@ -20,9 +21,12 @@ from tidegate.detect.drift.learned import Learned, Spread
 from tidegate.detect.drift.state import Drift
 from tidegate.detect.drift.weigh import ALPHA, Family, Weighed
 from tidegate.detect.evidence import judge_evidence
+from tidegate.detect.state import SubjectJudgement
+from tidegate.detect.verdicts import judge
 from tidegate.kpi.pane import CohortPane, NodePane, ServicePane
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Action, Guardrail
+from tidegate.wire.reasons import Reason
 
 START_MS = 1_700_000_040_000
 MISS, SATURATION = "ratio.miss", "gauge.saturation"
@@ -347,6 +351,7 @@ def spells(world: World, number: int) -> World:
 
 GAUGE = World(metric=SATURATION, learned=ALIKE)
 SAME = Learned(spreads={MISS: Spread(host=0.01, node=0.01, common=0.01)})
+LOUD = np.array([5.0] * 5 + [1.0] * 5)
 KNOBS = {
     # A tenth more is a fact and no fault.
     "LEAST": (
@@ -366,6 +371,22 @@ KNOBS = {
     "DENSE": (lambda: spells(replace(GAUGE, seconds=100), 4), counting, "DENSE", 0.0),
     # One server may have a defect.
     "FEW": (lambda: canaries(replace(GAUGE, canaries=2, seconds=100), 20.0), weighing, "FEW", 0),
+    # A gauge says the same second after second: a spike of four seconds is one.
+    "GAUGE_DISPERSION": (
+        lambda: replace(GAUGE, seconds=19, times=lambda at: LOUD if 15 <= at < 19 else 1.0),
+        weighing,
+        "GAUGE_DISPERSION",
+        0.1,
+    ),
+    # Three controls may happen to be alike.
+    "TRUSTED_NODES": (
+        lambda: canaries(
+            World(metric=SATURATION, canaries=3, controls=3, host=0.0, drift=0.0, quick=0.02, level=0.1, seconds=200), 2.8
+        ),
+        weighing,
+        "TRUSTED_NODES",
+        1e-9,
+    ),
     # Parts come in bunches, which nobody knows in the first seconds.
     "RATIO_DISPERSION": (
         lambda: replace(GAUGE, metric=MISS, canaries=3, controls=3, bunch=25, level=0.01, seconds=29, seed=31),
@@ -381,4 +402,50 @@ def test_what_each_knob_prevents(name, monkeypatch):
     make, module, knob, off = KNOBS[name]
     assert play(make()).delay_s() == math.inf
     monkeypatch.setattr(module, knob, off)
+    if knob == "GAUGE_DISPERSION":
+        monkeypatch.setattr(module, "GAUGE_LEAST", off)
     assert play(make()).delay_s() < math.inf
+
+
+def test_two_quiet_blocks_do_not_say_that_a_metric_never_bunches(monkeypatch):
+    lucky = Custom(metrics=(MISS,), level=np.array([[500.0], [1e4], [200.0], [200.0]]), scatter=np.array([[0.01], [5.0], [2.0]]))
+    assert weighing.dispersion(lucky)[0] > 3.0
+    monkeypatch.setattr(weighing, "TRUSTED_PAIRS", 1e-9)
+    assert weighing.dispersion(lucky)[0] == 1.0
+
+
+def test_whatever_a_ratio_counts_a_second_of_a_server_is_one_event_before_it_is_known():
+    bytes_of = Custom(metrics=(MISS,), level=np.array([[1e9], [4e9], [100.0], [100.0]]), scatter=np.zeros((3, 1)))
+    assert weighing.dispersion(bytes_of)[0] == 1e7
+
+
+def test_controls_with_next_to_no_events_say_nothing_of_their_spread(monkeypatch):
+    rare = play(World(level=0.0005, seconds=40)).drift.custom
+    known = [PRIORS["ratio"]]
+    prior = known[0].host ** 2 + known[0].node ** 2
+    assert weighing.spread(rare, known, weighing.dispersion(rare))[0] == pytest.approx(prior)
+    monkeypatch.setattr(weighing, "EVENTS_MIN", 0.0)
+    assert weighing.spread(rare, known, weighing.dispersion(rare))[0] < 0.7 * prior
+
+
+def test_a_spell_of_one_server_is_told_from_what_all_of_a_cohort_do():
+    blocks = np.ones((5, 2, 2, 1)) * 30.0
+    blocks[:, 0, 0] = 90.0
+    square, chance, _ = counting._residuals(blocks)
+    assert square[0] < chance[0]
+    blocks[2, 0, 0] = 900.0
+    square, chance, _ = counting._residuals(blocks)
+    assert square[0] > 10.0 * chance[0]
+
+
+def test_a_verdict_carries_it():
+    rails = (Guardrail(metric=MISS, max_ratio_to_control=50.0),)
+    world = canaries(World(canaries=20, controls=20, seconds=15), 4.0)
+    table, state = drawn(world), SubjectJudgement()
+    placement = context(world.names[:20], world.names[20:], guardrails=rails, default_guardrails=False)
+    for at in range(world.seconds):
+        state, verdict = judge(state, placement, pane(world, at, table), START_MS + 1_000 * at + 2_000)
+    (found,) = [one for one in verdict.evidence if one.family == MISS]
+    assert (verdict.reason, verdict.action, verdict.metric) == (Reason.EVIDENCE, Action.ROLLBACK, MISS)
+    assert found.compared_with == "controls"
+    assert found.log_e >= found.threshold
