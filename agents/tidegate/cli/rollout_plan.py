@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,10 @@ from tidegate.cli.output import Format, dump, format_option, show
 from tidegate.cli.plan_file import Given, read_plan
 from tidegate.cli.rollout_traffic import Fleet, ask
 from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
+
+if TYPE_CHECKING:
+    from tidegate.detect.drift.state import Drift
 
 
 class ShareType(click.ParamType):
@@ -41,8 +46,8 @@ def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: 
     """Tell what each stage of FILE could see, with these nodes, this traffic and this bake. Nothing is started.
 
     For the median rollout: the smallest error ratio and the smallest latency shift that are caught within the bake, and the
-    seconds until errors of 1 %, 5 % and 20 % are. Without --nodes and --rate the fleet is asked and its KPIs are listened to;
-    with both no broker is needed.
+    seconds until errors of 1 %, 5 % and 20 % are. Without --nodes and --rate the fleet is asked, its KPIs are listened to and
+    what the judge has learned is taken in place of priors (tidegate fleet learned); with both no broker is needed.
     """
     try:
         from tidegate.cli import rollout_sight  # noqa: PLC0415 - so that what is missing can be named
@@ -54,12 +59,24 @@ def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: 
     name = home.settings.fleet if asks else "none"
     draft = read_plan(file, Given(fleet=name, now_ms=now_ms, expires_ms=now_ms + 1, actor=""))
     fleet = run(ask(home, draft.plan.service, listen=rate is None)) if asks else Fleet()
-    whole, service = nodes or fleet.nodes, rollout_sight.service_of(fleet.kpis, rate, errors)
+    drift, priors = _learned(home, draft.plan.service) if asks else (None, "no broker was asked")
+    whole, service = nodes or fleet.nodes, rollout_sight.service_of(fleet.kpis, rate, errors, drift)
     stages = rollout_sight.stages_of(draft.plan, whole, service, first=fleet.first)
     if form != "table":
         dump(stages, form)
         return
-    click.echo(f"{whole} nodes, {service.rate:.3g} requests/s each, {service.error_ratio:.2%} of them fail\n")
+    click.echo(f"{whole} nodes, {service.rate:.3g} requests/s each, {service.error_ratio:.2%} of them fail")
+    click.echo(f"{rollout_sight.basis(service, drift, priors)}\n")
     show([rollout_sight.row(one) for one in stages], form, empty="")
     for line in rollout_sight.notes(stages):
         click.echo(line)
+
+
+def _learned(home: Home, service: str) -> "tuple[Drift | None, str]":
+    """Return what the judge has learned of a service; None, and why, where that cannot be read: a plan needs no judge."""
+    from tidegate.cli import judge_state  # noqa: PLC0415 - with both options given nothing of the worker is needed
+
+    try:
+        return run(judge_state.remembered(home, service)).drift, ""
+    except Problem as problem:
+        return None, problem.what

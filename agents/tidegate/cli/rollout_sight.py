@@ -6,7 +6,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.cli.rollout_traffic import WINDOW_S, Traffic
+from tidegate.detect import known
 from tidegate.detect.detectability import SEEN, sight
+from tidegate.detect.drift.state import Drift
 from tidegate.detect.expected import Nodes, Service
 from tidegate.rollout.stages import sizes
 from tidegate.wire.names import duration_ms
@@ -26,16 +28,23 @@ class Stage(Struct, frozen=True, kw_only=True):
     seconds_to_1_percent: float | None
     seconds_to_5_percent: float | None
     seconds_to_20_percent: float | None
+    priors: bool
+    """Whether how far healthy servers differ is a prior, since no rollout has taught it or nobody could be asked."""
     warnings: tuple[str, ...]
 
 
-def service_of(kpis: Sequence[Traffic], rate: float | None, errors: float | None) -> Service:
-    """Return what a service is like: what a person says, else what the KPIs of the old version say, all cohorts together."""
+def service_of(kpis: Sequence[Traffic], rate: float | None, errors: float | None, drift: Drift | None = None) -> Service:
+    """Return what a service is like: what a person says, else what the KPIs of the old version say, all cohorts together, else
+    what the judge has learned.
+    """
     found = Service(rate=rate or 0.0)
+    if drift is not None:
+        found = known.service_of(drift, found)
     if kpis:
         requests, failed = sum(one.requests for one in kpis), sum(one.errors for one in kpis)
         most = max(kpis, key=lambda one: one.requests)
-        found = Service(
+        found = replace(
+            found,
             rate=rate or requests / WINDOW_S / sum(one.nodes for one in kpis),
             error_ratio=(failed + 0.5) / (requests + 1),
             p50_ms=most.p50_ms,
@@ -43,6 +52,16 @@ def service_of(kpis: Sequence[Traffic], rate: float | None, errors: float | None
             p99_ms=most.p99_ms,
         )
     return found if errors is None else replace(found, error_ratio=errors)
+
+
+def basis(service: Service, drift: Drift | None, priors: str) -> str:
+    """Return in a line whether these numbers rest on what was learned. ``priors``: why not."""
+    learned = service.learned
+    if drift is None:
+        return f"how healthy servers differ: priors ({priors})"
+    if not learned.revision:
+        return f"how healthy servers differ: priors, mostly ({learned.restarts} restarts and {drift.past.minutes} quiet min seen)"
+    return f"how healthy servers differ: learned of {learned.restarts} restarts and {drift.past.minutes} quiet min"
 
 
 def stages_of(plan: Plan, whole: int, service: Service, *, first: bool) -> list[Stage]:
@@ -73,6 +92,7 @@ def _stage(plan: Plan, place: int, whole: int, service: Service) -> Stage:
         seconds_to_1_percent=one,
         seconds_to_5_percent=five,
         seconds_to_20_percent=twenty,
+        priors=not service.learned.revision,
         warnings=(*seen.warnings, *((short,) if requests < stage.min_requests else ())),
     )
 
