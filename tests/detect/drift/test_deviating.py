@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.detect.drift.kit import ERRORS, FIRST_SLOW, START_MS, Fleet, Play, quiet
 
 from tidegate.detect import verdicts
+from tidegate.detect.drift import deviating as module
 from tidegate.detect.drift.deviating import COHORTS_MAX, NAMED_MAX, TIMES, cohorts_of, deviations
 from tidegate.detect.drift.layout import STRATA_MAX, Counts, Group
 from tidegate.detect.drift.learned import Learned
@@ -62,6 +63,16 @@ def test_slow_requests_of_one_zone_are_told_by_their_bound():
 )
 def test_nothing_is_named_where_no_part_of_the_canary_deviates(where):
     assert named(Play(fleet=ZONES, times=lambda _: ZONES.times(20.0, where, [ERRORS]))) == []
+
+
+def test_of_an_incident_of_a_zone_that_gates_see_too_late_its_old_version_is_believed(monkeypatch):
+    few = Fleet(canaries=12, controls=3, rest=6, zones=3)
+    ill = few.times(30.0, few.where(zone="y"), [ERRORS])
+    play = Play(fleet=few, times=lambda at: ill if at >= 61 else 1.0, ages=lambda at: at + 2.0)
+    looks = [replace(play, seconds=61 + seconds) for seconds in (2, 4, 6, 10, 20)]
+    assert not [one for look in looks for one in named(look)]
+    monkeypatch.setattr(module, "BELIEVED", 1e9)
+    assert [one for look in looks for one in named(look)]
 
 
 def test_what_is_less_than_twice_is_not_named_however_sure():

@@ -17,6 +17,7 @@ deviate by itself (C4), which only makes that less. So one server is never taken
 | ``TIMES`` | 2 of errors, 1.5 of slow requests | ratio | less is true perhaps, but explains nothing; at most all can be slow |
 | ``ROWS_MIN`` | 2 | rows | one server has no worst one to be left out |
 | ``APART`` | 0.3 | sd of a log | how far the level of a zone may be from the others': at twice, its gate shuts |
+| ``BELIEVED`` | 1 | events | what holds the level of its surroundings back where they are ill: gates shut seconds too late |
 | ``LEFT_LEAST`` | 3 | nats | one in twenty, without the worst server: else any two servers would do, one of which is ill |
 | ``NAMED_MAX`` | 3 | sub-cohorts | where more deviate it is no matter of zones |
 """
@@ -41,7 +42,7 @@ TIMES = np.array([2.0 if metric == "errors" else 1.5 for metric in LOOKED])
 ROWS_MIN = 2
 WORTH = 0.8
 """A look is worth it from so much of ``TIMES``, before it is known what is due."""
-APART = 0.3
+APART, BELIEVED = 0.3, 1.0
 CAPPED = 0.75
 """So near to the cap of ``gates.capped`` in the mean, many seconds are above it."""
 NAMED_MAX = 3
@@ -71,11 +72,13 @@ class Deviation(Struct, frozen=True, kw_only=True):
 class _Rows(Struct, frozen=True, eq=False):
     """The canary row by row since each onset, [onsets, rows, looked-at metrics]; of the spread, variances of a log.
 
-    ``own``: of a row against its own past; ``around``: of what is due of it, as it is counted from its surroundings.
+    ``own``: of a row against its own past; ``around``: of what is due of it, as it is counted from its surroundings. ``most`` is
+    what is due where these are in trouble, as far as they say so.
     """
 
     seen: Floats
     due: Floats
+    most: Floats
     weight: Floats
     own: Floats
     around: Floats
@@ -213,13 +216,14 @@ def _rows(counts: Counts, past: Past, learned: Learned) -> _Rows:
     level = (total[:, :1] + 0.5) / np.maximum(total[:, 1:], 1e-9)
     tempered, pull = history.dispersion(past)[_AT], 1.0 / APART**2
     told = beside[:, 0] / tempered
-    at = level * (told + pull) / (beside[:, 1] * level / tempered + pull)
+    at, believed = (level * (told + few) / (beside[:, 1] * level / tempered + few) for few in (pull, BELIEVED))
     inside = cells(counts)
     still = np.minimum(1.0, cold / np.maximum(inside @ canary[:, 1], 1e-9))
     spread = (column(learned, "node") ** 2 + history.wander(past))[_AT]
     others = np.maximum(1.0, counts.members)[:, None]
     surroundings = 1.0 / (told + pull) + (told / (told + pull)) ** 2 * (spread + counts.unsure[:, _AT]) / others
     due = canary[:, 1] * (inside.T @ at)
+    most = canary[:, 1] * (inside.T @ np.maximum(at, believed))
 
     def folded(cell: Floats, power: int = 1) -> Floats:
         """Return what holds of each row, from what holds of its two cells, by their parts of what was due."""
@@ -232,6 +236,7 @@ def _rows(counts: Counts, past: Past, learned: Learned) -> _Rows:
     return _Rows(
         seen=_both(canary[:, 0], size),
         due=_both(due, size),
+        most=_both(most, size),
         weight=_both(canary[:, 1], size),
         own=own,
         around=folded(surroundings, 2),
@@ -263,9 +268,10 @@ def _sides(rows: _Rows, kept: Floats, members: Floats, warm: Floats) -> _Sides:
     """
     rest = np.broadcast_to(1.0 - members[None, :, :, None], kept.shape)
     sums, spreads, owed = [], [], []
-    for side in (kept, rest):
-        due = (side * rows.due[:, None]).sum(axis=2)
-        part = side * rows.due[:, None] / np.maximum(due, 1e-12)[:, :, None]
+    # What is believed of the surroundings for the sub-cohort's good and not for the rest's can only lower the evidence.
+    for side, owing in ((kept, rows.most), (rest, rows.due)):
+        due = (side * owing[:, None]).sum(axis=2)
+        part = side * owing[:, None] / np.maximum(due, 1e-12)[:, :, None]
         sums.append(((side * rows.seen[:, None]).sum(axis=2), due))
         # Rows of one stratum have the same surroundings, so those do not scatter less for there being more rows.
         spreads.append((part**2 * rows.own[:, None]).sum(axis=2) + (part * rows.around[:, None]).sum(axis=2))
