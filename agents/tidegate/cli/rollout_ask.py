@@ -10,9 +10,10 @@ from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, session
 from tidegate.cli.tell import line
+from tidegate.model import Told
 from tidegate.runtime.home import Home
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.documents import Intent, KeyRole, Verb
+from tidegate.wire.documents import Hush, Intent, KeyRole, Verb
 from tidegate.wire.envelope import seal
 from tidegate.wire.names import service_subject
 
@@ -28,10 +29,20 @@ HELP = {
 
 def ask(home: Home, subject: str, verb: Verb, *, target: str, reason: str, form: Format) -> int:
     """Send one intent and print the record that answers it; exit code 1 where it is a refusal."""
-    return run(_ask(home, subject, verb, target, reason, form))
+    return answer(run(send(home, subject, verb, reason, target=target)), form)
 
 
-async def _ask(home: Home, subject: str, verb: Verb, target: str, reason: str, form: Format) -> int:
+def answer(told: Told, form: Format) -> int:
+    """Print the record that answers an intent, and return the exit code."""
+    if form == "table":
+        click.echo(line(told))
+    else:
+        dump(told.decision, form)
+    return Exit.FAILED if told.decision.kind is DecisionKind.REFUSE else Exit.OK
+
+
+async def send(home: Home, subject: str, verb: Verb, reason: str, *, target: str = "", hush: Hush | None = None) -> Told:
+    """Sign and send one intent, which names the generation that was read just before; return the record that answers it."""
     signer = home.signer(KeyRole.OPERATOR)
     async with session(home, topics=("decisions",)) as here:
         intent = Intent(
@@ -43,14 +54,10 @@ async def _ask(home: Home, subject: str, verb: Verb, target: str, reason: str, f
             actor=person(),
             reason=reason,
             target=target,
+            hush=hush,
             issued_ms=time.time_ns() // 1_000_000,
         )
-        told = await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
-    if form == "table":
-        click.echo(line(told))
-    else:
-        dump(told.decision, form)
-    return Exit.FAILED if told.decision.kind is DecisionKind.REFUSE else Exit.OK
+        return await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
 
 
 def _command(verb: Verb, help_: str) -> click.Command:

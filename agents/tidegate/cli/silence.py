@@ -1,6 +1,5 @@
 """``tidegate silence``: signed intents that hide alarms for a while, and what they hid (I1)."""
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 
@@ -10,17 +9,16 @@ from msgspec import Struct
 from tidegate.alarms.silences import hidden_by
 from tidegate.cli.alarm import board_of
 from tidegate.cli.connect import run
-from tidegate.cli.output import Format, dump, format_option, show
-from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
-from tidegate.cli.session import Exit, session
-from tidegate.cli.tell import clock, line
+from tidegate.cli.output import Format, format_option, show
+from tidegate.cli.rollout_ask import answer, ask, send
+from tidegate.cli.session import session
+from tidegate.cli.tell import clock
 from tidegate.model import Model
 from tidegate.rollout.silences import shown
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.decisions import DecisionKind, Silence
-from tidegate.wire.documents import Hush, Intent, KeyRole, Verb
-from tidegate.wire.envelope import seal
+from tidegate.wire.decisions import Silence
+from tidegate.wire.documents import Hush, Verb
 from tidegate.wire.judgement import Episode
 from tidegate.wire.names import duration_ms
 
@@ -49,7 +47,12 @@ def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: st
     except ValueError as error:
         raise Problem(f"--for: {error}", "see: tidegate silence add --help", code=2) from error
     hush = Hush(service=service, name=name, labels=pairs, until_ms=_now_ms() + length_ms)
-    return run(_ask(home, Verb.SILENCE, reason, form, hush=hush))
+    told = run(send(home, EVERYTHING, Verb.SILENCE, reason, hush=hush))
+    code = answer(told, form)
+    if form == "table" and told.decision.silences:
+        name = told.decision.silences[-1].id
+        click.echo(f"silence {name}; end it with: tidegate silence end {name}")
+    return code
 
 
 @silence.command()
@@ -59,7 +62,7 @@ def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: st
 @click.pass_obj
 def end(home: Home, silence_id: str, reason: str, form: Format) -> int:
     """End a silence before its time."""
-    return run(_ask(home, Verb.UNSILENCE, reason, form, target=silence_id))
+    return ask(home, EVERYTHING, Verb.UNSILENCE, target=silence_id, reason=reason, form=form)
 
 
 @silence.command(name="list")
@@ -100,32 +103,6 @@ def held(model: Model) -> list[Held]:
 async def _read(home: Home) -> Model:
     async with session(home, topics=("decisions", "alarms")) as here:
         return here.model
-
-
-async def _ask(home: Home, verb: Verb, reason: str, form: Format, *, hush: Hush | None = None, target: str = "") -> int:
-    signer = home.signer(KeyRole.OPERATOR)
-    async with session(home, topics=("decisions",)) as here:
-        intent = Intent(
-            id=f"{verb}-{secrets.token_hex(4)}",
-            fleet=home.settings.fleet,
-            subject=EVERYTHING,
-            verb=verb,
-            generation=here.model.ledger.subject(EVERYTHING).generation,
-            actor=person(),
-            reason=reason,
-            target=target,
-            hush=hush,
-            issued_ms=_now_ms(),
-        )
-        told = await here.ask("intents", EVERYTHING, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
-    refused = told.decision.kind is DecisionKind.REFUSE
-    if form != "table":
-        dump(told.decision, form)
-    else:
-        click.echo(line(told))
-        if verb is Verb.SILENCE and not refused:
-            click.echo(f"silence {intent.id}; end it with: tidegate silence end {intent.id}")
-    return Exit.FAILED if refused else Exit.OK
 
 
 def _pair(text: str) -> tuple[str, str]:

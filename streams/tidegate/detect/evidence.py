@@ -33,9 +33,7 @@ def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool) -> Finding
         if family.log_e_pause >= family.threshold_pause:
             return _finding(family, drift, Action.PAUSE, carried=True)
     if weighed.burning_s >= BURNING_S:
-        told = (
-            f"All servers of the old version have been in trouble for {weighed.burning_s:.0f} s: nothing can be said meanwhile."
-        )
+        told = f"All servers, old version and new, have been in trouble for {weighed.burning_s:.0f} s: nothing can be said."
         return hold(Reason.ENVIRONMENT, told)
     return None
 

@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from tidegate.detect.drift.evalue import log_evidence
 from tidegate.detect.drift.gates import CAP_MIN, CAP_TIMES
-from tidegate.detect.drift.half_minute import FEW
+from tidegate.detect.drift.half_minute import FEW, WORST_S
+from tidegate.detect.drift.layout import GROUPS_MAX
 from tidegate.detect.drift.learned import FEW_CONTROLS, Learned, cold_nodes, cold_share, column, placebo_floors
 from tidegate.detect.drift.metrics import COUNT, FAMILIES, QUANTILES, SLOW, Floats
 from tidegate.detect.drift.onsets import EARLY, stage_mass
+from tidegate.detect.drift.past import WANDER_PRIOR
 from tidegate.detect.drift.weigh import ALPHA, DELETED
 from tidegate.detect.gross import ERRORS_MIN, GROSS
 
@@ -23,8 +25,6 @@ BASE_LEAST = 1e-6
 """Error ratio of a service that never fails, as ``drift.past`` would take it."""
 HOUR_S = 5_200.0
 """Seconds that count of a long quiet past: it forgets with a half-life of an hour (``drift.past``)."""
-WINDOW_S = 30.0
-"""Of fewer than three canaries the worst half minute is left out."""
 WINDOW_DEVIATIONS = 1.3
 """Standard deviations by which the worst of a few half minutes stands above their mean."""
 GROSS_S = 2.0
@@ -54,6 +54,8 @@ class Service(Struct, frozen=True, kw_only=True):
     """A middling shape: only its quotients matter."""
     dispersion: tuple[float, float] = (1.4, 2.4)
     """Variance over mean of errors and of slow requests: of a fleet with retries and shared load."""
+    wander: tuple[float, ...] = (WANDER_PRIOR,) * COUNT
+    """Variance of the log of a server's rate from minute to minute, by metric."""
     past_s: float = HOUR_S
     learned: Learned = Learned()
 
@@ -174,7 +176,7 @@ def evidence(nodes: Nodes, service: Service, fault: Fault) -> Floats:
     canary = [span * fault.bad + extra * fault.healthy for span, extra in zip(spans, spent.extra, strict=True)]
     # The worst node, or half minute, has more than its part of the events: leaving it out costs that, too.
     one = canary[0] + canary[1]
-    left_out = WINDOW_S * fault.bad if alone else one
+    left_out = WORST_S * fault.bad if alone else one
     worst = np.sqrt(tempered * left_out + own * left_out**2) * most * (nodes.canaries if alone else nodes.canaries - kept)
     seen = np.maximum(0.0, kept * one - worst)
     weight = [kept * span * fault.exposure for span in spans]
@@ -198,7 +200,8 @@ def _trimmed(nodes: Nodes) -> tuple[int, float]:
     """Return how many canaries are left, and how many standard deviations what is left out stands above the rest in the mean."""
     if nodes.canaries < FEW:
         return nodes.canaries, WINDOW_DEVIATIONS
-    out = max(1, int(DELETED * nodes.canaries))
+    rows = min(nodes.canaries, GROUPS_MAX)
+    out = round(max(1, int(DELETED * rows)) * nodes.canaries / rows)
     return nodes.canaries - out, _NORMAL.inv_cdf(1.0 - out / 2.0 / nodes.canaries)
 
 
@@ -213,7 +216,7 @@ def _seconds(nodes: Nodes, service: Service) -> _Seconds:
     extra = np.stack((_sum(shares / (1 - shares), onsets, splits), _sum(shares / (1 - shares), splits, until)))
     owed = _sum(shares, onsets, until) / np.maximum(cold + warm, 1.0)[..., None]
     if nodes.canaries < FEW:
-        left = np.maximum(0.0, 1.0 - WINDOW_S / np.maximum(cold + warm, 1.0))
+        left = np.maximum(0.0, 1.0 - WORST_S / np.maximum(cold + warm, 1.0))
         cold, warm, extra = cold * left, warm * left, extra * left[None, :, :, None]
     # Without anybody on the other side nothing is counted.
     beside = (float(nodes.controls > 0), float(nodes.others > 0))
@@ -232,7 +235,7 @@ def _sum(rows: Floats, begin: Floats, end: Floats) -> Floats:
 def _variance(nodes: Nodes, service: Service, spent: _Seconds, kept: int) -> Floats:
     """Return the variance of the logit of the canary's share, as ``drift.weigh`` takes it."""
     learned = service.learned
-    own, host = column(learned, "node") ** 2, column(learned, "host") ** 2
+    own, host = column(learned, "node") ** 2 + np.array(service.wander), column(learned, "host") ** 2
     events = _healthy(service)[0] * service.past_s / max(service.dispersion)
     own = own + 1.0 / (events + 1.0 / host)
     restart = column(learned, "restart") ** 2 * spent.owed**2

@@ -109,7 +109,8 @@ def service_of(drift: Drift, service: Service) -> Service:
     errors, first_slow = float(history.rate(past)[0]), METRICS.index(SLOW[0])
     # The sum of minutes that are forgotten as ``drift.past`` forgets them.
     past_s = 60.0 * (1.0 - KEEP**past.minutes) / (1.0 - KEEP)
-    found = replace(service, error_ratio=errors or service.error_ratio, past_s=past_s)
+    wander = tuple(history.wander(past).tolist())
+    found = replace(service, error_ratio=errors or service.error_ratio, past_s=past_s, wander=wander)
     if past.bunched[1, 0] > 0:
         tempered = history.dispersion(past)
         found = replace(found, dispersion=(float(tempered[0]), float(tempered[first_slow:].mean())))

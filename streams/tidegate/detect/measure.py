@@ -94,19 +94,24 @@ def _total(nodes: Sequence[tuple[str, float, float]]) -> tuple[float, float, flo
 def _parts(
     metric: str, nodes: Sequence[NodePane], reference: Sums | None
 ) -> tuple[tuple[tuple[str, float, float], ...], tuple[float, float]]:
-    control: tuple[float, float] = (0, 0)
+    control = (0.0, 0.0)
     if metric == "errorRatio":
         if reference is not None:
-            control = (reference.errors, reference.requests)
-        return tuple((node.node, node.errors, node.requests) for node in nodes), control
+            control = _pair(reference.errors, reference.requests)
+        return tuple((node.node, *_pair(node.errors, node.requests)) for node in nodes), control
     kind, _, name = metric.partition(".")
     if kind == "gauge":
         if reference is not None:
-            control = reference.gauges.get(name, (0.0, 0))
-        return tuple((node.node, node.gauges[name], 1) for node in nodes if name in node.gauges), control
+            control = _pair(*reference.gauges.get(name, (0.0, 0)))
+        return tuple((node.node, *_pair(node.gauges[name], 1)) for node in nodes if name in node.gauges), control
     if reference is not None:
-        control = reference.ratios.get(name, (0, 0))
-    return tuple((node.node, *node.ratios[name]) for node in nodes if name in node.ratios), control
+        control = _pair(*reference.ratios.get(name, (0, 0)))
+    return tuple((node.node, *_pair(*node.ratios[name])) for node in nodes if name in node.ratios), control
+
+
+def _pair(part: float, whole: float) -> tuple[float, float]:
+    """Return both as they come back from a checkpoint: a count is a float there, and so it is before."""
+    return float(part), float(whole)
 
 
 def _quantile(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | None, neighbours: Neighbours) -> Measured | None:

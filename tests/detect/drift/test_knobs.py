@@ -662,7 +662,7 @@ def a_canary_with_a_third_more_errors_would_get_its_licence_on_the_toss_of_a_coi
     return not any(weighed.certified for weighed in Play(seconds=300, every=20, times=lambda _: sick).run().weighed)
 
 
-@prevents((weighing, "DELETED", 0.0), fault="a tenth of at most twelve rows is one, whatever the number of canaries")
+@prevents((weighing, "DELETED", 0.0))
 def two_bad_canaries_of_twenty_would_roll_back() -> bool:
     fleet = Fleet(canaries=20, controls=5)
     bad = fleet.times(30.0, np.isin(fleet.nodes, ["c001", "c002"]))

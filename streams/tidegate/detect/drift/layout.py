@@ -19,8 +19,10 @@ from tidegate.detect.drift.past import Past
 from tidegate.detect.drift.seconds import Kind, Second
 from tidegate.detect.drift.warming import Warming
 
-GROUPS_MAX = 12
-"""Canaries are looked at one by one up to so many; of more, several of a stratum share a row, so that the state stays small."""
+GROUPS_MAX = 20
+"""Canaries are looked at one by one up to so many; of more, several of a stratum share a row, so that the state stays small.
+Twenty rows are what it takes to leave out two: with fewer, two bad servers of twenty would roll back.
+"""
 STRATA_MAX = 12
 """Strata beyond this share the last one."""
 CHECKS = 4

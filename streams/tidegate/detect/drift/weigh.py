@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
 from tidegate.detect.drift.evalue import log_evidence, log_licence
+from tidegate.detect.drift.gates import HOT
 from tidegate.detect.drift.half_minute import FEW, LEFT_S, PULL, WORST_S
 from tidegate.detect.drift.layout import Counts, cells, size_of
 from tidegate.detect.drift.learned import Learned, column, placebo_floors
@@ -112,9 +113,27 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int, *, custom: 
     return Weighed(
         families=tuple(families),
         certified=bool(given) and all(given),
-        burning_s=float(counts.gates.burning_s.max()),
+        burning_s=_burning_s(counts),
         canaries=size_of(counts),
     )
+
+
+def _burning_s(counts: Counts) -> float:
+    """Return for how long everybody of the old version has been in trouble, of metrics in which the canary is now, too: where it
+    alone is well, it may be the cure.
+    """
+    burning = counts.gates.burning_s
+    if not burning.any():
+        return 0.0
+    canaries = {node for group in counts.groups for node in group.nodes}
+    mine = counts.gates.sums[[name in canaries for name in counts.gates.nodes]].sum(axis=0)
+    return float((burning * (mine[0] > HOT * mine[1])).max())
+
+
+def _own(learned: Learned, past: Past) -> Floats:
+    """Return the variance of the log of a server's rate against its own past: what its restart drew anew, and wandering."""
+    found: Floats = column(learned, "node") ** 2 + history.wander(past)
+    return found
 
 
 def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
@@ -153,11 +172,11 @@ def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
     likely = weight * at
     part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
     variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
-    own = column(learned, "node") ** 2 + history.wander(past)
-    doubt = _doubt(others[:, :, width:].sum(axis=2), counts.checks - counts.marks.checks, own, history.dispersion(past))
+    tempered = history.dispersion(past)
+    checks = counts.checks - counts.marks.checks
+    doubt = _doubt(others[:, :, width:].sum(axis=2), checks, _own(learned, past), tempered)
     warm = part[:, :, width:].sum(axis=2)
     variance = variance + warm**2 * (column(learned, "common") ** 2 + doubt)
-    tempered = history.dispersion(past)
     return Split(
         canary=seen.sum(axis=2) / tempered,
         control=rate * effective / tempered,
@@ -228,7 +247,7 @@ def _variance(
     """
     part, mine, inside = told
     width = len(counts.strata)
-    own = column(learned, "node") ** 2 + history.wander(past)
+    own = _own(learned, past)
     sizes = np.array([len(group.nodes) for group in counts.groups] * 2, dtype=np.float64)
     there = (mine[:, :, 1] > 0) * sizes[:, None]
     numbers = np.maximum(1.0, inside @ there)
