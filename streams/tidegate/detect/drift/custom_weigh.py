@@ -45,18 +45,16 @@ def weigh_custom(custom: Custom, counts: Counts, learned: Learned, guards: Seque
     """Return one family for each guarded metric, in their order; none before both sides have been heard."""
     if not custom.metrics or not counts.onsets or len(custom.onsets_ms) != len(counts.onsets):
         return ()
-    split = _split(custom, counts, learned)
-    log_e = evidence(split)
-    odds = split.share / (1.0 - split.share)
-    log_e = np.where(split.canary < LEAST * odds * split.control, _NONE, log_e)
+    tiers = _splits(custom, counts, learned)
     mass = np.log(np.array([onset.mass for onset in counts.onsets]))[:, None]
-    mixed = np.logaddexp(log_sum(log_e + mass), math.log(max(1e-9, 1.0 - counts.begun)))
+    log_e = [_log_e(split) + mass for split in tiers]
+    mixed = [np.logaddexp(log_sum(one), math.log(max(1e-9, 1.0 - counts.begun))) for one in log_e]
     threshold = math.log(len(custom.metrics) / (ALPHA * CUSTOM_WEIGHT))
     return tuple(
         replace(
-            _family(counts, split, log_e + mass, (guard.metric, at)),
-            log_e=float(mixed[0, at]),
-            log_e_pause=float(mixed[1, at]),
+            _family(counts, tiers, log_e, (guard.metric, at)),
+            log_e=float(mixed[0][at]),
+            log_e_pause=float(mixed[1][at]),
             threshold=threshold,
             threshold_pause=threshold,
             pauses=guard.pauses,
@@ -66,8 +64,14 @@ def weigh_custom(custom: Custom, counts: Counts, learned: Learned, guards: Seque
     )
 
 
-def _split(custom: Custom, counts: Counts, learned: Learned) -> Split:
-    """Return the sums since each onset as one split, without the canaries that incriminate most (tier 0), and whole (tier 1)."""
+def _log_e(split: Split) -> Floats:
+    fair = split.share / (1.0 - split.share) * split.control
+    found: Floats = np.where(split.canary < LEAST * fair, _NONE, evidence(split))
+    return found
+
+
+def _splits(custom: Custom, counts: Counts, learned: Learned) -> tuple[Split, Split]:
+    """Return the sums since each onset as a split, without the canaries that incriminate most, and whole."""
     canary, control = custom.canary - custom.canary_marks, custom.control - custom.control_marks
     inside, sizes = inside_of(counts), np.array([len(group.nodes) for group in counts.groups], dtype=np.float64)[:, None]
     known, tempered = [known_of(learned, metric) for metric in custom.metrics], dispersion(custom)
@@ -77,35 +81,38 @@ def _split(custom: Custom, counts: Counts, learned: Learned) -> Split:
     total = control.sum(axis=2)
     level = (total[:, 0] + 0.5) / np.maximum(total[:, 1], 1e-9)
     at = (control[:, 0] + PULL) / np.maximum(control[:, 1] + PULL / level[:, None], 1e-9)
-    kept = np.ones((2, *canary[:, 0].shape))
-    kept[0] = without(canary[:, 0] - canary[:, 1] * (inside.T @ at))
-    heard = ((custom.canary[1] > 0) * sizes).sum(axis=0), (custom.told[custom.canary_nodes :, 0, 1] > 0).sum(axis=0)
-    kept[0] *= (heard[0] >= FEW) & (heard[1] >= FEW)
-    mine = canary * kept[:, :, None]
-    both = inside @ mine
-    seen, weight = both[:, :, 0], both[:, :, 1]
-    good = (weight > 0) & (control[:, 1] > 0)
-    theirs = np.where(good, control[:, 0], 0.0)
-    scale = np.where(good, weight / np.maximum(control[:, 1], 1e-12), 0.0)
-    sum_weight = np.maximum(weight.sum(axis=2), 1e-12)
-    rate = (scale * theirs).sum(axis=2) / sum_weight
-    effective = sum_weight**2 / np.maximum((weight * scale).sum(axis=2), 1e-12)
-    likely = weight * at
-    part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
-    there = (mine[:, :, 1] > 0) * sizes
-    numbers = np.maximum(1.0, inside @ there)
     fresh = np.minimum(1.0, (custom.cold - custom.cold_marks) / np.maximum(canary[:, 1].sum(axis=1), 1e-12))
     restart = (np.array([one.restart for one in known]) * fresh)[:, None] ** 2
-    variance = (inside @ (there**2 * own.canary_variance)) / numbers**2 + own.control_variance
-    variance = variance + restart * (1.0 / numbers + 1.0 / np.maximum(1.0, custom.members))
-    return Split(
-        canary=seen.sum(axis=2) / tempered,
-        control=rate * effective / tempered,
-        share=np.clip(sum_weight / (sum_weight + effective), 1e-9, 1 - 1e-9),
-        variance=(part**2 * variance).sum(axis=2) + np.array([one.common for one in known]) ** 2,
-        kept=kept,
-        cold=np.ones_like(rate),
-    )
+    common = np.array([one.common for one in known]) ** 2
+
+    def split(kept: Floats) -> Split:
+        mine = canary * kept[:, None]
+        both = inside @ mine
+        seen, weight = both[:, 0], both[:, 1]
+        good = (weight > 0) & (control[:, 1] > 0)
+        theirs = np.where(good, control[:, 0], 0.0)
+        scale = np.where(good, weight / np.maximum(control[:, 1], 1e-12), 0.0)
+        sum_weight = np.maximum(weight.sum(axis=1), 1e-12)
+        rate = (scale * theirs).sum(axis=1) / sum_weight
+        effective = sum_weight**2 / np.maximum((weight * scale).sum(axis=1), 1e-12)
+        likely = weight * at
+        part = likely / np.maximum(likely.sum(axis=1, keepdims=True), 1e-12)
+        there = (mine[:, 1] > 0) * sizes
+        numbers = np.maximum(1.0, inside @ there)
+        variance = (inside @ (there**2 * own.canary_variance)) / numbers**2 + own.control_variance
+        variance = variance + restart * (1.0 / numbers + 1.0 / np.maximum(1.0, custom.members))
+        return Split(
+            canary=seen.sum(axis=1) / tempered,
+            control=rate * effective / tempered,
+            share=np.clip(sum_weight / (sum_weight + effective), 1e-9, 1 - 1e-9),
+            variance=(part**2 * variance).sum(axis=1) + common,
+            kept=kept,
+            cold=np.ones_like(rate),
+        )
+
+    heard = ((custom.canary[1] > 0) * sizes).sum(axis=0), (custom.told[custom.canary_nodes :, 0, 1] > 0).sum(axis=0)
+    enough = (heard[0] >= FEW) & (heard[1] >= FEW)
+    return split(without(canary[:, 0] - canary[:, 1] * (inside.T @ at)) * enough), split(np.ones_like(canary[:, 0]))
 
 
 class Own(Struct, frozen=True, eq=False):
@@ -211,14 +218,14 @@ def teach_custom(learned: Learned, custom: Custom) -> Learned:
     return replace(learned, spreads=spreads)
 
 
-def _family(counts: Counts, split: Split, log_e: Floats, which: tuple[str, int]) -> Family:
+def _family(counts: Counts, tiers: tuple[Split, Split], log_e: Sequence[Floats], which: tuple[str, int]) -> Family:
     """Return the sums behind a metric's strongest onset; with all canaries where they are too few for one to be left out."""
     metric, at = which
-    tier = 0 if split.canary[0, :, at].any() else 1
-    onset = int(np.argmax(log_e[tier, :, at]))
-    of = (tier, onset, at)
+    tier = 0 if tiers[0].canary[:, at].any() else 1
+    split, onset = tiers[tier], int(np.argmax(log_e[tier][:, at]))
+    of = (onset, at)
     seen, other = float(split.canary[of]), float(split.control[of])
-    kept = split.kept[tier, onset, :, at].tolist()
+    kept = split.kept[onset, :, at].tolist()
     deleted = [node for group, stays in zip(counts.groups, kept, strict=True) if not stays for node in group.nodes]
     return Family(
         family=metric,

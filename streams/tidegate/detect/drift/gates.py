@@ -7,7 +7,7 @@ twice that and beyond four standard deviations, and stays shut for ten seconds, 
 |---|---|---|
 | burst | all servers of the old version together | the second |
 | stratum | those of one zone and kind of machine | the second of that stratum |
-| peer | one server against the rest of its cohort, where there are three | its second |
+| peer | one server against the rest of its cohort, where there are three | its second; of a canary for a minute at most |
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from tidegate.detect.drift.arrays import realigned
+from tidegate.detect.drift.arrays import places
 from tidegate.detect.drift.metrics import COUNT, Floats
 
 Flags = NDArray[np.bool_]
@@ -29,7 +29,9 @@ HOT_UNKNOWN = 3.0
 SIGMAS = 4.0
 MARGIN = 3.0
 PEERS_MIN = 3
-HOLD_S = 10.0
+HOLD_S = 10
+INCIDENT_S = 60
+"""What ails a canary for longer is no incident: it counts from then on, and one alone is left out anyway (``weigh.without``)."""
 LEVEL_S = 300.0
 """How fast the level of a stratum follows: what lasts much longer than a burst is what the service is like now."""
 CAP_MIN, CAP_TIMES = 5.0, 4.0
@@ -46,10 +48,12 @@ class Gates(Struct, frozen=True, eq=False):
     """Trailing sums of events and of what was due, and seconds for which a gate stays shut. Rows: nodes; strata, and last all."""
 
     nodes: tuple[str, ...] = ()
-    sums: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.float32))
-    """[nodes, (events, due), metrics]; seven digits are plenty for a gate, and there is a row for each node."""
-    holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, COUNT), dtype=np.uint8))
-    """[nodes, metrics]."""
+    roots: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.float16))
+    """[nodes, (events, due), metrics], as square roots: a sum is known to a thousandth up to four billions, in two bytes. There is
+    a row for each node, so they are most of a rollout's state.
+    """
+    holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.uint8))
+    """[nodes, (seconds that its gate stays shut, seconds for which it has been), metrics]."""
     strata: Floats = field(default_factory=lambda: np.zeros((1, 4, COUNT)))
     """[strata + 1, (events, due, hold, level), metrics]."""
     burning_s: Floats = field(default_factory=lambda: np.zeros(COUNT))
@@ -73,21 +77,13 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     for each stratum and one more.
     """
     events, due, known = told
-    before = realigned(gates.sums, who.nodes, gates.nodes).astype(np.float64)
+    before, holds = _rows(gates, who.nodes)
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
+    alone = _alone(who, seen, expected, known)
+    if alone is not None or holds.any():
+        holds = _held(holds, np.zeros(1, dtype=np.bool_) if alone is None else alone)
     steadfast = ~who.canary & ~who.cold
-    alone = np.zeros_like(seen, dtype=np.bool_)
-    rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
-    # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
-    cohorts = (rest, controls, who.control & who.cold, who.canary & who.cold, who.canary & ~who.cold)
-    for side in map(np.flatnonzero, cohorts):
-        if len(side) >= PEERS_MIN:
-            level = _others(seen[side], expected[side])
-            times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
-            alone[side] = hot(seen[side], expected[side] * level, times)
-    holds = realigned(gates.holds, who.nodes, gates.nodes)
-    hold = np.where(alone, np.uint8(HOLD_S), holds - (holds > 0)).astype(np.uint8)
-    steady = steadfast[:, None] & (hold == 0)
+    steady = steadfast[:, None] & (holds[:, 0] == 0)
     size = len(gates.strata)
     inside = np.zeros((size, len(who.nodes)))
     inside[who.stratum, np.arange(len(who.nodes))] = 1.0
@@ -105,14 +101,58 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
         held[-1] = np.maximum(held[-1], held[:-1][present].min(axis=0))
     strata = np.stack((sums, owed, held, levels + (ratio - levels) / LEVEL_S), axis=1)
     burning = np.where(held[-1] > 0, gates.burning_s + 1.0, 0.0)
-    trailing = np.stack((seen, expected), axis=1, dtype=np.float32, casting="same_kind")
-    return replace(gates, nodes=who.nodes, sums=trailing, holds=hold, strata=strata, burning_s=burning)
+    roots = np.sqrt(np.stack((seen, expected), axis=1)).astype(np.float16)
+    return replace(gates, nodes=who.nodes, roots=roots, holds=holds, strata=strata, burning_s=burning)
+
+
+def trailing(gates: Gates) -> Floats:
+    """Return trailing events and what was due, float64[nodes, 2, metrics]."""
+    found: Floats = np.square(gates.roots, dtype=np.float64)
+    return found
+
+
+def _rows(gates: Gates, nodes: tuple[str, ...]) -> tuple[Floats, NDArray[np.uint8]]:
+    """Return trailing sums and holds in the order of the nodes of this second."""
+    if nodes == gates.nodes:
+        return trailing(gates), gates.holds
+    sums, holds = np.zeros((len(nodes), 2, COUNT)), np.zeros((len(nodes), 2, COUNT), dtype=np.uint8)
+    at = places(nodes, gates.nodes)
+    known = at >= 0
+    sums[known], holds[known] = trailing(gates)[at[known]], gates.holds[at[known]]
+    return sums, holds
+
+
+def _alone(who: Who, seen: Floats, expected: Floats, known: Floats) -> Flags | None:
+    """Return who is hot beside the rest of its cohort; None: nobody. A level is at least 1, so it must be hot by itself first."""
+    suspects = hot(seen, expected, HOT)
+    if not suspects.any():
+        return None
+    alone = np.zeros_like(suspects)
+    rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
+    # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
+    cohorts = (rest, controls, who.control & who.cold, who.canary & who.cold, who.canary & ~who.cold)
+    for side in map(np.flatnonzero, cohorts):
+        if len(side) >= PEERS_MIN and suspects[side].any():
+            level = _others(seen[side], expected[side])
+            times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
+            alone[side] = hot(seen[side], expected[side] * level, times)
+    return alone
+
+
+def _held(holds: NDArray[np.uint8], alone: Flags) -> NDArray[np.uint8]:
+    """Return the seconds for which gates stay shut, and have been, a second later."""
+    left = np.where(alone, HOLD_S, holds[:, 0] - (holds[:, 0] > 0))
+    been = np.where(left > 0, np.minimum(holds[:, 1], 254) + 1, 0)
+    return np.stack((left, been), axis=1).astype(np.uint8)
 
 
 def counted(gates: Gates, who: Who) -> Floats:
     """Return which node-seconds count, float64[nodes, metrics] of 0 and 1."""
     shut = gates.strata[:, 2] > 0
-    found: Floats = ((gates.holds == 0) & ~shut[who.stratum] & ~shut[-1]).astype(np.float64)
+    open_ = ~shut[who.stratum] & ~shut[-1]
+    if gates.holds.any():
+        open_ &= (gates.holds[:, 0] == 0) | (who.canary[:, None] & (gates.holds[:, 1] > INCIDENT_S))
+    found: Floats = open_.astype(np.float64)
     return found
 
 

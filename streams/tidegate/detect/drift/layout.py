@@ -4,6 +4,7 @@ A cell is a stratum in one of two channels. *Cold*: canaries that restarted late
 *warm*: the others, beside every server of the old version of their stratum.
 """
 
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -147,9 +148,13 @@ def _stratum(strata: tuple[str, ...], name: str) -> int:
 
 def strata_of(counts: Counts, second: Second) -> gate.Integers:
     """Return the number of each node's stratum."""
-    at = {name: place for place, name in enumerate(counts.strata)}
-    last = len(counts.strata) - 1
-    return np.array([at.get(name, last) for name in second.strata], dtype=np.int64)
+    return _numbers(counts.strata, second.strata)
+
+
+@lru_cache(maxsize=64)
+def _numbers(known: tuple[str, ...], strata: tuple[str, ...]) -> gate.Integers:
+    at = {name: place for place, name in enumerate(known)}
+    return np.array([at.get(name, len(known) - 1) for name in strata], dtype=np.int64)
 
 
 def cells(counts: Counts) -> Floats:

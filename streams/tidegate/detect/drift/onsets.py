@@ -9,13 +9,15 @@ from msgspec import Struct
 
 EARLY = ((0, 0.50), (15, 0.06), (30, 0.06), (60, 0.05), (120, 0.05))
 """Seconds after a stage's first release, and mass: most faults are there from the start, or come with the first real work."""
+BRIEF, BRIEF_S = frozenset({15, 30}), 600
+"""Of these, those that are given up after so long: by then they say what their neighbours say."""
 EVERY_S = 60
 FIRST_S = 180
 LIVES_S = 180
 """Later onsets, one a minute, each looked at for three minutes: what has not shown by then is found from an older one."""
 LASTING_S = 600
-LASTING_MAX = 6
-"""One in ten minutes stays, the last six of them: a small change needs longer than three minutes."""
+LASTING_MAX = 4
+"""One in ten minutes stays, the last four of them: a small change needs longer than three minutes."""
 LATER = 0.28
 FIRST_STAGE = 0.75
 HALF = 30
@@ -48,7 +50,7 @@ def onset_at(second: int, stage: int, start_ms: int) -> Onset | None:
     share = stage_mass(stage)
     for at, mass in EARLY:
         if at == second:
-            return Onset(start_ms, share * mass, early=stage)
+            return Onset(start_ms, share * mass, start_ms + BRIEF_S * 1_000 if at in BRIEF else 0, early=stage)
     if second < FIRST_S or second % EVERY_S:
         return None
     number = (second - FIRST_S) // EVERY_S
@@ -64,7 +66,7 @@ def kept(onsets: tuple[Onset, ...], now_ms: int, pinned_ms: int = 0) -> list[int
     """
     last = max((onset.early for onset in onsets), default=0)
     lasting = [place for place, onset in enumerate(onsets) if not onset.until_ms and not onset.early][-LASTING_MAX:]
-    early = [place for place, onset in enumerate(onsets) if onset.early in {1, last} and onset.early]
-    living = [place for place, onset in enumerate(onsets) if onset.until_ms > now_ms]
+    early = [place for place, onset in enumerate(onsets) if onset.early in {1, last} and onset.early and not onset.until_ms]
+    living = [place for place, onset in enumerate(onsets) if onset.until_ms > now_ms and onset.early in {0, 1, last}]
     pinned = [place for place, onset in enumerate(onsets) if onset.start_ms == pinned_ms]
     return sorted({*early, *lasting, *living, *pinned})

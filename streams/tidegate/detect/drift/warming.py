@@ -42,7 +42,7 @@ class Warming(Struct, frozen=True, eq=False):
 
     nodes: tuple[str, ...] = ()
     canary: tuple[bool, ...] = ()
-    curve: Floats = field(default_factory=lambda: _zeros(2, 2, _BINS, COUNT))
+    curve: NDArray[np.float32] = field(default_factory=lambda: np.zeros((2, 2, _BINS, COUNT), dtype=np.float32))
     own: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3, COUNT), dtype=np.float32))
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tidegate.detect.drift import past as history
 from tidegate.detect.drift.evalue import log_evidence, log_licence
-from tidegate.detect.drift.gates import HOT
+from tidegate.detect.drift.gates import HOT, trailing
 from tidegate.detect.drift.half_minute import FEW, LEFT_S, PULL, WORST_S
 from tidegate.detect.drift.layout import Counts, cells, size_of
 from tidegate.detect.drift.learned import Learned, column, placebo_floors
@@ -29,9 +29,9 @@ BETA = 0.02
 LICENCE_THRESHOLD = math.log(1.0 / BETA)
 DELETED = 0.1
 """Part of the canaries that is left out, at least one."""
-WORTH = 3.0
-"""Onsets whose standardised log ratio has a smaller square, which is about 1.5 nats at most, are not worked out: leaving them out
-can only lower the evidence."""
+WORTH = 5.0
+"""Onsets whose standardised log ratio has a smaller square, which is about 2.5 nats at most, are not worked out: leaving them out
+can only lower the evidence, and three times that is what it takes."""
 LEVEL_DRIFTS = 0.15
 """How far a service's rate of events is from what it was before the rollout, as a deviation of its log."""
 DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
@@ -70,7 +70,9 @@ class Weighed(Struct, frozen=True, kw_only=True):
 
 
 class Split(Struct, frozen=True, eq=False):
-    """Events on both sides as the e-value wants them, [tiers, onsets, metrics]; ``kept`` [tiers, onsets, groups, metrics]."""
+    """Events on both sides as the e-value wants them, [onsets, metrics]; ``kept`` [onsets, groups, metrics]: 0 for who is left
+    out.
+    """
 
     canary: Floats
     control: Floats
@@ -84,25 +86,29 @@ def weigh(counts: Counts, past: Past, learned: Learned, now_ms: int, *, custom: 
     """Return what has been gathered against (and for) the canary up to ``now_ms``. ``custom``: the plan guards some, too."""
     if not counts.onsets or not counts.groups:
         return Weighed()
-    split = _split(counts, past, learned, now_ms)
-    log_e = evidence(split)
-    mass = np.log(np.array([onset.mass for onset in counts.onsets]))
-    mixed = np.logaddexp(log_sum(log_e + mass[None, :, None]), math.log(max(1e-9, 1.0 - counts.begun)))
-    licence = _licence(counts, split, now_ms)
+    since = _since(counts, past, learned)
+    whole = _split(since, since.canary, since.beside)
+    log_whole = evidence(whole)
+    trimmed, log_trimmed = whole, log_whole
+    if np.isfinite(log_whole).any():
+        trimmed = _trimmed(since, now_ms)
+        log_trimmed = evidence(trimmed)
+    mass = np.log(np.array([onset.mass for onset in counts.onsets]))[:, None]
+    waiting = math.log(max(1e-9, 1.0 - counts.begun))
+    mixed = [np.logaddexp(log_sum(log_e + mass), waiting) for log_e in (log_trimmed, log_whole)]
+    licence = _licence(counts, whole, now_ms)
     families = []
     alpha = ALPHA * (1.0 - CUSTOM_WEIGHT * custom) / len(FAMILIES)
     thresholds = [max(math.log(1.0 / alpha), floor) for floor in placebo_floors(learned, alpha)]
     for name, columns in FAMILIES.items():
-        members = mixed[:, columns]
-        size = members.shape[1]
-        trimmed, whole = (float(value) - math.log(size) for value in log_sum(members.T))
-        found = _family(counts, split, log_e[0] + mass[:, None], name)
+        log_e, log_e_pause = (float(log_sum(one[columns, None])[0]) - math.log(columns.stop - columns.start) for one in mixed)
+        found = _family(counts, trimmed, log_trimmed + mass, name)
         mine = [value for metric, value in licence.items() if METRICS.index(metric) in range(columns.start, columns.stop)]
         families.append(
             replace(
                 found,
-                log_e=trimmed,
-                log_e_pause=whole,
+                log_e=log_e,
+                log_e_pause=log_e_pause,
                 threshold=thresholds[0],
                 threshold_pause=thresholds[1],
                 log_licence=min(mine) if mine else None,
@@ -126,7 +132,7 @@ def _burning_s(counts: Counts) -> float:
     if not burning.any():
         return 0.0
     canaries = {node for group in counts.groups for node in group.nodes}
-    mine = counts.gates.sums[[name in canaries for name in counts.gates.nodes]].sum(axis=0)
+    mine = trailing(counts.gates)[[name in canaries for name in counts.gates.nodes]].sum(axis=0)
     return float((burning * (mine[0] > HOT * mine[1])).max())
 
 
@@ -136,53 +142,85 @@ def _own(learned: Learned, past: Past) -> Floats:
     return found
 
 
-def _split(counts: Counts, past: Past, learned: Learned, now_ms: int) -> Split:
-    """Return the counts since each onset as one split, trimmed (tier 0) and whole (tier 1)."""
-    width, size = len(counts.strata), len(counts.groups)
+class Since(Struct, frozen=True, eq=False):
+    """What was counted since each onset, and what is the same for both tiers: [onsets, (events, exposure), rows or cells, metrics].
+
+    ``beside``: what each cell is compared with; ``at``: its rate there, [onsets, cells, metrics].
+    """
+
+    counts: Counts
+    canary: Floats
+    beside: Floats
+    cold: Floats
+    inside: Floats
+    at: Floats
+    own: Floats
+    learned: Learned
+    tempered: Floats
+    common: Floats
+    """Variance that all warm canaries share, [onsets, metrics]."""
+
+
+def _since(counts: Counts, past: Past, learned: Learned) -> Since:
+    width = len(counts.strata)
     canary = counts.canary - counts.marks.canary
     others = counts.others - counts.marks.others
     controls = counts.controls - counts.marks.controls
     cold = counts.cold - counts.marks.cold
+    inside = cells(counts)
     # Warm controls are servers of the fleet, too.
     beside = others.copy()
     beside[:, :, width:] += controls
-    beside[:, :, :width] += _remembered(counts, learned, past, (canary, beside, cold))
-    inside = cells(counts)
+    beside[:, :, :width] += _remembered(counts, learned, past, (inside[:width] @ canary[:, 1], beside, cold))
     total = beside.sum(axis=2)
     level = np.maximum(total[:, 0] + 0.5, 1e-9) / np.maximum(total[:, 1], 1e-9)
-    at = (beside[:, 0] + PULL) / np.maximum(beside[:, 1] + PULL / level[:, None], 1e-9)
-    kept = np.ones((2, len(canary), size, COUNT))
-    trimmed, theirs_trimmed = canary, beside
-    if size_of(counts) >= FEW:
-        excess = canary[:, 0] - canary[:, 1] * (inside.T @ at)
-        kept[0] = without(excess[:, :size] + excess[:, size:])
-        trimmed = canary * np.concatenate((kept[0], kept[0]), axis=1)[:, None]
-    else:
-        trimmed, theirs_trimmed = _outside(counts, canary, beside, now_ms)
-    mine, against = np.stack((trimmed, canary)), np.stack((theirs_trimmed, beside))
-    both = inside @ mine
-    seen, weight, theirs, owed = both[:, :, 0], both[:, :, 1], against[:, :, 0], against[:, :, 1]
+    own, tempered = _own(learned, past), history.dispersion(past)
+    doubt = _doubt(others[:, :, width:].sum(axis=2), counts.checks - counts.marks.checks, own, tempered)
+    return Since(
+        counts=counts,
+        canary=canary,
+        beside=beside,
+        cold=cold,
+        inside=inside,
+        at=(beside[:, 0] + PULL) / np.maximum(beside[:, 1] + PULL / level[:, None], 1e-9),
+        own=own,
+        learned=learned,
+        tempered=tempered,
+        common=column(learned, "common") ** 2 + doubt,
+    )
+
+
+def _trimmed(since: Since, now_ms: int) -> Split:
+    """Return the split without the canaries that incriminate most; of fewer than three, without the half minute."""
+    counts, size = since.counts, len(since.counts.groups)
+    if size_of(counts) < FEW:
+        return _split(since, *_outside(counts, since.canary, since.beside, now_ms))
+    excess = since.canary[:, 0] - since.canary[:, 1] * (since.inside.T @ since.at)
+    kept = without(excess[:, :size] + excess[:, size:])
+    return replace(_split(since, since.canary * np.concatenate((kept, kept), axis=1)[:, None], since.beside), kept=kept)
+
+
+def _split(since: Since, canary: Floats, beside: Floats) -> Split:
+    """Return the counts since each onset as one split: ``canary`` and ``beside`` as in ``Since``, or less."""
+    counts, width = since.counts, len(since.counts.strata)
+    both = since.inside @ canary
+    seen, weight, theirs, owed = both[:, 0], both[:, 1], beside[:, 0], beside[:, 1]
     good = (weight > 0) & (owed > 0)
     seen, weight, theirs, owed = (np.where(good, part, 0.0) for part in (seen, weight, theirs, owed))
     ratio = np.where(good, weight / np.maximum(owed, 1e-12), 0.0)
-    sum_weight = np.maximum(weight.sum(axis=2), 1e-12)
-    rate = (ratio * theirs).sum(axis=2) / sum_weight
-    effective = sum_weight**2 / np.maximum((weight * ratio).sum(axis=2), 1e-12)
+    sum_weight = np.maximum(weight.sum(axis=1), 1e-12)
+    rate = (ratio * theirs).sum(axis=1) / sum_weight
+    effective = sum_weight**2 / np.maximum((weight * ratio).sum(axis=1), 1e-12)
     share = sum_weight / (sum_weight + effective)
-    likely = weight * at
-    part = likely / np.maximum(likely.sum(axis=2, keepdims=True), 1e-12)
-    variance = _variance(counts, learned, past, (part, mine, inside), (cold, canary))
-    tempered = history.dispersion(past)
-    checks = counts.checks - counts.marks.checks
-    doubt = _doubt(others[:, :, width:].sum(axis=2), checks, _own(learned, past), tempered)
-    warm = part[:, :, width:].sum(axis=2)
-    variance = variance + warm**2 * (column(learned, "common") ** 2 + doubt)
+    likely = weight * since.at
+    part = likely / np.maximum(likely.sum(axis=1, keepdims=True), 1e-12)
+    warm = part[:, width:].sum(axis=1)
     return Split(
-        canary=seen.sum(axis=2) / tempered,
-        control=rate * effective / tempered,
+        canary=seen.sum(axis=1) / since.tempered,
+        control=rate * effective / since.tempered,
         share=np.clip(share, 1e-9, 1 - 1e-9),
-        variance=variance,
-        kept=kept,
+        variance=_variance(since, part, canary[:, 1]) + warm**2 * since.common,
+        kept=np.ones((len(canary), len(counts.groups), COUNT)),
         cold=1.0 - warm,
     )
 
@@ -195,11 +233,10 @@ def _remembered(counts: Counts, learned: Learned, past: Past, told: tuple[Floats
     which a cold start is most of what is seen, and the fleet's own level more and more as it fades. Where controls are two
     standard deviations from it, what was learned does not fit, and they are believed alone.
     """
-    canary, beside, cold = told
+    exposure, beside, cold = told
     width = len(counts.strata)
     if not learned.curve:
-        return np.zeros((len(canary), 2, width, COUNT))
-    exposure = cells(counts)[:width] @ canary[:, 1]
+        return np.zeros((len(exposure), 2, width, COUNT))
     share = np.minimum(0.95, cold[:, :width] / np.maximum(exposure, 1e-12))
     tempered = history.dispersion(past)
     unsure = (column(learned, "warm") * share) ** 2 + LEVEL_DRIFTS**2
@@ -237,30 +274,27 @@ def _outside(counts: Counts, canary: Floats, beside: Floats, now_ms: int) -> tup
     return mine * old, theirs * old
 
 
-def _variance(
-    counts: Counts, learned: Learned, past: Past, told: tuple[Floats, Floats, Floats], cold: tuple[Floats, Floats]
-) -> Floats:
+def _variance(since: Since, part: Floats, exposure: Floats) -> Floats:
     """Return the variance of the logit of the share: of each cell's canaries and of what they are compared with, by its part.
 
     A cell's log rate is a mean over its servers, so its variance falls with their number; the log of a sum of cells has the
     variance of its parts weighed by the squares of their shares.
     """
-    part, mine, inside = told
+    counts, learned, inside = since.counts, since.learned, since.inside
     width = len(counts.strata)
-    own = _own(learned, past)
     sizes = np.array([len(group.nodes) for group in counts.groups] * 2, dtype=np.float64)
-    there = (mine[:, :, 1] > 0) * sizes[:, None]
+    there = (exposure > 0) * sizes[:, None]
     numbers = np.maximum(1.0, inside @ there)
     unsure = (inside @ (there * np.concatenate((counts.known, counts.known)))) / numbers
     others = np.maximum(1.0, counts.members)[:, None]
-    spread = (own + unsure) / numbers + (own + counts.unsure) / others
-    still = np.minimum(1.0, cold[0] / np.maximum(inside @ cold[1][:, 1], 1e-12)) ** 2
-    restart = column(learned, "restart") ** 2 * still
+    spread = (since.own + unsure) / numbers + (since.own + counts.unsure) / others
+    still = np.minimum(1.0, since.cold / np.maximum(inside @ since.canary[:, 1], 1e-12))
+    restart = (column(learned, "restart") * still) ** 2
     spread += restart / numbers
-    spread[:, :, :width] += restart[:, :width] / others[:width]
+    spread[:, :width] += restart[:, :width] / others[:width]
     # Of one rollout all cold starts are large or small together; controls share that, the fleet does not.
-    shared = (part[:, :, width:] * column(learned, "warm") * np.sqrt(still[:, width:])).sum(axis=2) ** 2
-    found: Floats = (part**2 * spread).sum(axis=2) + shared
+    shared = (part[:, width:] * column(learned, "warm") * still[:, width:]).sum(axis=1) ** 2
+    found: Floats = (part**2 * spread).sum(axis=1) + shared
     return found
 
 
@@ -284,7 +318,7 @@ def _doubt(fleet: Floats, checks: Floats, own: Floats, tempered: Floats) -> Floa
 
 
 def evidence(split: Split) -> Floats:
-    """Return the log e-value of each tier, onset and metric; minus infinity where it cannot be worth anything."""
+    """Return the log e-value of each onset and metric; minus infinity where it cannot be worth anything."""
     both = split.canary + split.control
     due = both * split.share
     ratio = np.log((split.canary + 0.5) / (due + 0.5)) - np.log((split.control + 0.5) / (both - due + 0.5))
@@ -310,7 +344,7 @@ def _licence(counts: Counts, split: Split, now_ms: int) -> dict[str, float]:
     if at is None or now_ms <= counts.onsets[at].start_ms:
         return {}
     places = [place for place, _ in LICENCE.values()]
-    of = (1, at, places)
+    of = (at, places)
     tolerated = np.array([ratio for _, ratio in LICENCE.values()])
     found = log_licence(split.canary[of], split.control[of], split.share[of], split.variance[of], tolerated)
     return dict(zip(LICENCE, found.tolist(), strict=True))
@@ -321,8 +355,8 @@ def _family(counts: Counts, split: Split, log_e: Floats, name: str) -> Family:
     columns = FAMILIES[name]
     onset, member = divmod(int(np.argmax(log_e[:, columns])), columns.stop - columns.start)
     metric = columns.start + member
-    seen, other = float(split.canary[0, onset, metric]), float(split.control[0, onset, metric])
-    kept = split.kept[0, onset, :, metric].tolist()
+    seen, other = float(split.canary[onset, metric]), float(split.control[onset, metric])
+    kept = split.kept[onset, :, metric].tolist()
     deleted = [node for group, stays in zip(counts.groups, kept, strict=True) if not stays for node in group.nodes]
     return Family(
         family=name,
@@ -331,8 +365,8 @@ def _family(counts: Counts, split: Split, log_e: Floats, name: str) -> Family:
         canary_events=seen,
         control_events=other,
         share=seen / (seen + other) if seen + other else 0.0,
-        expected_share=float(split.share[0, onset, metric]),
-        variance=float(split.variance[0, onset, metric]),
+        expected_share=float(split.share[onset, metric]),
+        variance=float(split.variance[onset, metric]),
         deleted=tuple(sorted(deleted)),
-        cold=bool(split.cold[0, onset, metric] > 0.5),
+        cold=bool(split.cold[onset, metric] > 0.5),
     )
