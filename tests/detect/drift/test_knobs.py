@@ -145,6 +145,11 @@ def onsets_that_live_for_ever_would_pile_up() -> bool:
     return marked(7_200) < 20
 
 
+@prevents((onsets, "BRIEF", frozenset()), (onsets, "LASTING_MAX", 6))
+def onsets_beside_each_other_would_make_a_state_larger_than_it_need_be() -> bool:
+    return marked(7_200) < 13
+
+
 @prevents((onsets, "LASTING_MAX", 10**6))
 def of_a_rollout_that_bakes_for_a_day_each_ten_minutes_would_be_kept() -> bool:
     return marked(86_400) < 20
@@ -420,6 +425,23 @@ def two_errors_would_shut_gates_where_next_to_none_are_due() -> bool:
 @prevents((gates, "PEERS_MIN", 1))
 def a_lone_canary_would_be_its_own_incident() -> bool:
     return faulty(10, 3.0, P90, fleet=LONE, last=80) < math.inf
+
+
+def part_of_them(ill: int, canaries: int = 6) -> bool:
+    """Whether canaries are rolled back of which so many are slow from their start on, the others not at all."""
+    fleet = replace(FLEET, canaries=canaries)
+    mine = fleet.where(Kind.CANARY) & (np.arange(len(fleet.nodes)) < ill)
+    return Play(fleet=fleet, seconds=240, every=5, times=lambda _: fleet.times(4.0, mine, P90)).run().rolled_back
+
+
+@prevents((gates, "INCIDENT_S", 10**6))
+def what_ails_two_of_six_canaries_would_be_their_incident_for_ever() -> bool:
+    return part_of_them(2)
+
+
+@prevents((weighing, "without", np.ones_like))
+def one_of_six_is_left_out_however_long_it_is_ill() -> bool:
+    return not part_of_them(1)
 
 
 @prevents((gates, "HOLD_S", 0.0))
