@@ -1,7 +1,7 @@
 """Fleets for tests of DRIFT, second by second: in clockwork (no chance at all: rules show without luck), or with a generator."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from msgspec import Struct
@@ -25,7 +25,7 @@ REQUESTS = 50
 GOLDEN = 0.6180339887498949
 
 
-class Fleet(Struct, frozen=True):
+class Fleet(Struct, frozen=True, dict=True):
     """Canaries first, then controls, then the rest; node ``i`` stands in zone ``i % zones`` of its cohort."""
 
     canaries: int = 5
@@ -42,11 +42,11 @@ class Fleet(Struct, frozen=True):
     def sizes(self) -> tuple[int, int, int]:
         return self.canaries, self.controls, self.rest
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
         return tuple(f"{letter}{at:03}" for letter, size in zip("ckr", self.sizes, strict=True) for at in range(size))
 
-    @property
+    @cached_property
     def strata(self) -> tuple[str, ...]:
         spread = [at % self.zones for size in self.sizes for at in range(size)]
         return tuple("xyzuvw"[0 if self.together and at < self.canaries else zone] for at, zone in enumerate(spread))

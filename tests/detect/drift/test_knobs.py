@@ -440,8 +440,8 @@ def what_ails_two_of_six_canaries_would_be_their_incident_for_ever() -> bool:
 
 
 @prevents((weighing, "without", np.ones_like))
-def one_of_six_is_left_out_however_long_it_is_ill() -> bool:
-    return not part_of_them(1)
+def one_canary_would_be_enough_if_only_it_were_ill_for_long() -> bool:
+    return not part_of_them(1, canaries=3)
 
 
 @prevents((gates, "HOLD_S", 0.0))

@@ -49,8 +49,8 @@ class Gates(Struct, frozen=True, eq=False):
 
     nodes: tuple[str, ...] = ()
     roots: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.float16))
-    """[nodes, (events, due), metrics], as square roots: a sum is known to a thousandth up to four billions, in two bytes. There is
-    a row for each node, so they are most of a rollout's state.
+    """[nodes, (events, due), metrics], as square roots: a sum is known to a thousandth up to four billions, in two bytes.
+    There is a row for each node, so they are most of a rollout's state.
     """
     holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.uint8))
     """[nodes, (seconds that its gate stays shut, seconds for which it has been), metrics]."""

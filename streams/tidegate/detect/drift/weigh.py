@@ -143,9 +143,10 @@ def _own(learned: Learned, past: Past) -> Floats:
 
 
 class Since(Struct, frozen=True, eq=False):
-    """What was counted since each onset, and what is the same for both tiers: [onsets, (events, exposure), rows or cells, metrics].
+    """What was counted since each onset, and what is the same for both tiers.
 
-    ``beside``: what each cell is compared with; ``at``: its rate there, [onsets, cells, metrics].
+    Counts are [onsets, (events, exposure), rows or cells, metrics]. ``beside``: what each cell is compared with; ``at``: its
+    rate there, [onsets, cells, metrics].
     """
 
     counts: Counts
