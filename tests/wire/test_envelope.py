@@ -39,6 +39,7 @@ from tidegate.wire.envelope import (
     unseal_root,
 )
 from tidegate.wire.plans import Artifact, Plan, Stage
+from tidegate.wire.policies import Policy
 from tidegate.wire.reasons import Reason
 
 
@@ -63,6 +64,7 @@ DOCUMENTS = {
         stages=(Stage(set_weight=100),),
         expires_ms=1,
     ),
+    Policy: Policy(name="calm", fleet="test", issued_ms=1),
     Roster: Roster(fleet="test", subject="svc/shop", rollout="r", nodes=("n1",)),
     Desired: Desired(
         fleet="test",

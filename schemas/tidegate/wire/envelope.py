@@ -16,15 +16,17 @@ from msgspec import Struct
 from tidegate.wire.codec import Malformed, decode_strict, encode
 from tidegate.wire.documents import Claim, Desired, Enrolment, Heartbeat, Intent, KeyRole, PublicKey, Report, Root, Roster
 from tidegate.wire.plans import Plan
+from tidegate.wire.policies import Policy
 
 ENVELOPE_BYTES_MAX = 4 << 20
 
-Kind = Literal["plan", "roster", "desired", "claim", "heartbeat", "report", "intent", "root", "enrolment"]
-Document = Plan | Roster | Desired | Claim | Heartbeat | Report | Intent | Root | Enrolment
-T = TypeVar("T", Plan, Roster, Desired, Claim, Heartbeat, Report, Intent, Root, Enrolment)
+Kind = Literal["plan", "policy", "roster", "desired", "claim", "heartbeat", "report", "intent", "root", "enrolment"]
+Document = Plan | Policy | Roster | Desired | Claim | Heartbeat | Report | Intent | Root | Enrolment
+T = TypeVar("T", Plan, Policy, Roster, Desired, Claim, Heartbeat, Report, Intent, Root, Enrolment)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",
+    Policy: "policy",
     Roster: "roster",
     Desired: "desired",
     Claim: "claim",
@@ -37,6 +39,7 @@ KINDS: dict[type[Document], Kind] = {
 
 ROLES: dict[type[Document], frozenset[KeyRole]] = {
     Plan: frozenset({KeyRole.OPERATOR}),
+    Policy: frozenset({KeyRole.OPERATOR}),
     Roster: frozenset({KeyRole.DECISION}),
     Desired: frozenset({KeyRole.DECISION, KeyRole.BREAKGLASS}),
     Claim: frozenset({KeyRole.DECISION}),
