@@ -1,6 +1,7 @@
 """Reports (F4): what this node really runs, signed, every 30 s and whenever it changes."""
 
 import asyncio
+from functools import cache
 from importlib import metadata
 
 import structlog
@@ -20,8 +21,9 @@ ERROR_CHARACTERS_MOST = 4_000
 log_of_node = structlog.get_logger("node")
 
 
+@cache
 def agent_version() -> str:
-    """Return the version of this program; ``unknown`` where it runs from a source tree."""
+    """Return the version of this program; ``unknown`` where it runs from a source tree. Finding it reads several files."""
     try:
         return metadata.version("tidegate")
     except metadata.PackageNotFoundError:
