@@ -1,9 +1,9 @@
-"""Fixtures that every folder may use: a real broker, once for the whole run, and a namespace of topics for each test."""
+"""Fixtures that every folder may use: a real broker, once for the whole run, a namespace of topics for each test, and a voice."""
 
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tidegate.broker import BrokerProblem, Connection, KafkaLog, KafkaProcess, create_topics
 from tidegate.broker.jars import kafka_jars
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tell a figure. It stands at the end of the run, whichever process ran the test, and in build/<name>.json."""
+    return lambda figure: record_property("said", figure)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests said, below their results."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, figure in report.user_properties:
+            if name == "said" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[0]}: {figure}")
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ SLOWEST = 10
 
 
 def report(xml: Path) -> dict[str, object]:
-    """Return counts, seconds, what failed, and the slowest tests."""
+    """Return counts, seconds, what failed, what tests said, and the slowest of them."""
     suites = ET.parse(xml).getroot().iter("testsuite")  # noqa: S314 - written by pytest a moment ago
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    seconds, failed, slowest = 0.0, [], []
+    seconds, failed, said, slowest = 0.0, [], [], []
     for suite in suites:
         seconds += float(suite.get("time", 0))
         for name in counts:
@@ -22,8 +22,9 @@ def report(xml: Path) -> dict[str, object]:
             slowest.append((float(case.get("time", 0)), name))
             if case.find("failure") is not None or case.find("error") is not None:
                 failed.append(name)
+            said.extend({"test": name, "figure": one.get("value")} for one in case.iter("property") if one.get("name") == "said")
     slow = [{"test": name, "seconds": took} for took, name in sorted(slowest, reverse=True)[:SLOWEST]]
-    return {**counts, "seconds": round(seconds, 1), "failed": failed, "slowest": slow}
+    return {**counts, "seconds": round(seconds, 1), "failed": failed, "said": said, "slowest": slow}
 
 
 if __name__ == "__main__":

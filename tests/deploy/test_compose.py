@@ -28,7 +28,7 @@ async def composition() -> AsyncIterator[Composition]:
             await composition.stop()
 
 
-async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(composition, capsys):
+async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(composition, say):
     assert composition.services["kafka"]["image"] == f"apache/kafka:{VERSION}"
     began_s = time.monotonic()
     await composition.up()
@@ -42,5 +42,4 @@ async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(comp
     assert (second[0], "(exit code 3: rolled back)" in (FLEET / "v2.yaml").read_text()) == (3, True), second[1]
     assert codes == {**dict.fromkeys(codes, 0), "kafka": SIGTERM_OF_JAVA}
     assert [name for name in codes if any(composition.working_folder(name).iterdir())] == []
-    with capsys.disabled():
-        print(f"\n  up after {up_s:.0f} s, a bad release back after {time.monotonic() - began_s:.0f} s", end=" ")  # noqa: T201
+    say(f"up after {up_s:.0f} s, a bad release back after {time.monotonic() - began_s:.0f} s")

@@ -177,10 +177,9 @@ def pauses(told, placement, baseline):
     ],
 )
 @pytest.mark.parametrize("rate", [50, 1_000])
-def test_how_often_bursts_of_a_healthy_fleet_pause(sentence, burst, changes, most, rate, capsys):  # noqa: PLR0917
+def test_how_often_bursts_of_a_healthy_fleet_pause(sentence, burst, changes, most, rate, say):  # noqa: PLR0917
     rng, healthy = np.random.default_rng(5), Baseline(total=Sums(600, 100_000, 100))
     count = 12
     found = sum(pauses(told, context(**changes), healthy) for told in hours(rng, burst, count, rate=rate))
-    with capsys.disabled():
-        print(f"\n{sentence}, {rate} requests/s: {found / count:.2f} pauses an hour", end="")  # noqa: T201
+    say(f"{sentence}, {rate} requests/s: {found / count:.2f} pauses an hour")
     assert found / count <= most

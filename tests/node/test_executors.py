@@ -175,7 +175,7 @@ async def test_after_stop_nothing_runs(bench):
 
 
 @pytest.mark.parametrize("bench", IN_A_PROCESS, indirect=True)
-async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, capsys):
+async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, say):
     executor = await bench.life()
     await bench.launch(executor, bench.artifact("0"))
     await executor.close()
@@ -196,8 +196,7 @@ async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, caps
         assert await executor.measure("shop") == running.artifact.sha256, f"step {step}"
         before = ended[step] = running.artifact.version
         await executor.close()
-    with capsys.disabled():
-        print(f"\n{bench.word}: killed before each of {len(ended)} steps, {before} at last", end=" ")  # noqa: T201
+    say(f"{bench.word}: killed before each of {len(ended)} steps, {before} at last")
     assert bench.exits == []
     executor = await bench.life()
     assert executor.running("shop").artifact == artifact

@@ -67,7 +67,7 @@ async def site(tmp_path, request):
     await site.bench.end()
 
 
-async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
+async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, say):
     versions = [made(site.folder, str(number), start_delay_s=0.1) for number in range(KILLS + 1)]
     await site.author.claim()
     await site.author.start(versions[0], None, "r0")
@@ -86,8 +86,7 @@ async def test_kill_9_of_the_agent_at_any_moment_of_a_swap(site, capsys):
         await until(lambda version=after.version: site.says(version), 20, f"{after.version} after a kill")
         await until(lambda: len(site.servers()) == 1, 20, "one copy")
     await load.stop()
-    with capsys.disabled():
-        print(f"\n{KILLS} kills of the agent in mid swap: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
+    say(f"{KILLS} kills of the agent in mid swap: {len(load.answers)} requests, {len(load.lost)} lost")
     assert load.lost == []
     assert load.answers[-1] == str(KILLS)
 

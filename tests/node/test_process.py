@@ -61,7 +61,7 @@ def bench(tmp_path):
     return Bench(tmp_path)
 
 
-async def test_swaps_under_load_lose_no_request(bench, capsys):
+async def test_swaps_under_load_lose_no_request(bench, say):
     async with bench.executor() as executor:
         await bench.launch(executor, "1")
         load = Load(bench.port, CLIENTS)
@@ -70,8 +70,7 @@ async def test_swaps_under_load_lose_no_request(bench, capsys):
             seen = len(load.answers)
             await until(lambda seen=seen: len(load.answers) > seen + 200)
         await load.stop()
-    with capsys.disabled():
-        print(f"\n4 swaps under {CLIENTS} clients: {len(load.answers)} requests, {len(load.lost)} lost", end=" ")  # noqa: T201
+    say(f"4 swaps under {CLIENTS} clients: {len(load.answers)} requests, {len(load.lost)} lost")
     assert load.lost == []
     assert set(load.answers) == set("12345")
     assert bench.exits == []

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -77,7 +77,7 @@ async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_
     server: Server,
     hook: Receiver,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    say: Callable[[str], None],
 ) -> None:
     Plant(tmp_path)  # writes the secret
     with receiving() as chat:
@@ -94,9 +94,8 @@ async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_
             await asyncio.sleep(3)
         await notifier.stop()
         await running
-    with capsys.disabled():
-        shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in told.items())
-        print(f"\n  {FAIL} of {FAIL + STAY} nodes fail: {shown}", end=" ")  # noqa: T201
+    shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in told.items())
+    say(f"{FAIL} of {FAIL + STAY} nodes fail: {shown}")
     for receiver in (chat, hook):
         (body,) = receiver.taken
         assert body["groupLabels"] == {"alertname": "coverage_lost", "service": "shop"}
@@ -106,7 +105,7 @@ async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_
 
 
 async def test_five_hundred_alarms_of_their_own_are_one_notification_too(
-    log: KafkaLog, server: Server, hook: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    log: KafkaLog, server: Server, hook: Receiver, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     """As if each node had an alarm of its own: grouping is what makes one of them, here and in Alertmanager."""
     from tests.alarms.kit import alarm  # noqa: PLC0415 - beside the one test that needs it
@@ -124,8 +123,7 @@ async def test_five_hundred_alarms_of_their_own_are_one_notification_too(
         await until(lambda: chat.taken and hook.taken, within_s=30)
         await notifier.stop()
         await running
-    with capsys.disabled():
-        print(f"\n  {FAIL} alarms: {chat.posts[0][0] - began_s:.1f} s, {hook.posts[0][0] - began_s:.1f} s", end=" ")  # noqa: T201
+    say(f"{FAIL} alarms: {chat.posts[0][0] - began_s:.1f} s, {hook.posts[0][0] - began_s:.1f} s")
     assert [len(body["alerts"]) + body["truncatedAlerts"] for body in chat.taken] == [FAIL]
     assert [len(body["alerts"]) for body in hook.taken] == [FAIL]
     assert max(chat.posts[0][0], hook.posts[0][0]) - began_s <= WITHIN_S

@@ -45,12 +45,7 @@ def once_each(system) -> Counter[str]:
     return Counter(system.nodes)
 
 
-def say(capsys, text: str) -> None:
-    with capsys.disabled():
-        print(f"\n  {text}", end=" ")  # noqa: T201
-
-
-async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_the_rollout(system, undisturbed, capsys):
+async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_the_rollout(system, undisturbed, say):
     failed, controls = system.load.failed, system.starts("v2").total()
     await system.roll_out(system.artifact("v3", start_s=0.5), plan())
     await system.until(lambda: system.count(DecisionKind.RELEASE) == 3, WITHIN_S, "the first batch of the last stage")
@@ -58,7 +53,7 @@ async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_
     await system.until(lambda: system.result is not None, WITHIN_S, "the end of the rollout")
 
     taken_ms = next(time_ms for time_ms, one in system.decisions if one.kind is DecisionKind.TAKEOVER and time_ms > killed_ms)
-    say(capsys, f"another leads {(taken_ms - killed_ms) / 1000:.1f} s after kill -9; {system.load.failed - failed} requests lost")
+    say(f"another leads {(taken_ms - killed_ms) / 1000:.1f} s after kill -9; {system.load.failed - failed} requests lost")
     assert system.result is Result.PROMOTED
     assert system.kinds() == undisturbed
     assert system.starts("v3") == once_each(system)
@@ -67,7 +62,7 @@ async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_
     assert system.load.failed == failed
 
 
-async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(system, undisturbed, capsys):
+async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(system, undisturbed, say):
     failed = system.load.failed
     await system.roll_out(system.artifact("v4", start_s=0.5), plan())
     await system.until(lambda: system.count(DecisionKind.RELEASE) == 3, WITHIN_S, "the first batch of the last stage")
@@ -82,7 +77,6 @@ async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(sys
     await system.until(lambda: system.result is not None, WITHIN_S, "the end of the rollout")
 
     say(
-        capsys,
         f"epoch {epochs[-1]} slept, {system.epochs[-1]} ended the rollout; {system.load.failed - failed} requests lost",
     )
     assert system.result is Result.PROMOTED
@@ -92,7 +86,7 @@ async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(sys
     assert system.load.failed == failed
 
 
-async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_and_leaves_one_copy(system, undisturbed, capsys):
+async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_and_leaves_one_copy(system, undisturbed, say):
     failed, before = system.load.failed, system.starts("v4")
     await system.roll_out(system.artifact("v5", start_s=1.5), plan())
     await system.until(lambda: bool(system.starts("v5")), WITHIN_S, "the start of v5 on its first node")
@@ -104,7 +98,6 @@ async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_a
     back_ms = system.watch.reported_ms["v5"][node]
     copies = {node: len(system.processes(node)) for node in system.nodes}
     say(
-        capsys,
         f"{node} ran v4 and began v5 when its agent was killed; v5 ready there {(back_ms - killed_ms) / 1000:.1f} s later; "
         f"{system.load.failed - failed} requests lost",
     )
@@ -118,7 +111,7 @@ async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_a
     assert system.load.failed == failed
 
 
-async def test_kill_9_of_intake_and_judge_during_a_bake_delays_and_changes_nothing(system, undisturbed, capsys):
+async def test_kill_9_of_intake_and_judge_during_a_bake_delays_and_changes_nothing(system, undisturbed, say):
     """The bake outlasts the outage by more than the 5 s that a verdict stays fresh (D4): it cannot end unseen."""
     failed = system.load.failed
     await system.roll_out(system.artifact("v6"), plan(bake_s=15))
@@ -133,7 +126,6 @@ async def test_kill_9_of_intake_and_judge_during_a_bake_delays_and_changes_nothi
     first_ms = bake_ms // 1_000 * 1_000 + 2_000
     nodes = {end_ms: system.kpis.nodes(end_ms) for end_ms in range(first_ms, killed_ms + 5_000, 1_000)}
     say(
-        capsys,
         f"KPIs go on {(kpis_ms - killed_ms) / 1000:.1f} s after kill -9 of both; nodes in the seconds around it: "
         f"{list(nodes.values())}",
     )
@@ -146,7 +138,7 @@ async def test_kill_9_of_intake_and_judge_during_a_bake_delays_and_changes_nothi
 
 
 @pytest.mark.parametrize("read", [False, True], ids=["before it has read it", "once it is recorded"])
-async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, undisturbed, capsys, read):
+async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, undisturbed, say, read):
     """The author stands still from the bake on and is killed at the verdict, or is killed at its own record of the rollback."""
     failed, epochs = system.load.failed, system.epochs
     await system.roll_out(system.artifact(f"bad-{read:d}", error_ratio=0.08), plan(bake_s=30))
@@ -164,7 +156,6 @@ async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, 
     command_ms = system.watch.retreat(verdict_ms).at_ms
     back_ms = system.watch.back_ms("v6", verdict_ms)
     say(
-        capsys,
         f"after the verdict: command {(command_ms - verdict_ms) / 1000:.1f} s, all nodes back "
         f"{(back_ms - verdict_ms) / 1000:.1f} s; {system.load.failed - failed} requests lost",
     )
@@ -176,7 +167,7 @@ async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, 
 
 
 async def test_a_broker_that_dies_during_a_bake_and_comes_back_costs_no_request_and_moves_nothing_wrongly(
-    system, undisturbed, broker, capsys
+    system, undisturbed, broker, say
 ):
     failed = system.load.failed
     await system.roll_out(system.artifact("v7"), plan(bake_s=6))
@@ -190,7 +181,6 @@ async def test_a_broker_that_dies_during_a_bake_and_comes_back_costs_no_request_
     await system.until(lambda: system.result is not None, 2 * WITHIN_S, "the end of the rollout")
 
     say(
-        capsys,
         f"no broker for {away_s:.1f} s and {meanwhile} requests; {system.load.failed - failed} lost; then "
         f"{', '.join(system.kinds()[5:])}",
     )
@@ -200,7 +190,7 @@ async def test_a_broker_that_dies_during_a_bake_and_comes_back_costs_no_request_
     assert system.load.failed == failed
 
 
-async def test_every_epoch_has_one_author_and_the_chain_of_all_that_was_decided_is_whole(system, undisturbed, capsys):
+async def test_every_epoch_has_one_author_and_the_chain_of_all_that_was_decided_is_whole(system, undisturbed, say):
     reader = await system.log.reader(["decisions", "verdicts"])
     records = await reader.read_to_end()
     await reader.close()
@@ -211,6 +201,6 @@ async def test_every_epoch_has_one_author_and_the_chain_of_all_that_was_decided_
     taken = [one for one in decisions if one.kind is DecisionKind.TAKEOVER]
     epochs = [one.epoch for one in taken]
     verdicts = Counter(str(decode(one.value, Verdict).outcome) for one in records if one.topic == "verdicts")
-    say(capsys, f"{len(raw)} records, {len(raw) - ledger.seq} of them void, epochs {epochs}, verdicts {dict(verdicts)}")
+    say(f"{len(raw)} records, {len(raw) - ledger.seq} of them void, epochs {epochs}, verdicts {dict(verdicts)}")
     assert epochs == sorted(set(epochs))
     assert len({one.message for one in taken}) == len(taken)

@@ -21,8 +21,7 @@ def again(story: Story) -> None:
         story.begin(instance)
 
 
-async def test_kpis_are_those_of_a_run_that_nothing_happened_to(private_kafka, tmp_path, capsys):
+async def test_kpis_are_those_of_a_run_that_nothing_happened_to(private_kafka, tmp_path, say):
     found = await run(tmp_path, short_story, services=6, nodes=20, broker=private_kafka)
-    with capsys.disabled():
-        print(f"\n  {found}", end=" ")  # noqa: T201
+    say(str(found))
     assert found["rows_late"] == 0

@@ -9,7 +9,7 @@ from tests.worker.fleet import Fleet, kpis_until, workers
 pytestmark = pytest.mark.kafka
 
 
-async def test_kpis_are_a_direct_computation_over_restart_and_kill_9_of_both_roles(connection, log, capsys):
+async def test_kpis_are_a_direct_computation_over_restart_and_kill_9_of_both_roles(connection, log, say):
     """Every row counts once, and a second that is written again is written alike, whatever dies at whatever moment."""
     fleet = Fleet(log)
     async with workers(connection) as both:
@@ -32,5 +32,4 @@ async def test_kpis_are_a_direct_computation_over_restart_and_kill_9_of_both_rol
     for kpi in found:
         texts[kpi["id"]].add(repr(kpi))
     assert [told for told in texts.values() if len(told) > 1] == []
-    with capsys.disabled():
-        print(f"\n{len(texts)} KPI records, {len(found) - len(texts)} of them twice, over 3 lives lost", end=" ")  # noqa: T201
+    say(f"{len(texts)} KPI records, {len(found) - len(texts)} of them twice, over 3 lives lost")

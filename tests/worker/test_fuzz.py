@@ -11,11 +11,10 @@ MESSAGES = 20_000
 
 
 @pytest.mark.kafka
-async def test_of_20_000_fuzzed_messages_each_is_accepted_or_a_dead_letter_and_the_judge_has_every_row(kafka, tmp_path, capsys):
+async def test_of_20_000_fuzzed_messages_each_is_accepted_or_a_dead_letter_and_the_judge_has_every_row(kafka, tmp_path, say):
     found = await run(tmp_path, kafka, MESSAGES)
     assert found["accepted"] + found["dead_letters"] == MESSAGES
-    with capsys.disabled():
-        print(f"\n  {MESSAGES} sent: {found['accepted']} accepted, {found['dead_letters']} dead letters", end=" ")  # noqa: T201
+    say(f"{MESSAGES} sent: {found['accepted']} accepted, {found['dead_letters']} dead letters")
 
 
 def test_the_grammar_is_one_of_its_seed_and_has_much_that_can_be_read_and_much_that_cannot():

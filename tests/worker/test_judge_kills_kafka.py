@@ -6,8 +6,7 @@ from tests.prove.judge_kills import run
 pytestmark = pytest.mark.kafka
 
 
-async def test_a_judge_that_is_killed_says_what_one_says_that_is_not(private_kafka, tmp_path, capsys):
+async def test_a_judge_that_is_killed_says_what_one_says_that_is_not(private_kafka, tmp_path, say):
     found = await run(tmp_path, kills=2, seconds=31, pace=0.3, broker=private_kafka)
-    with capsys.disabled():
-        print(f"\n  {found}", end=" ")  # noqa: T201
+    say(str(found))
     assert found["verdicts"]["compared"] > 30
