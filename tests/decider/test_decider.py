@@ -1,12 +1,13 @@
 import pytest
 from msgspec.structs import replace
-from tests.decider.kit import DECISION, NODES, STRANGER, TRUST, Ahead, World, counted, desired, plan
+from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, TRUST, Ahead, World, counted, desired, plan
 
 from tidegate.wire.codec import decode
 from tidegate.wire.documents import Heartbeat, digest
 from tidegate.wire.envelope import seal, unseal
 from tidegate.wire.judgement import Alarm, AlarmState
 from tidegate.wire.plans import Artifact
+from tidegate.wire.policies import Freeze, Policy
 from tidegate.wire.reasons import Reason
 
 
@@ -44,6 +45,25 @@ async def test_a_plan_gets_exactly_one_answer_and_its_levels_follow(world):
     assert world.level("svc/shop") is not None
     order = [record.key for record in world.log.topic("desired")]
     assert order.index("plan/svc/shop") < order.index("roster/svc/shop") < order.index("svc/shop")
+
+
+async def test_a_policy_gets_one_answer_and_a_plan_waits_for_it(world):
+    world.start("a")
+    calm = Policy(name="calm", fleet=FLEET, freezes=(Freeze(),), issued_ms=1)
+    for key, by in (("policy/calm", STRANGER), ("policy/storm", OPERATOR), ("policy/calm", OPERATOR)):
+        await world.log.append("plans", key, seal(calm, by))
+    await world.ask(plan())
+    await world.clock.advance(2)
+    answers = [(decision.subject, decision.reason) for decision in world.decisions() if decision.answers]
+    assert answers == [
+        ("policy/calm", Reason.BAD_SIGNATURE),
+        ("policy/calm", Reason.BAD_DOCUMENT),
+        ("policy/calm", Reason.ASKED),
+        ("svc/shop", Reason.PLAN_QUEUED),
+    ]
+    await world.log.append("plans", "policy/calm", seal(Policy(name="calm", fleet=FLEET, issued_ms=2), OPERATOR))
+    await world.clock.advance(2)
+    assert "start" in world.kinds()
 
 
 @pytest.mark.parametrize("document", [b"", b"garbage", b'{"payloadType":"x","payload":"","signatures":[]}'])

@@ -15,12 +15,14 @@ from tidegate.rollout.events import (
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
+    PolicyArrived,
     ReportArrived,
     Tick,
     VerdictArrived,
 )
 from tidegate.rollout.ledger import Ledger, apply, rebuild
 from tidegate.rollout.levels import context_of, desired_of
+from tidegate.rollout.policies import restraint
 from tidegate.rollout.stages import size_of
 from tidegate.rollout.step import step, wake_at
 from tidegate.rollout.view import View, see
@@ -30,6 +32,7 @@ from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, Report,
 from tidegate.wire.envelope import Envelope, payload_type
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdict
 from tidegate.wire.plans import Action, Artifact, Plan, Rollback, Stage
+from tidegate.wire.policies import Policy
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
@@ -58,9 +61,9 @@ def plan(version: str, before: str | None = "1", stages: tuple[Stage, ...] | Non
     )
 
 
-def envelope(document: Plan) -> bytes:
+def envelope(document: Plan | Policy) -> bytes:
     """Unsigned: whoever verifies has done it before."""
-    return encode(Envelope(payload_type(Plan), base64.b64encode(encode(document)).decode(), ()))
+    return encode(Envelope(payload_type(type(document)), base64.b64encode(encode(document)).decode(), ()))
 
 
 class Node:
@@ -162,6 +165,7 @@ class Fleet:
         """What the judge says each second; None: nothing."""
         self.requests = 1_000
         self.intents = 0
+        self.policies = 0
         self.reporting = True
         for number in range(nodes):
             self.join(f"n{number:02}", f"z{number % zones}")
@@ -202,6 +206,15 @@ class Fleet:
 
     def submit(self, document: Plan) -> tuple[Decision, ...]:
         return self.feed(PlanArrived(document, envelope(document), None, "", self.now_ms))
+
+    def policy(self, name: str = "calm", **fields) -> Decision:
+        """Put a policy in force, later than every one before it."""
+        self.policies += 1
+        known = {"fleet": FLEET, "issued_ms": self.policies, "actor": "kim"}
+        return self.sign(Policy(name=name, **(known | fields)))[0]
+
+    def sign(self, document: Policy) -> tuple[Decision, ...]:
+        return self.feed(PolicyArrived(document, envelope(document), None, "", self.now_ms, document.key))
 
     def ask(self, verb: Verb, subject: str = SHOP, generation: int | None = None, target: str = "") -> Decision:
         self.intents += 1
@@ -319,6 +332,8 @@ class Fleet:
         before, after = self.ledger.subject(decision.subject), decision.state
         if after is None:
             return
+        if decision.kind in (DecisionKind.START, DecisionKind.PROMOTE, DecisionKind.WATCH) or after.released > before.released:
+            assert restraint(self.ledger, decision.subject, self.now_ms) is None
         assert after.generation == before.generation + 1
         plans = self.ledger.plans
         if after.plan_digest in plans and after.phase not in (Phase.IDLE, Phase.DONE):

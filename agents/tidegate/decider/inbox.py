@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from tidegate.decider.intake import POLICY_PREFIX, view_event
+from tidegate.decider.intake import view_event
 from tidegate.ports import Record
 from tidegate.rollout.events import Event, NodesEnrolled, ReportArrived
 from tidegate.rollout.view import UNREACHABLE_MS, View, see
@@ -26,7 +26,7 @@ class Inbox:
         self.trust = trust
         self.view = View(fleet=trust.fleet)
         self.asked: deque[Record] = deque()
-        """Plans and intents that no record of the ledger answers yet, in order. As many as the log holds."""
+        """Plans, policies and intents that no record of the ledger answers yet, in order. As many as the log holds."""
         self.inputs: dict[str, int] = {}
         """Topic/partition to the next offset that has not been taken into account."""
         self.faulty: deque[tuple[Record, str]] = deque(maxlen=FAULTY_KEPT)
@@ -52,10 +52,8 @@ class Inbox:
         self.see(view_event(record, self.trust))
 
     def take_question(self, record: Record, answered: Mapping[str, int]) -> None:
-        """Take a plan or an intent, unless it is a policy or was answered before."""
-        if record.value is None or (record.key or "").startswith(POLICY_PREFIX):
-            return
-        if record.offset >= answered.get(place(record), 0):
+        """Take a plan, a policy or an intent, unless it was answered before."""
+        if record.value is not None and record.offset >= answered.get(place(record), 0):
             self.asked.append(record)
 
     def forget(self, answered: Mapping[str, int]) -> None:

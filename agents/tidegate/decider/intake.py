@@ -5,19 +5,19 @@ silence (D3).
 from typing import TypeVar
 
 from tidegate.ports import Record
-from tidegate.rollout.events import AlarmArrived, Event, IntentArrived, PlanArrived, ReportArrived, VerdictArrived
+from tidegate.rollout.events import AlarmArrived, Event, IntentArrived, PlanArrived, PolicyArrived, ReportArrived, VerdictArrived
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Intent, Report
 from tidegate.wire.envelope import Refused, Trust, WrongFleet, unseal
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
+from tidegate.wire.policies import POLICY_PREFIX, Policy
 from tidegate.wire.reasons import Reason
 
 VIEW_TOPICS = ("verdicts", "reports", "alarms")
 ASKING_TOPICS = ("plans", "intents")
-POLICY_PREFIX = "policy/"
 
-T = TypeVar("T", Plan, Intent)
+T = TypeVar("T", Plan, Policy, Intent)
 
 
 def view_event(record: Record, trust: Trust) -> Event:
@@ -34,9 +34,12 @@ def view_event(record: Record, trust: Trust) -> Event:
             raise Malformed("topic", f"{record.topic} is not part of the view")
 
 
-def asking_event(record: Record, trust: Trust) -> PlanArrived | IntentArrived:
+def asking_event(record: Record, trust: Trust) -> PlanArrived | PolicyArrived | IntentArrived:
     """Return what a person asks for in a record of plans or intents. Total: what does not count carries its fault."""
     value, subject = record.value or b"", record.key or ""
+    if record.topic == "plans" and subject.startswith(POLICY_PREFIX):
+        policy, fault, problem = _unsealed(value, Policy, trust)
+        return PolicyArrived(policy, value, fault, problem, record.time_ms, subject)
     if record.topic == "plans":
         plan, fault, problem = _unsealed(value, Plan, trust)
         return PlanArrived(plan, value, fault, problem, record.time_ms, subject)

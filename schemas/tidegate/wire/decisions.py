@@ -38,7 +38,7 @@ class DecisionKind(StrEnum):
     """The fleet is back on the rollback target; who is not is named."""
     REFUSE = "refuse"
     SETTING = "setting"
-    """A cordon, a silence, a quarantine lifted: no rollout moves."""
+    """A cordon, a silence, a policy, a quarantine lifted, a plan approved: no rollout moves."""
 
 
 class Result(StrEnum):
@@ -102,6 +102,8 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Generation at which this attempt, or its retreat, began: a report that accepted less is of the time before."""
     resumed_generation: int = 0
     """Generation at which a person last resumed: a pause asked for by a verdict on less is overruled."""
+    approved: tuple[str, ...] = ()
+    """Ids of plans, queued or current, that a second person has approved of."""
 
 
 class Silence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -142,5 +144,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     cordoned: tuple[Name, ...] | None = None
     silences: tuple[Silence, ...] | None = None
     """All that hold after this record, where it changes them."""
+    policy: str = ""
+    """The operator's envelope, verbatim, in the record that puts a policy in force (H3)."""
     cut: int = -1
     """Takeover only: records of older epochs at or after this offset of ``decisions`` are void (E3)."""

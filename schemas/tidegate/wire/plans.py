@@ -147,6 +147,8 @@ class Plan(
     watch: Duration = "5m"
     """How long the old version stays pinned and judgement goes on after the last stage."""
     when_busy: WhenBusy = WhenBusy.QUEUE
+    second_approver: bool = False
+    """It begins only when somebody else than who signed it approves of it."""
     issued_ms: Annotated[int, Meta(ge=0)] = 0
     slo: Annotated[float, Meta(gt=0, lt=100)] | None = None
     """Percent of the service's requests that shall succeed over 30 days, as in 99.9: alarms tell when errors come too fast for

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.names import Duration, Label, Name
 
+POLICY_PREFIX = "policy/"
 FREEZES_MAX = 100
 BUDGET_MAX = 100
 DAY_MIN = 24 * 60
@@ -98,7 +99,7 @@ class Policy(
     @property
     def key(self) -> str:
         """Key on ``plans``, and subject of the decisions about it."""
-        return f"policy/{self.name}"
+        return f"{POLICY_PREFIX}{self.name}"
 
     @property
     def empty(self) -> bool:

@@ -66,6 +66,11 @@ class Reason(StrEnum):
     NO_VERDICT = "no_verdict"
     STALE_VERDICT = "stale_verdict"
     NOT_CERTIFIED = "not_certified"
+    FROZEN = "frozen"
+    BUDGET_SPENT = "budget_spent"
+    DWELLING = "dwelling"
+    NOT_APPROVED = "not_approved"
+    NODES_BUSY = "nodes_busy"
     # refusals
     BAD_SIGNATURE = "bad_signature"
     BAD_DOCUMENT = "bad_document"

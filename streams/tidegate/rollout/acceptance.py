@@ -8,7 +8,7 @@ from tidegate.rollout.events import PlanArrived
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.roster import RUNNING
 from tidegate.rollout.scene import scene_of
-from tidegate.rollout.start import Obstacle, identity, obstacle, resting
+from tidegate.rollout.start import PASSING, Obstacle, identity, obstacle, resting
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, SubjectState
 from tidegate.wire.documents import Phase, digest
@@ -81,8 +81,11 @@ def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change
 def _refusal(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
     if resting(state) and not state.queue:
         found = obstacle(ledger, view, plan, state, now_ms)
-        held = found is not None and found[0] is Reason.ALREADY_RUNNING
-        return None if held and plan.when_busy is WhenBusy.QUEUE else found
+        # Whoever refuses to be queued does not refuse to be approved of.
+        waits = (
+            found is not None and found[0] in PASSING and (plan.when_busy is WhenBusy.QUEUE or found[0] is Reason.NOT_APPROVED)
+        )
+        return None if waits else found
     if plan.when_busy is WhenBusy.REFUSE:
         return Reason.ALREADY_RUNNING, f"whenBusy: {state.subject} is busy with {state.rollout}, and the plan says refuse"
     if len(state.queue) >= QUEUE_MAX:

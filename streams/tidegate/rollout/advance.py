@@ -8,6 +8,7 @@ from tidegate.rollout.batches import complaint, complete, named, next_batch, rea
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.policies import restraint
 from tidegate.rollout.roster import eligible, in_order
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.stages import placement
@@ -49,7 +50,8 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
             message="The plan has expired: nodes apply no advance of it any more. Abort it, or start a plan that lasts longer.",
             state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
         )
-    change = next_batch(scene) or reaffirm(scene)
+    held = restraint(ledger, state.subject, scene.now_ms)
+    change = reaffirm(scene) or (None if held else next_batch(scene))
     if change is not None or not complete(scene) or not scene.standing.clear:
         return change
     if not state.baking_since_ms:
@@ -112,6 +114,9 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
         yield Reason.NOT_READY, f"{state.released} of {scene.sizes.canary} nodes of this stage have been released."
     yield from _bake_blocker(scene)
     yield from _verdict_blockers(scene)
+    held = restraint(scene.ledger, state.subject, scene.now_ms)
+    if held is not None:
+        yield held
     for alarm in _stopping_alarms(scene):
         yield Reason.ALARM_OPEN, f"A critical alarm is open: {alarm}."
     gate = gate_blocker(scene)

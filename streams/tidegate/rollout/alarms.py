@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tidegate.rollout.change import counted
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.policies import spent_by, told_budget
 from tidegate.rollout.retreat import back
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.view import SeenReport, View
@@ -53,7 +54,16 @@ VERSION_DRIFT = AlarmKind(
     remedy="Look at the agent's error on the nodes it names (`tidegate fleet list`); somebody may have deployed by hand.",
     timing="2 min, until they run what is wanted or fall silent",
 )
-KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT)
+BUDGET_SPENT = AlarmKind(
+    name="rollback_budget_spent",
+    severity=Severity.CRITICAL,
+    writer=WRITER,
+    meaning="Services of a policy were rolled back so often that its budget is spent: nothing of them starts or advances.",
+    remedy="Find what the releases, or their judges, have in common. Time gives the budget back; signing the policy anew "
+    "(`tidegate policy set`) does so at once.",
+    timing="with the rollback that spends it, until enough of them are long enough ago",
+)
+KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT)
 
 
 def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
@@ -63,7 +73,23 @@ def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
         scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
         if scene is not None:
             found += _alarms(scene)
-    return tuple(found)
+    return (*found, *_budgets(ledger, max(now_ms, ledger.now_ms)))
+
+
+def _budgets(ledger: Ledger, now_ms: int) -> Iterator[Alarm]:
+    for name, held in sorted(ledger.policies.items()):
+        spent = spent_by(ledger, held, now_ms)
+        if spent:
+            yield Alarm(
+                id=f"{BUDGET_SPENT.name}/{name}",
+                writer=WRITER,
+                name=BUDGET_SPENT.name,
+                state=AlarmState.FIRING,
+                severity=BUDGET_SPENT.severity,
+                start_ms=spent[-1].at_ms,
+                labels={"policy": name},
+                summary=told_budget(held.policy, spent),
+            )
 
 
 def _alarms(scene: Scene) -> Iterator[Alarm]:

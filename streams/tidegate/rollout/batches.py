@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, counted
+from tidegate.rollout.policies import restraint, thawed_ms
 from tidegate.rollout.scene import Scene, Standing
 from tidegate.rollout.view import UNREACHABLE_MS
 from tidegate.wire.decisions import DecisionKind
@@ -71,14 +72,14 @@ def reaffirm(scene: Scene) -> Change | None:
 def overdue(scene: Scene) -> str:
     """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
 
-    While a stage bakes, the time counts from when its nodes went away; before, from its last batch. An open gate waits for
-    people, not for nodes.
+    While a stage bakes or a policy holds it up, the time counts from when its nodes went away; before, from its last batch. An
+    open gate waits for people, not for nodes.
     """
     state, now = scene.state, scene.standing
     if now.clear or state.gate_since_ms:
         return ""
-    since = max(state.stage_ms, state.batch_ms, state.phase_ms)
-    if state.baking_since_ms:
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms, thawed_ms(scene.ledger, state.subject, scene.now_ms))
+    if state.baking_since_ms or restraint(scene.ledger, state.subject, scene.now_ms) is not None:
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""

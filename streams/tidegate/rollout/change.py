@@ -29,6 +29,7 @@ class Change(Struct, frozen=True, kw_only=True):
     roster: Roster | None = None
     cordoned: tuple[str, ...] | None = None
     silences: tuple[Silence, ...] | None = None
+    policy: str = ""
 
 
 def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) -> Decision:
@@ -63,6 +64,7 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
         roster=change.roster,
         cordoned=change.cordoned,
         silences=change.silences,
+        policy=change.policy,
     )
 
 

@@ -5,6 +5,7 @@ from msgspec import Struct
 from tidegate.wire.documents import Intent, Report
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
+from tidegate.wire.policies import Policy
 from tidegate.wire.reasons import Reason
 
 
@@ -19,6 +20,17 @@ class PlanArrived(Struct, frozen=True):
     seen_ms: int = 0
     subject: str = ""
     """The record's key, for a refusal of what cannot be read."""
+
+
+class PolicyArrived(Struct, frozen=True):
+    """A record of ``plans`` that is a policy (H3); as above."""
+
+    policy: Policy | None
+    envelope: bytes
+    fault: Reason | None = None
+    problem: str = ""
+    seen_ms: int = 0
+    subject: str = ""
 
 
 class IntentArrived(Struct, frozen=True):
@@ -63,4 +75,4 @@ class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
-Event = PlanArrived | IntentArrived | ReportArrived | VerdictArrived | AlarmArrived | NodesEnrolled | Tick
+Event = PlanArrived | PolicyArrived | IntentArrived | ReportArrived | VerdictArrived | AlarmArrived | NodesEnrolled | Tick

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,10 +12,16 @@ from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectStat
 from tidegate.wire.documents import Roster, digest
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.plans import Plan
+from tidegate.wire.policies import BUDGET_MAX, Policy
+from tidegate.wire.reasons import Reason
+
+T = TypeVar("T", Plan, Policy)
 
 ANSWERED_KEPT = 4_096
 """So many plan digests and intent ids are remembered as answered; the offsets in ``inputs`` cover what is older."""
 PLAN_IDS_KEPT = 4_096
+RETREATS_KEPT = 10 * BUDGET_MAX
+"""A budget counts no more than a tenth of these; the rest may be of services that it does not cover."""
 
 
 class BrokenChain(ValueError):
@@ -26,6 +33,20 @@ class AcceptedPlan(Struct, frozen=True):
 
     plan: Plan
     envelope: str
+
+
+class InForce(Struct, frozen=True):
+    """A policy and when the record that puts it in force was written."""
+
+    policy: Policy
+    since_ms: int
+
+
+class Retreat(Struct, frozen=True):
+    """A rollback that no person asked for."""
+
+    at_ms: int
+    subject: str
 
 
 class Ledger(Struct, frozen=True, kw_only=True):
@@ -47,6 +68,10 @@ class Ledger(Struct, frozen=True, kw_only=True):
     cordoned: tuple[str, ...] = ()
     silences: tuple[Silence, ...] = ()
     """Those that somebody asked for; who uses them leaves out what is over by then."""
+    policies: dict[str, InForce] = {}
+    """By name; one that was ended stays, so that nothing older comes back (H3)."""
+    retreats: tuple[Retreat, ...] = ()
+    """The newest, oldest first: what budgets count (D5)."""
     answered: dict[str, int] = {}
     """Plan digest or intent id to the record that answered it (D3)."""
     plan_ids: dict[str, int] = {}
@@ -76,6 +101,12 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger = replace(ledger, cordoned=decision.cordoned)
     if decision.silences is not None:
         ledger = replace(ledger, silences=decision.silences)
+    if decision.policy:
+        policy = document_in(decision.policy.encode(), Policy)
+        ledger = replace(ledger, policies=ledger.policies | {policy.name: InForce(policy, decision.now_ms)})
+    if decision.kind is DecisionKind.ROLLBACK and decision.reason is not Reason.ASKED:
+        retreats = (*ledger.retreats, Retreat(decision.now_ms, decision.subject))
+        ledger = replace(ledger, retreats=retreats[-RETREATS_KEPT:])
     if decision.answers:
         ledger = replace(ledger, answered=_newest(ledger.answered, decision.answers, decision.seq, ANSWERED_KEPT))
     return replace(
@@ -111,9 +142,9 @@ def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
     return ledger
 
 
-def plan_in(envelope: bytes) -> Plan:
-    """Return the plan inside an envelope that was verified before it was accepted. Malformed on anything else."""
-    return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), Plan)
+def document_in(envelope: bytes, kind: type[T]) -> T:
+    """Return the plan or policy inside an envelope that was verified before it was accepted. Malformed on anything else."""
+    return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), kind)
 
 
 def _void(offset: int, decision: Decision, cuts: list[tuple[int, int]]) -> bool:
@@ -123,7 +154,7 @@ def _void(offset: int, decision: Decision, cuts: list[tuple[int, int]]) -> bool:
 def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
     plans = dict(ledger.plans)
     if decision.plan:
-        accepted = AcceptedPlan(plan_in(decision.plan.encode()), decision.plan)
+        accepted = AcceptedPlan(document_in(decision.plan.encode(), Plan), decision.plan)
         plans[digest(decision.plan.encode())] = accepted
         name = f"{decision.subject}/{accepted.plan.id}"
         ledger = replace(ledger, plan_ids=_newest(ledger.plan_ids, name, decision.seq, PLAN_IDS_KEPT))

@@ -38,8 +38,13 @@ class Scene(Struct, frozen=True, dict=True):
     plan: Plan
     roster: Roster
     view: View
-    cordoned: tuple[str, ...]
+    ledger: Ledger
     now_ms: int
+
+    @property
+    def cordoned(self) -> tuple[str, ...]:
+        """Nodes that no rollout waits for."""
+        return self.ledger.cordoned
 
     @property
     def stage(self) -> Stage:
@@ -152,4 +157,4 @@ def scene_of(ledger: Ledger, view: View, subject: str, now_ms: int) -> Scene | N
     roster = ledger.rosters.get(subject)
     if state is None or accepted is None or roster is None:
         return None
-    return Scene(state, accepted.plan, roster, view, ledger.cordoned, now_ms)
+    return Scene(state, accepted.plan, roster, view, ledger, now_ms)

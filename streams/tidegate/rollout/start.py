@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, counted
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.policies import asks_for_approval, resting_from, restraint
 from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
 from tidegate.rollout.view import View
@@ -13,6 +14,9 @@ from tidegate.wire.plans import Artifact, Plan
 from tidegate.wire.reasons import Reason
 
 Obstacle = tuple[Reason, str]
+
+PASSING = frozenset({Reason.ALREADY_RUNNING, Reason.FROZEN, Reason.BUDGET_SPENT, Reason.DWELLING, Reason.NOT_APPROVED})
+"""Obstacles that pass: a plan may wait for it. Every other one is for good."""
 
 
 def identity(artifact: Artifact) -> tuple[str, str, str]:
@@ -28,13 +32,16 @@ def resting(state: SubjectState) -> bool:
 def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
     """Return why a plan cannot start on a resting subject, or None.
 
-    ALREADY_RUNNING means that other rollouts hold too many of its nodes: it may wait (B1). Everything else is for good.
+    ``PASSING`` tells which of them it may wait for: other rollouts that hold too many of its nodes (B1), policies, a second
+    approver. Who waits for these is not held to what its fleet is like meanwhile.
     """
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
-    nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
     if unfit := _unfit(plan, state):
         return unfit
+    if waits := _waits(ledger, plan, state, now_ms):
+        return waits
+    nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
     if not nodes.free and not nodes.held:
         return Reason.NO_ELIGIBLE_NODES, why_none(ledger, view, state.subject, now_ms)
     return _too_few(plan, nodes)
@@ -51,7 +58,7 @@ def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change 
     if found is None:
         return begin(ledger, view, waiting, name, now_ms)
     reason, problem = found
-    if reason is Reason.ALREADY_RUNNING:
+    if reason in PASSING:
         return None
     return Change(
         kind=DecisionKind.REFUSE,
@@ -87,6 +94,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         queue=state.queue,
         missing=state.missing,
         since_generation=state.generation + 1,
+        approved=tuple(one for one in state.approved if one in {plan.id, *(ledger.plans[name].plan.id for name in state.queue)}),
     )
     return Change(
         kind=DecisionKind.START,
@@ -118,6 +126,14 @@ def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
             f"artifact.version: {plan.artifact.version} was rolled back; a person may release it from quarantine",
         )
     return None
+
+
+def _waits(ledger: Ledger, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+    """Return which policy, or whose word, a plan waits for (H3)."""
+    asks = asks_for_approval(ledger, plan, state.subject)
+    if asks and plan.id not in state.approved:
+        return Reason.NOT_APPROVED, f"{asks} asks for a second approver: rollout approve {plan.service} {plan.id}"
+    return restraint(ledger, state.subject, now_ms) or resting_from(ledger, state, now_ms)
 
 
 def _too_few(plan: Plan, nodes: Eligible) -> Obstacle | None:

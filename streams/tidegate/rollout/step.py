@@ -12,6 +12,7 @@ from tidegate.rollout.events import (
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
+    PolicyArrived,
     ReportArrived,
     Tick,
     VerdictArrived,
@@ -19,6 +20,7 @@ from tidegate.rollout.events import (
 from tidegate.rollout.gates import gate_ends_ms
 from tidegate.rollout.intents import answer_intent
 from tidegate.rollout.ledger import Ledger, apply
+from tidegate.rollout.policies import answer_policy, edges_ms
 from tidegate.rollout.retreat import failing, recovered, returning
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.start import next_start
@@ -45,6 +47,9 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
         case PlanArrived():
             work.add(answer_plan(ledger, view, event, now_ms))
             subjects = [event.subject if event.plan is None else service_subject(event.plan.service)]
+        case PolicyArrived():
+            work.add(answer_policy(ledger, view, event))
+            subjects = sorted(ledger.subjects)
         case IntentArrived():
             work.add(answer_intent(ledger, view, event, now_ms))
             subjects = [event.intent.subject] if event.intent is not None else []
@@ -71,6 +76,7 @@ def wake_at(ledger: Ledger, view: View, now_ms: int) -> int | None:
         if scene is not None:
             times += _wakes(scene)
         times += [ledger.plans[name].plan.expires_ms for name in ledger.subject(subject).queue]
+        times += edges_ms(ledger, subject, now_ms)
     return min((at for at in times if at > now_ms), default=None)
 
 

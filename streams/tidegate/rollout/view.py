@@ -15,6 +15,7 @@ from tidegate.rollout.events import (
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
+    PolicyArrived,
     ReportArrived,
     Tick,
     VerdictArrived,
@@ -92,7 +93,7 @@ def see(view: View, event: Event) -> View:
         case NodesEnrolled():
             reports = {node: seen for node, seen in view.reports.items() if node in event.nodes}
             return replace(view, enrolled=event.nodes, reports=reports)
-        case PlanArrived() | IntentArrived() | Tick():
+        case PlanArrived() | PolicyArrived() | IntentArrived() | Tick():
             return view
         case _:
             assert_never(event)
