@@ -23,7 +23,10 @@ _WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED})
 
 def answer_policy(ledger: Ledger, view: View, event: PolicyArrived) -> list[Change]:
     """Return the one record that answers a policy; none where these very bytes were answered before (D3)."""
-    name, policy = digest(event.envelope), event.policy
+    policy = event.policy
+    astray = policy is not None and event.subject != policy.key
+    # Sent under a wrong key it must not have answered the right one.
+    name = digest(event.subject.encode() + event.envelope if astray else event.envelope)
     if name in ledger.answered:
         return []
     if policy is None or event.fault is not None:
