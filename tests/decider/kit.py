@@ -12,7 +12,8 @@ from tidegate.rollout.ledger import rebuild
 from tidegate.wire.codec import decode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Desired, Enrolment, Intent, KeyRole, Report, Root, ServiceReport, Verb, digest
-from tidegate.wire.envelope import Signer, seal, trust_of, unseal
+from tidegate.wire.envelope import Signer, seal, unseal
+from tidegate.wire.keys import trust_of
 from tidegate.wire.plans import Artifact, Plan, Stage
 from tidegate.wire.telemetry import ServiceState
 from tidegate.world import MemoryLog, SimClock

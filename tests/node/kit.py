@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from tidegate.node import NodeConfig
 from tidegate.node.config import Kafka, Keys, ServiceConfig
 from tidegate.wire.documents import Claim, Cohort, Desired, KeyRole, Move, Phase, Report, Root, Roster, digest, digest_of
-from tidegate.wire.envelope import Signer, Trust, seal, trust_of, unseal
+from tidegate.wire.envelope import Signer, Trust, seal, unseal
+from tidegate.wire.keys import trust_of
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Artifact, Plan, Rollback, Stage
 from tidegate.wire.reasons import Reason

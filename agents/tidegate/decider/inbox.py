@@ -9,7 +9,8 @@ from tidegate.decider.intake import view_event
 from tidegate.ports import Record
 from tidegate.rollout.events import Event, NodesEnrolled, ReportArrived
 from tidegate.rollout.view import UNREACHABLE_MS, View, see
-from tidegate.wire.envelope import Trust, trust_after
+from tidegate.wire.envelope import Trust
+from tidegate.wire.keys import trust_after
 
 AGAIN_MS = UNREACHABLE_MS // 2
 """A report after a longer silence is news whatever it says: its node may have counted as unreachable (B5)."""
@@ -37,7 +38,7 @@ class Inbox:
 
     def take_key(self, record: Record) -> None:
         """Take a record of ``keys``. Raises Malformed or Refused where it does not count."""
-        self.trust = trust_after(self.trust, record.key or "", record.value or b"")
+        self.trust = trust_after(self.trust, record.key or "", record.value or b"", record.time_ms)
 
     def keys_taken(self) -> None:
         """Tell the view who is enrolled, once after many records: each telling costs as much as there are nodes."""

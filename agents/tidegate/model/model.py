@@ -13,8 +13,9 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Report
-from tidegate.wire.envelope import Refused, Trust, trust_after, unseal
+from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.judgement import Alarm, Verdict
+from tidegate.wire.keys import trust_after
 
 TOPICS = ("keys", "decisions", "reports", "verdicts", "alarms")
 TOLD_KEPT = 10_000
@@ -85,7 +86,7 @@ class Model:
             event: Event
             match record.topic:
                 case "keys":
-                    self.trust = trust_after(self.trust, record.key or "", value)
+                    self.trust = trust_after(self.trust, record.key or "", value, record.time_ms)
                     event = NodesEnrolled(self.trust.nodes())
                 case "reports":
                     event = ReportArrived(unseal(value, Report, self.trust)[0], record.time_ms)

@@ -21,7 +21,8 @@ from tidegate.reconcile.held import Held
 from tidegate.reconcile.status import Status
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import ServiceReport
-from tidegate.wire.envelope import Refused, Signer, Trust, trust_of, unseal_root
+from tidegate.wire.envelope import Refused, Signer, Trust
+from tidegate.wire.keys import trust_of, unseal_root
 from tidegate.wire.names import service_subject
 
 LAST_ROWS_WITHIN_S = 2.0

@@ -10,7 +10,8 @@ from tidegate.ports import Log, LogReader, Record
 from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, Desired, PublicKey, Roster, digest, digest_of
-from tidegate.wire.envelope import Refused, Trust, trust_of, unseal, unseal_root
+from tidegate.wire.envelope import Refused, Trust, unseal
+from tidegate.wire.keys import trust_of, unseal_root, version_of
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
@@ -95,7 +96,7 @@ class Reading:
             self._news()
 
     def _take_root(self, key: str, value: bytes) -> bool:
-        if not key.isdigit() or int(key) <= self.trust.root_version:
+        if version_of(key) <= self.trust.root_version:
             return False
         try:
             self.trust = trust_of(unseal_root(value, self.trust))

@@ -16,8 +16,9 @@ from tidegate.notify.targets import Target
 from tidegate.ports import Clock, Disk, Log, LogReader, Record
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Heartbeat
-from tidegate.wire.envelope import Refused, Trust, trust_after, unseal
+from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.judgement import Alarm
+from tidegate.wire.keys import trust_after
 
 TOPICS = ("keys", "desired", "decisions", "alarms")
 RANKS = {topic: rank for rank, topic in enumerate(TOPICS)}
@@ -103,7 +104,7 @@ class Notifier:
             case "decisions":
                 self._book.read(record)
             case "keys" if value is not None:
-                self._trust = trust_after(self._trust, record.key or "", value)
+                self._trust = trust_after(self._trust, record.key or "", value, record.time_ms)
             case "desired" if value is not None and record.key == HEARTBEAT:
                 unseal(value, Heartbeat, self._trust)
                 self._board = replace(self._board, heard_ms=max(self._board.heard_ms, record.time_ms))

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import KeyRole, Root
-from tidegate.wire.envelope import Refused, Signer, Trust, seal, trust_of, unseal_root
+from tidegate.wire.envelope import Refused, Signer, Trust, seal
+from tidegate.wire.keys import trust_of, unseal_root
 
 SUFFIX = ".key"
 ROLES = (KeyRole.ROOT, KeyRole.OPERATOR, KeyRole.API, KeyRole.DECISION)

@@ -17,13 +17,21 @@ from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
+Number = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""A counter: beyond 2^53 a reader in another language would see another number."""
+Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="a sha256 of 64 hexadecimal digits, or nothing")]
+
 
 class Order(Struct, frozen=True, order=True, array_like=True):
-    """Position of a document (E1): compared as (root version, epoch, generation); only a greater one is acted on."""
+    """Position of a document (E1): compared as (root version, epoch, generation); only a greater one is acted on.
 
-    root_version: int = 0
-    epoch: int = 0
-    generation: int = 0
+    The root version comes first, so that a number which a stolen key drove up (TUF: fast-forward) is worth nothing as soon as
+    the root names other keys.
+    """
+
+    root_version: Number = 0
+    epoch: Number = 0
+    generation: Number = 0
 
 
 class Phase(StrEnum):
@@ -50,7 +58,7 @@ class Roster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
 
     fleet: Name
     subject: Subject
-    rollout: str
+    rollout: Label
     nodes: tuple[Name, ...]
 
 
@@ -63,7 +71,7 @@ class Cohort(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     first: Annotated[int, Meta(ge=0)]
     count: Annotated[int, Meta(ge=0)]
     version: Name
-    token: str = ""
+    token: Label = ""
 
 
 class Desired(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="desired", tag_field="kind"):
@@ -76,26 +84,26 @@ class Desired(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     fleet: Name
     subject: Subject
     service: Name
-    root_version: int
-    epoch: int
-    generation: int
+    root_version: Number
+    epoch: Number
+    generation: Number
     phase: Phase
     move: Move
     reason: Reason
-    plan_digest: str = ""
-    roster_digest: str = ""
-    rollout: str = ""
-    stage: int = 0
-    placement: str = ""
-    released: int = 0
+    plan_digest: Digest = ""
+    roster_digest: Digest = ""
+    rollout: Label = ""
+    stage: Number = 0
+    placement: Label = ""
+    released: Number = 0
     """How many nodes of the roster this rollout has been given to so far (B4)."""
     cohorts: tuple[Cohort, ...] = ()
     settled: Artifact | None = None
     newcomers: Artifact | None = None
     prefetch: bool = False
     """Nodes of the roster fetch the plan's artifact now, and start nothing."""
-    issued_ms: int = 0
-    expires_ms: int = 0
+    issued_ms: Number = 0
+    expires_ms: Number = 0
     """Advances only; 0: never."""
 
     @property
@@ -108,12 +116,12 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     """I am the author of this epoch: the first claim for an epoch in log order wins (E2)."""
 
     fleet: Name
-    epoch: Annotated[int, Meta(ge=1)]
+    epoch: Annotated[int, Meta(ge=1, le=1 << 53)]
     life: Name
     """One life of one decide process."""
-    read_to: int
+    read_to: Number
     """Offset of ``desired`` read when the claim was made."""
-    issued_ms: int
+    issued_ms: Number
 
 
 class Heartbeat(
@@ -122,10 +130,10 @@ class Heartbeat(
     """I am alive, and this is what I stand for (E4). ``resigned``: a successor may claim at once (E3)."""
 
     fleet: Name
-    epoch: int
+    epoch: Number
     life: Name
-    seq: int
-    issued_ms: int
+    seq: Number
+    issued_ms: Number
     digest: Sha256
     """Over every (subject, generation), sorted."""
     resigned: bool = False
@@ -219,6 +227,33 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     issued_ms: int
 
 
+class GlassAction(StrEnum):
+    """All that break-glass may do (E5)."""
+
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+
+
+class BreakGlass(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="breakglass", tag_field="kind"
+):
+    """Stop, or go back, whatever the decision agent says: beats every desired document not above ``generation`` (E5).
+
+    Nodes obey it by themselves; decide, when it runs, folds it as an intent. It can only lessen what is exposed, so that the way
+    around a broken control plane is no way around its guards (Azure Front Door 2025-10: a clean-up by hand passed the gate).
+    """
+
+    id: Name
+    fleet: Name
+    subject: Subject
+    root_version: Number
+    generation: Number
+    action: GlassAction
+    actor: Annotated[str, Meta(min_length=1, max_length=256)]
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+    issued_ms: Number
+
+
 class KeyRole(StrEnum):
     """What a key may sign (H1)."""
 
@@ -229,35 +264,66 @@ class KeyRole(StrEnum):
     DECISION = "decision"
     NODE = "node"
     BREAKGLASS = "breakglass"
+    JOIN = "join"
+    """A join token: enrols nodes of certain names, for a while (H3)."""
 
 
 class PublicKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One Ed25519 key and the role in which it counts. ``node`` binds a node's key to that node."""
+    """One Ed25519 key and the role in which it counts. ``node`` binds a node's key to that node; ``subjects``, where there are
+    any, bind an operator's, API's, gate's or break-glass key to those.
+    """
 
     id: Name
     role: KeyRole
     public: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
-    node: str = ""
+    node: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$(?!\n)")] = ""
+    subjects: Annotated[tuple[Subject, ...], Meta(max_length=1_000)] = ()
 
 
-class Root(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="root", tag_field="kind"):
-    """The key document: every key that counts besides enrolled nodes. Signed by the root key of the version before it."""
+class Root(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="root", tag_field="kind"):
+    """The key document: every key that counts besides those of nodes and tokens. Version n + 1 is signed by ``threshold`` root
+    keys of version n and by as many of its own as it asks for (TUF 5.3), so the chain is followed link by link.
+    """
 
     fleet: Name
-    version: Annotated[int, Meta(ge=1)]
-    keys: tuple[PublicKey, ...]
-    issued_ms: int
+    version: Annotated[int, Meta(ge=1, le=1 << 30)]
+    keys: Annotated[tuple[PublicKey, ...], Meta(max_length=10_000)]
+    issued_ms: Number
+    threshold: Annotated[int, Meta(ge=1, le=16)] = 1
+    """So many root keys must sign."""
+    revoked: Annotated[tuple[Sha256, ...], Meta(max_length=10_000)] = ()
+    """Public keys that count for nothing any more, also where an enrolment or a token names them."""
+
+
+class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="token", tag_field="kind"):
+    """A join token's public half (H3). Key on the topic ``keys``: ``token/<key id>``. Whoever holds the private half may enrol
+    nodes that were never enrolled, of these names, until it expires.
+    """
+
+    fleet: Name
+    key: PublicKey
+    nodes: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\*?$(?!\n)", description="a node's name, or web-*")]
+    expires_ms: Number
+    """By the append time of the enrolment: no clock of a joining machine is asked."""
+    issued_ms: Number
+
+    def admits(self, node: str) -> bool:
+        """Return whether a node may join by this token."""
+        return node.startswith(self.nodes[:-1]) if self.nodes.endswith("*") else node == self.nodes
 
 
 class Enrolment(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="enrolment", tag_field="kind"
 ):
-    """A node that belongs to the fleet (H3). Key on the topic ``keys``: the node's name. ``retired``: it does no longer."""
+    """A node that belongs to the fleet (H3). Key on the topic ``keys``: the node's name; by a token, ``enrolment_key``.
+
+    ``retired``: it does no longer. Of one node only a later one counts, by ``issued_ms``.
+    """
 
     fleet: Name
     node: Name
     key: PublicKey
-    issued_ms: int
+    issued_ms: Number
     retired: bool = False
 
 

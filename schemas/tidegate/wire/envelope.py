@@ -1,62 +1,103 @@
-"""The signed envelope: DSSE 1.0.2 with Ed25519, and the trust that says whose signature counts for what.
+"""The signed envelope: DSSE 1.0.2 with Ed25519, and who may sign what.
 
-The bytes that are verified are the bytes that are parsed; the key id is only a hint. Nothing here reads files or the
-time: expiry and order are
-checked where the document is applied.
+The bytes that are verified are the bytes that are parsed; the key id is only a hint. Checked in this order: size, envelope, type,
+signatures, strict schema, fleet, scope of the key. What fails early costs little: nobody without a key of the role makes a reader
+parse a payload (TUF: endless data). Nothing here reads files or the time: expiry and order are checked where the document is
+applied.
 """
 
 import base64
 import binascii
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidegate.wire.codec import Malformed, decode_strict, encode
-from tidegate.wire.documents import Claim, Desired, Enrolment, Heartbeat, Intent, KeyRole, PublicKey, Report, Root, Roster
+from tidegate.wire.documents import (
+    BreakGlass,
+    Claim,
+    Desired,
+    Enrolment,
+    Heartbeat,
+    Intent,
+    KeyRole,
+    PublicKey,
+    Report,
+    Root,
+    Roster,
+    Token,
+    Verb,
+)
+from tidegate.wire.names import Label, service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
 
 ENVELOPE_BYTES_MAX = 4 << 20
+SIGNATURES_MAX = 16
+"""Each costs a reader a verification."""
 
-Kind = Literal["plan", "policy", "roster", "desired", "claim", "heartbeat", "report", "intent", "root", "enrolment"]
-Document = Plan | Policy | Roster | Desired | Claim | Heartbeat | Report | Intent | Root | Enrolment
-T = TypeVar("T", Plan, Policy, Roster, Desired, Claim, Heartbeat, Report, Intent, Root, Enrolment)
+Kind = Literal[
+    "plan",
+    "policy",
+    "roster",
+    "desired",
+    "breakglass",
+    "claim",
+    "heartbeat",
+    "report",
+    "intent",
+    "root",
+    "enrolment",
+    "token",
+]
+Document = Plan | Policy | Roster | Desired | BreakGlass | Claim | Heartbeat | Report | Intent | Root | Enrolment | Token
+T = TypeVar("T", Plan, Policy, Roster, Desired, BreakGlass, Claim, Heartbeat, Report, Intent, Root, Enrolment, Token)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",
     Policy: "policy",
     Roster: "roster",
     Desired: "desired",
+    BreakGlass: "breakglass",
     Claim: "claim",
     Heartbeat: "heartbeat",
     Report: "report",
     Intent: "intent",
     Root: "root",
     Enrolment: "enrolment",
+    Token: "token",
 }
 
 ROLES: dict[type[Document], frozenset[KeyRole]] = {
     Plan: frozenset({KeyRole.OPERATOR}),
     Policy: frozenset({KeyRole.OPERATOR}),
     Roster: frozenset({KeyRole.DECISION}),
-    Desired: frozenset({KeyRole.DECISION, KeyRole.BREAKGLASS}),
+    Desired: frozenset({KeyRole.DECISION}),
+    BreakGlass: frozenset({KeyRole.BREAKGLASS}),
     Claim: frozenset({KeyRole.DECISION}),
     Heartbeat: frozenset({KeyRole.DECISION}),
     Report: frozenset({KeyRole.NODE}),
     Intent: frozenset({KeyRole.OPERATOR, KeyRole.API, KeyRole.GATE}),
     Root: frozenset({KeyRole.ROOT}),
-    Enrolment: frozenset({KeyRole.ROOT, KeyRole.OPERATOR}),
+    Enrolment: frozenset({KeyRole.ROOT, KeyRole.OPERATOR, KeyRole.JOIN}),
+    Token: frozenset({KeyRole.ROOT, KeyRole.OPERATOR}),
 }
-"""Which role may sign which document (H1)."""
+"""Which role may sign which document (H1). Whoever steals one key has one row of this table (Uptane: director and image
+repository are two keys, and both are needed).
+"""
+
+GATE_VERBS = frozenset({Verb.PROMOTE, Verb.PAUSE, Verb.ABORT})
+"""What an outgoing gate may answer (H1)."""
 
 
 class Signature(Struct, frozen=True, forbid_unknown_fields=True):
     """One signature over PAE(payloadType, payload)."""
 
-    keyid: str
-    sig: str
+    keyid: Label
+    sig: Label
 
 
 class Envelope(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -64,7 +105,7 @@ class Envelope(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
     payload_type: str
     payload: str
-    signatures: tuple[Signature, ...]
+    signatures: Annotated[tuple[Signature, ...], Meta(max_length=SIGNATURES_MAX)]
 
 
 class Refused(Exception):
@@ -75,11 +116,28 @@ class WrongFleet(Refused):
     """A document that is validly signed, for another fleet."""
 
 
+class Signs(Protocol):
+    """Whoever can sign under a name: a key in memory, or a command that asks a device or a service for it."""
+
+    @property
+    def key_id(self) -> str:
+        """Name under which the signature stands."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message."""
+        ...
+
+
 class Signer(Struct, frozen=True):
     """A private key and its name."""
 
     key_id: str
     private: Ed25519PrivateKey
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message."""
+        return self.private.sign(message)
 
     def public(self, role: KeyRole, node: str = "") -> PublicKey:
         """Return the public half, as it stands in a key document."""
@@ -87,27 +145,21 @@ class Signer(Struct, frozen=True):
 
 
 class Trust(Struct, frozen=True):
-    """Whose signatures count: the root document's keys and the enrolled nodes' ones, of one fleet."""
+    """Whose signatures count in one fleet, as folded from its key documents, tokens and enrolments (``tidegate.wire.keys``)."""
 
     fleet: str
     root_version: int
     keys: dict[str, PublicKey]
-
-    def with_enrolment(self, enrolment: Enrolment) -> "Trust":
-        """Return this trust with a node's key added, or taken out where the node is retired."""
-        keys = {key_id: key for key_id, key in self.keys.items() if key.node != enrolment.node}
-        if not enrolment.retired:
-            keys[enrolment.key.id] = enrolment.key
-        return Trust(self.fleet, self.root_version, keys)
+    threshold: int = 1
+    """So many root keys sign the next key document."""
+    revoked: frozenset[str] = frozenset()
+    enrolments: dict[str, Enrolment] = {}
+    """By node, the retired ones too: who was enrolled once joins by no token."""
+    tokens: dict[str, Token] = {}
 
     def nodes(self) -> frozenset[str]:
         """Return the names of the enrolled nodes."""
-        return frozenset(key.node for key in self.keys.values() if key.node)
-
-
-def trust_of(root: Root) -> Trust:
-    """Return the trust that a root document states, with no node enrolled yet."""
-    return Trust(root.fleet, root.version, {key.id: key for key in root.keys})
+        return frozenset(key.node for key in self.keys.values() if key.role is KeyRole.NODE)
 
 
 def payload_type(kind: type[Document]) -> str:
@@ -125,72 +177,80 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def seal(document: Document, *signers: Signer) -> bytes:
+def seal(document: Document, *signers: Signs) -> bytes:
     """Return the envelope of a document, signed by each signer. Equal documents and keys give equal bytes (Ed25519 is
     deterministic).
     """
     payload = encode(document)
     kind = payload_type(type(document))
     message = pae(kind, payload)
-    signatures = tuple(Signature(s.key_id, base64.b64encode(s.private.sign(message)).decode()) for s in signers)
+    signatures = tuple(Signature(s.key_id, base64.b64encode(s.sign(message)).decode()) for s in signers)
     return encode(Envelope(kind, base64.b64encode(payload).decode(), signatures))
 
 
 def unseal(data: bytes, kind: type[T], trust: Trust) -> tuple[T, PublicKey]:
     """Return the document and the key that signed it.
 
-    Raises Malformed where it cannot be read, Refused where no key of an entitled role signed these bytes or where it
-    names another fleet. A report counts only when the key of that very node signed it.
+    Raises Malformed where it cannot be read, Refused where no key of an entitled role signed these bytes, where none that did may
+    say this (``beyond_scope``), or where it names another fleet.
     """
-    envelope, payload, message = _open(data, kind)
-    for signature in envelope.signatures:
-        key = trust.keys.get(signature.keyid)
-        if key is None or key.role not in ROLES[kind] or not _verifies(key, signature, message):
-            continue
-        document = decode_strict(payload, kind)
+    opened = open_envelope(data, kind)
+    beyond = ""
+    for key in opened.signed_by(trust.keys, ROLES[kind]):
+        document = decode_strict(opened.payload, kind)
         if document.fleet != trust.fleet:
             raise WrongFleet(f"this {KINDS[kind]} is for fleet {document.fleet}, here is {trust.fleet}")
-        _check_reporter(document, key)
-        return document, key
-    signed_by = ", ".join(signature.keyid for signature in envelope.signatures) or "nobody"
+        beyond = beyond_scope(document, key)
+        if not beyond:
+            return document, key
     roles = " or ".join(sorted(ROLES[kind]))
-    raise Refused(f"this {KINDS[kind]} is signed by {signed_by}; it needs a valid signature of a known {roles} key")
+    named = ", ".join(signature.keyid for signature in opened.envelope.signatures) or "nobody"
+    raise Refused(beyond or f"this {KINDS[kind]} is signed by {named}; it needs a valid signature of a known {roles} key")
 
 
-def unseal_root(data: bytes, trust: Trust | None) -> Root:
-    """Return a root document: signed by a root key of ``trust``, or, where there is none yet, by one of its own (trust
-    on first use, from a local file).
-    """
-    envelope, payload, message = _open(data, Root)
-    root = decode_strict(payload, Root)
-    if trust is not None and (root.fleet != trust.fleet or root.version <= trust.root_version):
-        raise Refused(
-            f"root version {root.version} of fleet {root.fleet} does not follow "
-            f"version {trust.root_version} of fleet {trust.fleet}"
-        )
-    entitled = {key.id: key for key in (root.keys if trust is None else trust.keys.values()) if key.role is KeyRole.ROOT}
-    for signature in envelope.signatures:
-        key = entitled.get(signature.keyid)
-        if key is not None and _verifies(key, signature, message):
-            return root
-    raise Refused(f"root version {root.version} carries no valid signature of a root key that is trusted here")
+def beyond_scope(document: Document, key: PublicKey) -> str:
+    """Return why a key of an entitled role may not say this, empty where it may: the scopes of H1."""
+    if isinstance(document, Report) and key.node != document.node:
+        return f"node {key.node} signed a report of node {document.node}"
+    if isinstance(document, Intent) and key.role is KeyRole.GATE and document.verb not in GATE_VERBS:
+        return f"gate key {key.id} asks to {document.verb}; a gate only answers {', '.join(sorted(GATE_VERBS))}"
+    if isinstance(document, Intent) and key.role is KeyRole.API and not document.actor:
+        return "this intent comes by the API and names no user as its actor"
+    subject = subject_of(document)
+    if key.subjects and subject not in key.subjects:
+        kind, whose = KINDS[type(document)], subject or "no subject"
+        return f"key {key.id} counts for {', '.join(key.subjects)} only; this {kind} is of {whose}"
+    return ""
 
 
-def trust_after(trust: Trust, key: str, value: bytes) -> Trust:
-    """Return the trust after one record of ``keys`` (H3). Raises Malformed or Refused where it does not count.
-
-    A key document replaces the keys of the fleet and keeps the enrolled nodes; one that is not newer changes nothing.
-    """
-    if not key.isdigit():
-        return trust.with_enrolment(unseal(value, Enrolment, trust)[0])
-    if int(key) <= trust.root_version:
-        return trust
-    root = trust_of(unseal_root(value, trust))
-    nodes = {name: one for name, one in trust.keys.items() if one.node}
-    return Trust(root.fleet, root.root_version, root.keys | nodes)
+def subject_of(document: Document) -> str:
+    """Return the subject that a document is about; empty where it is about none."""
+    if isinstance(document, Plan):
+        return service_subject(document.service)
+    return document.subject if isinstance(document, Roster | Desired | BreakGlass | Intent) else ""
 
 
-def _open(data: bytes, kind: type[Document]) -> tuple[Envelope, bytes, bytes]:
+class Opened(Struct, frozen=True):
+    """An envelope of the right size and type; nothing of the payload has been read."""
+
+    envelope: Envelope
+    payload: bytes
+    message: bytes
+    """What the signatures are over."""
+
+    def signed_by(self, keys: Mapping[str, PublicKey], roles: frozenset[KeyRole]) -> Iterator[PublicKey]:
+        """Yield the keys of some roles that signed, each once. Lazy: who has seen enough verifies no more."""
+        seen: set[str] = set()
+        for signature in self.envelope.signatures:
+            key = keys.get(signature.keyid)
+            if key is None or key.role not in roles or key.id in seen or not _verifies(key, signature, self.message):
+                continue
+            seen.add(key.id)
+            yield key
+
+
+def open_envelope(data: bytes, kind: type[Document]) -> Opened:
+    """Return an envelope that claims to hold a kind of document. Malformed where it is none, or too large."""
     if len(data) > ENVELOPE_BYTES_MAX:
         raise Malformed("", f"{len(data)} bytes; at most {ENVELOPE_BYTES_MAX} are read")
     envelope = decode_strict(data, Envelope)
@@ -201,12 +261,7 @@ def _open(data: bytes, kind: type[Document]) -> tuple[Envelope, bytes, bytes]:
         payload = base64.b64decode(envelope.payload, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Malformed("payload", "not base64") from error
-    return envelope, payload, pae(expected, payload)
-
-
-def _check_reporter(document: Document, key: PublicKey) -> None:
-    if isinstance(document, Report) and key.node != document.node:
-        raise Refused(f"node {key.node} signed a report of node {document.node}")
+    return Opened(envelope, payload, pae(expected, payload))
 
 
 def _verifies(key: PublicKey, signature: Signature, message: bytes) -> bool:
@@ -223,15 +278,17 @@ __all__ = [
     "Document",
     "Envelope",
     "Malformed",
+    "Opened",
     "Refused",
     "Signer",
+    "Signs",
     "Trust",
     "WrongFleet",
+    "beyond_scope",
+    "open_envelope",
     "pae",
     "payload_type",
     "seal",
-    "trust_after",
-    "trust_of",
+    "subject_of",
     "unseal",
-    "unseal_root",
 ]
