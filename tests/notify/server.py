@@ -24,6 +24,10 @@ from tidegate.broker.jars import cache_folder
 
 PACKAGE = "prometheus-alertmanager"
 BINARY = "usr/bin/prometheus-alertmanager"
+SHARE = b"/usr/share/prometheus/alertmanager"
+"""Where Debian's program looks for its templates, and nowhere else."""
+RELATIVE_SHARE = SHARE.removeprefix(b"/").replace(b"usr/", b"usr//")
+"""Where they lie when it runs in the folder that it was unpacked into: a path of the same length, so that it fits in its place."""
 READY_WITHIN_S = 15.0
 
 
@@ -31,15 +35,15 @@ class NoAlertmanager(Exception):
     """None is installed and none can be fetched; the text says what to do."""
 
 
-def alertmanager() -> str:
-    """Return the path of the program: on the PATH, in the cache, or fetched into it now, once, announced."""
+def alertmanager(beside: Path) -> tuple[str, Path]:
+    """Return the program, and in which folder to run it: on the PATH, in the cache, or fetched into it now, once, announced."""
     found = shutil.which(PACKAGE) or shutil.which("alertmanager")
     if found:
-        return found
-    folder = cache_folder() / f"{PACKAGE}-{platform.machine()}"
+        return found, beside
+    folder = cache_folder() / f"{PACKAGE}-{platform.machine()}-relative"
     if not (folder / BINARY).exists():
         fetch(folder)
-    return str(folder / BINARY)
+    return str(folder / BINARY), folder
 
 
 def fetch(folder: Path) -> None:
@@ -62,6 +66,8 @@ def fetch(folder: Path) -> None:
         if not packages:
             raise NoAlertmanager(f"{PACKAGE} cannot be fetched: {done.stderr.strip()[-200:]}; {remedy}")
         subprocess.run(["dpkg", "-x", str(packages[0]), f"{beside}/unpacked"], check=True, timeout=60)
+        program = Path(beside, "unpacked", BINARY)
+        program.write_bytes(program.read_bytes().replace(SHARE, RELATIVE_SHARE))
         with contextlib.suppress(OSError):  # another process was faster
             Path(beside, "unpacked").rename(folder)
 
@@ -95,35 +101,34 @@ class Server:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, config: Path) -> AsyncIterator[Server]:
     """Run one with a configuration until the block ends."""
-    program, port = alertmanager(), free_port()
-    with (folder / "alertmanager.log").open("wb") as told:
+    (program, home), port = await asyncio.to_thread(alertmanager, folder), free_port()
+    log = folder / "alertmanager.log"
+    with log.open("wb") as told:
         process = await asyncio.create_subprocess_exec(
             program,
             f"--config.file={config}",
             f"--storage.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--cluster.listen-address=",
+            cwd=home,
             stdout=told,
             stderr=told,
         )
+    ready = f"http://127.0.0.1:{port}/-/ready"
     try:
-        await answers(f"http://127.0.0.1:{port}/-/ready")
+        await until(lambda: process.returncode is not None or answers(ready), READY_WITHIN_S)
+        assert process.returncode is None, log.read_text()
         yield Server(f"http://127.0.0.1:{port}")
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 
-async def answers(url: str) -> None:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while True:
-        try:
-            await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=1).close())  # noqa: S310 - our own
-        except OSError:
-            assert time.monotonic() < deadline_s, f"{url} does not answer"
-            await asyncio.sleep(0.05)
-        else:
-            return
+def answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310 - our own
+        return True
+    return False
 
 
 async def until(true: Callable[[], object], within_s: float = 20.0) -> None:
