@@ -27,7 +27,7 @@ BINARY = "usr/bin/prometheus-alertmanager"
 SHARE = b"/usr/share/prometheus/alertmanager"
 """Where Debian's program looks for its templates, and nowhere else."""
 RELATIVE_SHARE = SHARE.removeprefix(b"/").replace(b"usr/", b"usr//")
-"""Where they lie when it runs in the folder that it was unpacked into: a path of the same length, so that it fits in its place."""
+"""Where they lie when it runs in the folder that it was unpacked into: as long, so that it fits in its place."""
 READY_WITHIN_S = 15.0
 
 
