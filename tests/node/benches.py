@@ -52,11 +52,11 @@ class Bench:
         await executor.adopt(lambda _service, how: self.exits.append(how))
         return executor
 
-    async def launch(self, executor, artifact: Artifact, token: str = "") -> None:
+    async def launch(self, executor, artifact: Artifact, **words) -> None:
         await executor.fetch(artifact, ())
         self.launches += 1
         boot = f"{os.getpid()}-{self.launches}"
-        await executor.swap(Launch(service="shop", artifact=artifact, boot=boot, token=token))
+        await executor.swap(Launch(service="shop", artifact=artifact, boot=boot, **words))
 
     async def end(self) -> None:
         """Leave nothing behind, however a test ended."""
@@ -141,10 +141,10 @@ class NoneBench(Bench):
         await self.machine.adopt(lambda _service, how: self.exits.append(how))
         return self.machine
 
-    async def launch(self, executor, artifact: Artifact, token: str = "") -> None:
+    async def launch(self, executor, artifact: Artifact, **words) -> None:
         if artifact.version.startswith("broken"):
             executor.broken.add(artifact.version)
-        await super().launch(executor, artifact, token)
+        await super().launch(executor, artifact, **words)
 
     async def serves(self) -> str:
         running = self.machine.running("shop")
@@ -169,8 +169,8 @@ class SampleBench(NoneBench):
         self.machine = None
         return await super().life()
 
-    async def launch(self, executor, artifact: Artifact, token: str = "") -> None:
-        await Bench.launch(self, executor, artifact, token)
+    async def launch(self, executor, artifact: Artifact, **words) -> None:
+        await Bench.launch(self, executor, artifact, **words)
 
 
 BENCHES = {one.word: one for one in (ProcessBench, SymlinkBench, HooksBench, NoneBench, SampleBench)}

@@ -112,6 +112,23 @@ async def test_a_start_that_fails_says_why_and_what_ran_runs(bench):
 
 
 @every
+async def test_what_must_not_run_again_is_not_put_back_by_a_start_that_fails(bench):
+    executor = await bench.life()
+    await bench.launch(executor, bench.artifact("2"))
+    before = executor.running("shop").boot
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("1", broken=True), put_back=False)
+    for _ in range(2):
+        running = executor.running("shop")
+        assert running is None or running.boot == before, "it is gone, or it never stopped"
+        assert await bench.serves() == ("2" if running else "")
+        await executor.close()
+        executor = await bench.life()
+    await executor.stop("shop")
+    await executor.close()
+
+
+@every
 async def test_a_cancelled_swap_leaves_what_it_says(bench):
     executor = await bench.life()
     await bench.launch(executor, bench.artifact("1"))

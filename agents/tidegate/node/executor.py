@@ -22,13 +22,18 @@ class StartFailed(Exception):
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """One start of one version. ``boot`` names this life of the service process."""
+    """One start of one version. ``boot`` names this life of the service process.
+
+    ``put_back`` is false where what runs must not run again: a start that fails then leaves it running if it never stopped, and
+    nothing running otherwise.
+    """
 
     service: str
     artifact: Artifact
     boot: str
     token: str = ""
     cohort: CohortName = CohortName.REST
+    put_back: bool = True
 
 
 class Executor(Protocol):
@@ -60,7 +65,7 @@ class Executor(Protocol):
     async def swap(self, launch: Launch) -> None:
         """Start a version, beside what runs, and take that out of service once the new one is ready.
 
-        StartFailed, and cancellation before it is ready, leave what ran before as it was.
+        StartFailed, and cancellation before it is ready, leave what ran before as it was, or put it back (see ``Launch``).
         """
         ...
 

@@ -14,6 +14,7 @@ from tidegate.ports import Clock
 from tidegate.reconcile.accept import Refusal, accept
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Held, identity
+from tidegate.reconcile.ladder import barred
 from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.names import service_subject
@@ -161,9 +162,16 @@ class Hands:
 
     def _launch(self, action: Action) -> Launch:
         self._launches += 1
-        cohort = target_of(self._memory.held(action.service).accepted, self._node).cohort
-        boot = f"{self._boot}-{self._launches}"
-        return Launch(service=action.service, artifact=action.artifact, boot=boot, token=action.token, cohort=cohort)
+        held, running = self._memory.held(action.service), self._executors[action.service].running(action.service)
+        target = target_of(held.accepted, self._node)
+        return Launch(
+            service=action.service,
+            artifact=action.artifact,
+            boot=f"{self._boot}-{self._launches}",
+            token=action.token,
+            cohort=target.cohort,
+            put_back=running is None or not barred(held, target, running.artifact),
+        )
 
     def _next(self) -> Action | None:
         seen = {service: self.seen(service) for service in self._executors}
@@ -186,5 +194,5 @@ def _named(held: Held) -> list[Artifact]:
     plan = held.accepted.plan if held.accepted is not None else None
     rollback = plan.rollback.artifact if plan is not None and plan.rollback is not None else None
     begun = held.undertaking.artifact if held.undertaking is not None else None
-    named = (held.applied, held.good, begun, rollback, plan.artifact if plan is not None else None)
+    named = (held.applied, held.good, *held.earlier, begun, rollback, plan.artifact if plan is not None else None)
     return [one for one in named if one is not None]

@@ -9,6 +9,7 @@ from tidegate.node.state import StateFile
 from tidegate.ports import Disk
 from tidegate.reconcile.actions import Action, Kind, Running
 from tidegate.reconcile.held import EXITS_KEPT, Accepted, Failure, FailureKind, Freeze, Held, NodeState, Undertaking, same
+from tidegate.reconcile.ladder import TRIES, bad_of, no_longer_bad, no_longer_good, noted_bad, proven
 from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
 
@@ -41,6 +42,8 @@ class Memory:
     def accept(self, service: str, accepted: Accepted) -> bool:
         """Take the document that counts from now on. One of a later epoch that is no advance ends a freeze."""
         held, document = self.held(service), accepted.document
+        if document.move is Move.RETREAT and accepted.plan is not None:
+            held = no_longer_good(held, accepted.plan.artifact)
         thawed = held.freeze is not None and document.move is not Move.ADVANCE and document.epoch > held.freeze.epoch
         return self._put(service, replace(held, accepted=accepted, freeze=None if thawed else held.freeze))
 
@@ -57,9 +60,10 @@ class Memory:
         held = self.held(action.service)
         undertaking = Undertaking(artifact=action.artifact, token=action.token, token_before=held.token)
         held = replace(held, undertaking=undertaking, token=action.token or held.token)
-        if action.kind is Kind.REVERT and held.applied is not None:
-            failure = _failure(held, FailureKind.CRASH_LOOP, held.applied, now_ms, _loop_text(held, action.artifact))
-            held = replace(held, failure=failure)
+        if action.kind is Kind.REVERT and held.applied is not None and bad_of(held, held.applied) is None:
+            why = _loop_text(held, action.artifact)
+            failure = _failure(held, FailureKind.CRASH_LOOP, held.applied, now_ms, why)
+            held = noted_bad(replace(held, failure=failure), failure)
         if action.kind is not Kind.REVIVE:
             held = replace(held, changed_ms=now_ms, exits=0, exits_ms=())
         return self._put(action.service, held)
@@ -70,6 +74,7 @@ class Memory:
         if held.failure is not None and same(held.failure.artifact, action.artifact):
             held = replace(held, failure=None)
         if action.kind is not Kind.FETCH:
+            held = no_longer_bad(held, action.artifact)
             held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None)
         return self._put(action.service, held)
 
@@ -82,7 +87,10 @@ class Memory:
         held = self.held(action.service)
         owed = action.kind is Kind.RESTART and held.undertaking is not None
         held = replace(held, undertaking=None, token=held.undertaking.token_before if owed and held.undertaking else held.token)
-        held = replace(held, failure=_failure(held, kind, action.artifact, now_ms, error))
+        failure = _failure(held, kind, action.artifact, now_ms, error)
+        held = replace(held, failure=failure)
+        if action.retreat and (failure.count >= TRIES or bad_of(held, action.artifact) is not None):
+            held = noted_bad(held, failure)
         if action.kind is Kind.REVIVE:
             held = _with_exit(held, now_ms)
         return self._put(action.service, held)
@@ -100,7 +108,7 @@ class Memory:
 
     def good(self, service: str, artifact: Artifact) -> bool:
         """Keep a version as the one to go back to."""
-        return self._put(service, replace(self.held(service), good=artifact))
+        return self._put(service, proven(self.held(service), artifact))
 
     def trust(self, root: str) -> bool:
         """Keep the newest key document."""

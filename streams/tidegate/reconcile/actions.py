@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
+from tidegate.reconcile.ladder import bad_of, barred, revivable, rung
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
 from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
@@ -94,6 +96,8 @@ def obsolete(node: str, held: Held, current: Action) -> bool:
     Retreats are always finished, and so is whatever an empty target leaves alone.
     """
     target = target_of(held.accepted, node)
+    if current.kind is Kind.REVIVE:
+        return barred(held, target, current.artifact)
     if current.retreat or target.artifact is None:
         return False
     return not any(same(current.artifact, one) for one in (target.artifact, *target.prefetch))
@@ -131,9 +135,9 @@ def _wanted(case: _Case) -> Iterator[Action]:
 
 def _from_nothing(case: _Case) -> Iterator[Action]:
     """Nothing runs: it never did, or it ended unasked."""
-    before, good, target = case.held.applied, case.held.good, case.target.artifact
-    if good is not None and crash_looping(case.held, case.now_ms) and identity(good) in case.seen.cached:
-        yield Action(kind=Kind.REVERT, service=case.service, artifact=good, retreat=True)
+    before, target = case.held.applied, case.target.artifact
+    if _looping(case) or (before is not None and not revivable(case.held, case.target, case.seen.cached)):
+        yield from _back_from_nothing(case)
         return
     changes = list(_change(Kind.START, case)) if target is not None and not same(target, before) else []
     yield from changes
@@ -143,6 +147,22 @@ def _from_nothing(case: _Case) -> Iterator[Action]:
         yield Action(kind=Kind.REVIVE, service=case.service, artifact=before, token=case.held.applied_token)
     else:
         yield from _fetch(case, before)
+
+
+def _looping(case: _Case) -> bool:
+    good = case.held.good
+    return good is not None and identity(good) in case.seen.cached and crash_looping(case.held, case.now_ms)
+
+
+def _back_from_nothing(case: _Case) -> Iterator[Action]:
+    """Nothing runs, and what ran last must not run again."""
+    target, before = case.target.artifact, case.held.applied
+    if target is not None and not same(target, before) and not barred(case.held, case.target, target):
+        yield from _change(Kind.START, case)
+        return
+    back = rung(case.held, replace(case.target, artifact=None), case.seen.cached)
+    if back is not None and _rested(case, back):
+        yield Action(kind=Kind.REVERT, service=case.service, artifact=back, retreat=True)
 
 
 def _change(kind: Kind, case: _Case) -> Iterator[Action]:
@@ -157,6 +177,10 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
     document = accepted.document
     if forward and (case.held.freeze or document.move is Move.RETREAT or expired(document, accepted.plan, case.now_ms)):
         return
+    if not forward:
+        artifact = rung(case.held, case.target, case.seen.cached)
+        if artifact is None or (case.seen.running is not None and same(artifact, case.seen.running.artifact)):
+            return
     if not _may_start(case, accepted, artifact, forward=forward):
         return
     if identity(artifact) not in case.seen.cached:
@@ -166,7 +190,7 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
         kind=kind,
         service=case.service,
         artifact=artifact,
-        token=case.target.token,
+        token=case.target.token if same(artifact, case.target.artifact) else "",
         cohort=case.target.cohort,
         retreat=not forward,
     )
@@ -178,13 +202,23 @@ def _may_start(case: _Case, accepted: Accepted, artifact: Artifact, *, forward: 
     A version on trial that failed is not tried again in the same rollout, and one that crash-looped never is; an old or
     settled one is, ever more slowly.
     """
+    if forward and bad_of(case.held, artifact) is not None:
+        return False
     failure = case.held.failure
     if failure is None or failure.kind is FailureKind.FETCH or not same(failure.artifact, artifact):
-        return True
+        return forward or _rested(case, artifact)
     on_trial = forward and not same(accepted.document.settled, artifact)
     if failure.rollout == accepted.document.rollout and (on_trial or failure.kind is FailureKind.CRASH_LOOP):
         return False
-    return on_trial or case.now_ms >= _again_ms(failure.count, failure.last_ms)
+    return on_trial or _rested(case, artifact)
+
+
+def _rested(case: _Case, artifact: Artifact) -> bool:
+    """Return whether an artifact that did not start has rested long enough; given up, it rests longest."""
+    bad, failure = bad_of(case.held, artifact), case.held.failure
+    if bad is not None:
+        return case.now_ms >= bad.last_ms + BACKOFF_MOST_MS
+    return failure is None or not same(failure.artifact, artifact) or case.now_ms >= _again_ms(failure.count, failure.last_ms)
 
 
 def _fetch(case: _Case, artifact: Artifact, *, retreat: bool = False) -> Iterator[Action]:

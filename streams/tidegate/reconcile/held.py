@@ -9,6 +9,8 @@ from tidegate.wire.plans import Artifact, Plan
 
 EXITS_KEPT = 16
 """So many unordered exits are remembered by their time; more are only counted."""
+EARLIER_KEPT = 2
+BAD_KEPT = 8
 
 
 class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +49,21 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str
 
 
+class Bad(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An artifact that counts as bad here while a rollout lasts.
+
+    It crash-looped, and is not started any more; or it is a way back that did not come or start, and is tried only where there is
+    no other.
+    """
+
+    kind: FailureKind
+    artifact: Artifact
+    rollout: str
+    last_ms: int
+    """When it was tried last."""
+    error: str
+
+
 class Undertaking(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A change begun and not yet known to have ended. After a crash what really runs tells whether it took place."""
 
@@ -65,6 +82,8 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The run token it was started for."""
     good: Artifact | None = None
     """Last-known-good: the last settled version that ran here without a fault (F3)."""
+    earlier: tuple[Artifact, ...] = ()
+    """What was last-known-good before, the newest first: where a rollback goes whose target does not start."""
     token: str = ""
     """The last run token carried out; persisted before the restart (B3)."""
     changed_ms: int = 0
@@ -73,6 +92,7 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     exits_ms: tuple[int, ...] = ()
     """Unordered exits since the last ordered start, the newest last."""
     failure: Failure | None = None
+    bad: tuple[Bad, ...] = ()
     undertaking: Undertaking | None = None
     freeze: Freeze | None = None
 

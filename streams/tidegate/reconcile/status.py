@@ -3,7 +3,8 @@
 from msgspec import Struct
 
 from tidegate.reconcile.actions import Action, Kind, Seen
-from tidegate.reconcile.held import FailureKind, Held, same
+from tidegate.reconcile.held import Failure, FailureKind, Held, same
+from tidegate.reconcile.ladder import bad_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.telemetry import ServiceState
 
@@ -25,11 +26,14 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     target, failure, running = target_of(held.accepted, node), held.failure, seen.running
     rollout = held.accepted.document.rollout if held.accepted is not None else ""
     relevant = failure is not None and failure.rollout == rollout and same(failure.artifact, target.artifact)
+    bad = bad_of(held, target.artifact)
     # What is fetched ahead is not owed yet, but why it does not come is what a rollout waits for.
     ahead = held.accepted is not None and held.accepted.document.prefetch and failure is not None and failure.rollout == rollout
     error = failure.error if failure is not None and (relevant or (ahead and failure.kind is FailureKind.FETCH)) else ""
     if under_way is not None and under_way.kind is not Kind.FETCH:
         return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
+    if bad is not None:
+        return Status(state=ServiceState.FAILED, version=bad.artifact.version, error=_all(bad.error, failure))
     if failure is not None and relevant and failure.kind is not FailureKind.FETCH:
         return Status(state=ServiceState.FAILED, version=failure.artifact.version, error=error)
     if running is not None:
@@ -37,3 +41,9 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
         return Status(state=state, version=running.artifact.version, error=error)
     owed = held.applied or target.artifact
     return Status(state=ServiceState.STOPPED, version=owed.version if owed is not None else "", error=error)
+
+
+def _all(error: str, failure: Failure | None) -> str:
+    """Return why the target is not run, and what went wrong since."""
+    later = failure is not None and failure.kind is not FailureKind.CRASH_LOOP and failure.error not in error
+    return f"{error}; then {failure.artifact.version}: {failure.error}" if failure is not None and later else error

@@ -168,7 +168,7 @@ class Deployment:
             self._watching = asyncio.ensure_future(self._watch())
 
     async def swap(self, launch: Launch) -> None:
-        """Let a version run in place of what runs. StartFailed, FetchFailed and cancellation put back what ran."""
+        """Let a version run in place of what runs. StartFailed, FetchFailed and cancellation put back what ran, where it may."""
         release = await self._release(launch.artifact)
         deed = Deed(to=Deployed(release=release, launch=launch), before=self._journal.current, was=self._activation.was())
         try:
@@ -232,7 +232,9 @@ class Deployment:
         return release.name
 
     async def _undo(self, deed: Deed) -> str:
-        """Put back what ran, as a new life of it; return what went wrong in that, ready to be put behind a sentence."""
+        """Put back what ran, as a new life of it, if it may run; return what went wrong, ready to be put behind a sentence."""
+        if not deed.to.launch.put_back:
+            deed = replace(deed, before=None, was="")
         self._note(current=None, deed=replace(deed, undoing=True))
         before = deed.before
         if before is not None:

@@ -1,0 +1,82 @@
+"""The way back on one node, rung by rung: what it may go back to, and what it never goes back to.
+
+A rollback target that does not start is tried three times, ever more slowly; then what was good here before it; then the target
+again every 30 s, while the report says FAILED and people are told. A version that this node has been told to leave is never
+started again on the way: neither for want of anything better, nor because it ran last. (nomad 10465, argo-rollouts 1774: a broken
+stable version ended in the bad one.)
+"""
+
+from msgspec.structs import replace
+
+from tidegate.reconcile.held import BAD_KEPT, EARLIER_KEPT, Bad, Failure, FailureKind, Held, identity, same
+from tidegate.reconcile.target import Target, is_advance
+from tidegate.wire.plans import Artifact
+
+TRIES = 3
+"""So often one rung is tried before the next one is."""
+
+
+def barred(held: Held, target: Target, artifact: Artifact | None) -> bool:
+    """Return whether an artifact is never started here now: it crash-looped, or the fleet tells this node to leave it."""
+    if held.accepted is None or artifact is None or same(artifact, target.artifact):
+        return _looped(held, artifact)
+    return _looped(held, artifact) or (target.artifact is not None and is_advance(held.accepted, artifact))
+
+
+def revivable(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) -> bool:
+    """Return whether what ran last may run again: while what is asked for is a step forward, or it is where the way back led."""
+    before = held.applied
+    if barred(held, target, before):
+        return False
+    if held.accepted is None or target.artifact is None or is_advance(held.accepted, target.artifact):
+        return True
+    return same(before, rung(held, target, cached))
+
+
+def bad_of(held: Held, artifact: Artifact | None) -> Bad | None:
+    """Return why an artifact is not started any more in the rollout at hand; None where nothing is known against it."""
+    rollout = held.accepted.document.rollout if held.accepted is not None else ""
+    return next((one for one in held.bad if one.rollout == rollout and same(one.artifact, artifact)), None)
+
+
+def rung(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) -> Artifact | None:
+    """Return what to go back to now; None where nothing is known that could be.
+
+    Where every rung was given up, it is the first one again.
+    """
+    known = (target.artifact, held.good, *held.earlier)
+    named = [one for one in known if one is not None and not barred(held, target, one)]
+    # Only the target is worth a download: what was good before is a help in need, or none.
+    rungs = [one for one in named if same(one, target.artifact) or identity(one) in cached]
+    left = [one for one in rungs if bad_of(held, one) is None]
+    return next(iter(left or rungs), None)
+
+
+def noted_bad(held: Held, failure: Failure) -> Held:
+    """Return the memory that knows what failed as bad in its rollout. The oldest are forgotten first."""
+    others = [one for one in held.bad if one.rollout != failure.rollout or not same(one.artifact, failure.artifact)]
+    bad = Bad(kind=failure.kind, artifact=failure.artifact, rollout=failure.rollout, last_ms=failure.last_ms, error=failure.error)
+    return replace(held, bad=(*others, bad)[-BAD_KEPT:])
+
+
+def no_longer_bad(held: Held, artifact: Artifact) -> Held:
+    """Return the memory after a start of an artifact that took place."""
+    kept = tuple(one for one in held.bad if not same(one.artifact, artifact) or one.kind is FailureKind.CRASH_LOOP)
+    return replace(held, bad=kept)
+
+
+def no_longer_good(held: Held, artifact: Artifact) -> Held:
+    """Return the memory for which an artifact is no way back: the fleet goes back from it."""
+    kept = tuple(one for one in (held.good, *held.earlier) if one is not None and not same(one, artifact))
+    return replace(held, good=kept[0] if kept else None, earlier=kept[1:])
+
+
+def proven(held: Held, good: Artifact) -> Held:
+    """Return the memory that has a new last-known-good; the one before is kept as a rung."""
+    before = [one for one in (held.good, *held.earlier) if one is not None and not same(one, good)]
+    return replace(held, good=good, earlier=tuple(before[:EARLIER_KEPT]))
+
+
+def _looped(held: Held, artifact: Artifact | None) -> bool:
+    bad = bad_of(held, artifact)
+    return bad is not None and bad.kind is FailureKind.CRASH_LOOP

@@ -1,0 +1,151 @@
+"""Rollback itself breaks (features.md c): retry, what was good before, then wait and say so; never back to what is bad."""
+
+import pytest
+from tests.node.kit import bare
+from tests.node.world import ONE, THREE, TWO, World, versions
+
+from tidegate.wire.documents import Move, Phase
+from tidegate.wire.telemetry import ServiceState
+
+ZERO = bare("0")
+
+
+@pytest.fixture
+async def world():
+    """Version 0 was good here, then 1; 2 is on trial and runs."""
+    world = World()
+    await world.author.claim()
+    await world.author.start(ZERO, None, "r0")
+    await world.author.settle()
+    async with world.agent() as agent:
+        await world.runs("0")
+        await world.clock.advance(61)
+        await world.author.start(ONE, ZERO, "r1")
+        await world.author.settle()
+        await world.runs("1")
+        await world.clock.advance(61)
+        assert agent.held("shop").good == ONE
+        await world.author.start(TWO, ONE, "r2")
+        await world.author.advance()
+        await world.runs("2")
+    world.executor.launches.clear()
+    return world
+
+
+def shop(world):
+    return world.reports()[-1].services[0]
+
+
+async def test_a_target_that_does_not_start_is_tried_three_times_then_what_was_good_before(world):
+    world.executor.broken = {"1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.runs("0")
+        assert versions(world) == ["1", "1", "1", "0"]
+        assert not any(launch.put_back for launch in world.executor.launches), "an executor must not run 2 again either"
+        await world.until(lambda: shop(world).state is ServiceState.FAILED)
+        assert (shop(world).version, shop(world).digest) == ("1", ZERO.sha256)
+        assert "does not start" in shop(world).error
+        await world.clock.advance(600)
+    assert versions(world) == ["1", "1", "1", "0"], "it stays there"
+
+
+async def test_where_nothing_else_is_known_the_target_is_tried_slowly_and_the_fleet_is_told(world):
+    world.executor.broken = {"0", "1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.clock.advance(20)
+        assert versions(world) == ["1"] * 3 + ["0"] * 3
+        await world.clock.advance(300)
+        tried = versions(world)[6:]
+        assert set(tried) == {"1"}
+        assert 9 <= len(tried) <= 11, "every 30 s"
+        assert shop(world).state is ServiceState.FAILED
+        world.executor.broken = set()
+        await world.until(lambda: shop(world).state is ServiceState.READY and shop(world).digest == ONE.sha256, 40)
+        assert shop(world).error == ""
+
+
+async def test_a_target_that_cannot_be_fetched_gives_way_to_what_was_good_before(world):
+    """It was pinned, but somebody threw it away."""
+    world.executor._held.clear()
+    world.executor._held.add(("0", ZERO.sha256, ""))
+    world.executor.missing = {"1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.runs("0")
+    assert versions(world) == ["0"]
+
+
+@pytest.mark.parametrize("phase", [Phase.ROLLING_BACK, Phase.DONE])
+async def test_what_the_fleet_leaves_is_not_revived_while_the_way_back_is_blocked(world, phase):
+    """Its exit is no reason to run it again (nomad 5619: a failed canary's version reappears)."""
+    world.executor.broken = {"0", "1"}
+    async with world.agent():
+        move = Move.RETREAT if phase is Phase.ROLLING_BACK else Move.HOLD
+        await world.author.say(world.author.desired(phase=phase, move=move))
+        await world.until(lambda: versions(world))
+        world.executor.crash("shop")
+        await world.clock.advance(120)
+    assert "2" not in versions(world)
+
+
+async def test_after_a_crash_loop_whose_way_back_is_broken_the_bad_version_is_not_run_again(world):
+    world.executor.broken = {"0", "1"}
+    world.log.reachable = False
+    async with world.agent():
+        for _ in range(3):
+            await world.until(lambda: world.version() == "2")
+            world.executor.crash("shop")
+            await world.clock.advance(5)
+        began = len(versions(world))
+        await world.clock.advance(60)
+        assert "2" not in versions(world)[began:]
+        world.executor.broken = set()
+        await world.until(lambda: world.version() == "1", 40)
+        world.log.reachable = True
+        await world.until(lambda: shop(world).state is ServiceState.FAILED and shop(world).digest == ONE.sha256)
+        assert "ended 3 times" in shop(world).error
+
+
+async def test_another_rollout_may_try_again_what_was_given_up_in_this_one(world):
+    world.executor.broken = {"1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.runs("0")
+        world.executor.broken = set()
+        await world.author.start(THREE, ONE, "r3")
+        await world.author.say(world.author.desired(move=Move.HOLD, phase=Phase.PAUSED))
+        await world.runs("1")
+
+
+async def test_what_was_undone_is_no_way_back_although_it_was_good(world):
+    """argo-rollouts 1774: the stable version is broken; here 2 was promoted, proven good, and then undone."""
+    async with world.agent() as agent:
+        await world.author.settle()
+        await world.clock.advance(120)
+        assert agent.held("shop").good == TWO
+        world.executor.broken = {"1"}
+        await world.author.retreat()
+        await world.runs("0")
+        assert agent.held("shop").good != TWO
+
+
+async def test_the_old_version_is_revived_in_peace_where_the_new_one_did_not_start():
+    """A start takes its time, and meanwhile the node is asked again and again what it should do."""
+    world = World()
+    await world.installed()
+    world.executor.broken = {"2"}
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: agent.status()["shop"].state is ServiceState.FAILED)
+        swap = world.executor.swap
+
+        async def slow(launch):
+            await world.clock.sleep(3)
+            await swap(launch)
+
+        world.executor.swap = slow
+        world.executor.crash("shop")
+        await world.runs("1")
