@@ -129,6 +129,13 @@ def test_a_record_that_does_not_follow_is_refused():
         apply(Ledger(epoch=1), decode(raw, Decision), raw)
 
 
+def test_a_record_that_landed_twice_counts_once():
+    fleet = Fleet()
+    fleet.install()
+    twice = [raw for raw in fleet.records for _ in range(2)]
+    assert rebuild(enumerate(twice)) == rebuild(enumerate(fleet.records))
+
+
 STORY = """
 import sys
 sys.path[:0] = ["schemas", "streams", "agents", "."]

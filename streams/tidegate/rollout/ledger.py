@@ -85,9 +85,11 @@ class Ledger(Struct, frozen=True, kw_only=True):
 def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
     """Return the ledger after a record, given its bytes as they stand in the log.
 
-    A record of an older epoch is void and changes nothing (E2). Raises BrokenChain where it does not follow.
+    A record of an older epoch is void and changes nothing (E2), and so is the last one once more: a broker may keep two copies of
+    what was sent once (librdkafka issue 4953). Raises BrokenChain where it does not follow.
     """
-    if decision.epoch < ledger.epoch:
+    name = digest(raw)
+    if decision.epoch < ledger.epoch or name == ledger.head:
         return ledger
     if (decision.seq, decision.prev) != (ledger.seq, ledger.head):
         raise BrokenChain(
@@ -113,7 +115,7 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger,
         epoch=decision.epoch,
         seq=decision.seq + 1,
-        head=digest(raw),
+        head=name,
         now_ms=decision.now_ms,
         inputs=ledger.inputs | decision.inputs,
     )
