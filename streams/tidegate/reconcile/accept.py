@@ -2,6 +2,11 @@
 
 ``hear`` folds verified records in offset order; ``accept`` then judges the greatest document of a subject against what the
 node holds. Nothing that is not greater than the highest accepted document is ever accepted (E1).
+
+The order of the checks, and what each answers: who owns the epoch (a paused author that comes back, Jepsen's zombie), what is
+greater (a replay; AWS DynamoDB, 2025-10-19: a slow enactor applied an old plan), two of one order (equivocation), what the
+operator's plan allows (a stolen online key, Uptane), caps (Facebook, 2021-10-04: the checker let a global command through),
+expiry (an advance that was withheld). Signature, type and fleet were checked before (``tidegate.wire.envelope``).
 """
 
 from collections.abc import Iterator
@@ -10,8 +15,9 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.reconcile.breakglass import greater, holding, under
 from tidegate.reconcile.held import Accepted, Held, same
-from tidegate.wire.documents import Claim, Desired, KeyRole, Move, PublicKey, Roster
+from tidegate.wire.documents import BreakGlass, Claim, Desired, KeyRole, Move, PublicKey, Roster
 from tidegate.wire.names import service_subject, share_of
 from tidegate.wire.plans import Plan, Stage
 from tidegate.wire.reasons import Reason
@@ -28,7 +34,7 @@ class Arrived(Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    document: Claim | Desired | Plan | Roster
+    document: Claim | Desired | Plan | Roster | BreakGlass
     signer: PublicKey
     digest: str
 
@@ -51,6 +57,8 @@ class Heard(Struct, frozen=True, kw_only=True):
     plans: dict[str, dict[str, Plan]] = {}
     """Subject, then digest of the operator's envelope."""
     rosters: dict[str, dict[str, Roster]] = {}
+    glasses: dict[str, BreakGlass] = {}
+    """By subject, the one that counts most (E5)."""
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -69,9 +77,14 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
     document = arrived.document
     match document:
         case Claim():
-            return _hear_claim(heard, document, arrived.signer)
+            return _hear_claim(heard, document, arrived)
         case Desired():
             return _hear_desired(heard, document, arrived)
+        case BreakGlass():
+            if arrived.key != f"breakglass/{document.subject}":
+                return heard, _refuse(Reason.BAD_DOCUMENT, f"break-glass of {document.subject} stands under key {arrived.key}")
+            most = greater(heard.glasses.get(document.subject), document) or document
+            return replace(heard, glasses=heard.glasses | {document.subject: most}), None
         case Plan():
             subject = service_subject(document.service)
             if arrived.key != f"plan/{subject}":
@@ -84,7 +97,22 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
 
 
 def accept(heard: Heard, subject: str, held: Held, root_version: int, now_ms: int) -> Accepted | Refusal | None:
-    """Return the greatest document of a subject if it may be acted on, why not if it may not, None if there is no news."""
+    """Return the greatest document of a subject if it may be acted on, why not if it may not, None if there is no news.
+
+    Under break-glass it is less than what was signed (E5), also where the newest document is refused and the one before holds.
+    """
+    found = _newest(heard, subject, held, root_version, now_ms)
+    base = found if isinstance(found, Accepted) else held.accepted
+    if base is None:
+        return found
+    glass = holding(heard.glasses.get(subject), held.accepted, base, root_version)
+    if glass is None:
+        return found
+    less = under(base, glass)
+    return found if less == held.accepted else less
+
+
+def _newest(heard: Heard, subject: str, held: Held, root_version: int, now_ms: int) -> Accepted | Refusal | None:
     candidate = heard.candidates.get(subject)
     if candidate is None:
         return None
@@ -159,10 +187,15 @@ def _cap(stage: Stage, whole: int) -> int:
     return share_of(f"{stage.set_weight}%" if stage.set_weight is not None else str(stage.set_nodes), whole)
 
 
-def _hear_claim(heard: Heard, claim: Claim, signer: PublicKey) -> tuple[Heard, Refusal | None]:
+def _hear_claim(heard: Heard, claim: Claim, arrived: Arrived) -> tuple[Heard, Refusal | None]:
+    if arrived.key != f"claim/{claim.epoch}/{claim.life}":
+        # Under another key it would evict that one when the log is compacted.
+        return heard, _refuse(
+            Reason.BAD_DOCUMENT, f"a claim of {claim.life} for epoch {claim.epoch} stands under key {arrived.key}"
+        )
     if claim.epoch <= heard.epoch:
         return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after the one of epoch {heard.epoch}")
-    return replace(heard, epoch=claim.epoch, author=signer.id), None
+    return replace(heard, epoch=claim.epoch, author=arrived.signer.id), None
 
 
 def _hear_desired(heard: Heard, document: Desired, arrived: Arrived) -> tuple[Heard, Refusal | None]:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tidegate.wire.documents import Desired, Roster
+from tidegate.wire.documents import BreakGlass, Desired, Roster
 from tidegate.wire.plans import Artifact, Plan
 
 EXITS_KEPT = 16
@@ -21,6 +21,8 @@ class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """sha256 of the document; a second one of equal order with another digest freezes the service (E1)."""
     plan: Plan | None = None
     roster: Roster | None = None
+    glass: BreakGlass | None = None
+    """The break-glass document under which ``document`` is less than what was signed (E5); ``digest`` is of what was signed."""
 
 
 class Freeze(Struct, frozen=True, kw_only=True):
