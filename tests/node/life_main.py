@@ -1,5 +1,7 @@
-"""One life of an executor as a process: ``life_main.py CONFIG ARTIFACT BOOT STEP``. It kills itself, as kill -9 would, right
-before the step of that number: a step is whatever the swap makes, renames, removes or starts. Says "done" where there are fewer.
+"""Lives of an executor, each a process: for every line "CONFIG ARTIFACT BOOT STEP" of its input one that swaps and ends.
+
+It kills itself, as kill -9 would, right before the step of that number: a step is whatever the swap makes, renames, removes or
+starts. Its exit code is the answer: 0 where there are fewer steps. What takes long, the imports, all lives have in common.
 """
 
 import asyncio
@@ -37,17 +39,15 @@ async def main(config: NodeConfig, artifact: Artifact, boot: str, step: int) -> 
     await executor.fetch(artifact, ())
     die_before(step)
     await executor.swap(Launch(service="shop", artifact=artifact, boot=boot))
-    print("done")  # noqa: T201
     await executor.close()
 
 
 if __name__ == "__main__":
-    read = [Path(one).read_bytes() for one in sys.argv[1:3]]
-    asyncio.run(
-        main(
-            msgspec.json.decode(read[0], type=NodeConfig),
-            msgspec.json.decode(read[1], type=Artifact),
-            sys.argv[3],
-            int(sys.argv[4]),
-        )
-    )
+    for line in sys.stdin:
+        if not (life := os.fork()):
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # only answers go there
+            config, artifact, boot, step = line.split()
+            read = [Path(one).read_bytes() for one in (config, artifact)]
+            configured = msgspec.json.decode(read[0], type=NodeConfig), msgspec.json.decode(read[1], type=Artifact)
+            sys.exit(asyncio.run(main(*configured, boot, int(step))))
+        print(os.waitstatus_to_exitcode(os.waitpid(life, 0)[1]), flush=True)  # noqa: T201

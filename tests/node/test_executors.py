@@ -1,10 +1,12 @@
 """The promises of ``Executor``, kept by every one of them: ours, and one that a package brings by an entry point."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -199,20 +201,21 @@ async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, say)
     config, path = bench.folder / "config.json", bench.folder / "artifact"
     config.write_bytes(msgspec.json.encode(bench.config))
     before, ended = "0", {}
-    for step in itertools.count(1):
-        artifact = bench.artifact(str(step))
-        path.write_bytes(msgspec.json.encode(artifact))
-        if await lived(config, path, f"life-{step}", step):
-            break
-        executor = await bench.life()
-        running = executor.running("shop")
-        assert running is not None, f"step {step}"
-        assert running.artifact.version in (before, str(step)), f"step {step}"
-        await until(lambda: bench.copies() == 1, what=f"one copy after a kill before step {step}")
-        assert await bench.serves() == running.artifact.version, f"step {step}"
-        assert await executor.measure("shop") == running.artifact.sha256, f"step {step}"
-        before = ended[step] = running.artifact.version
-        await executor.close()
+    async with lives() as lived:
+        for step in itertools.count(1):
+            artifact = bench.artifact(str(step))
+            path.write_bytes(msgspec.json.encode(artifact))
+            if await lived(config, path, f"life-{step}", step):
+                break
+            executor = await bench.life()
+            running = executor.running("shop")
+            assert running is not None, f"step {step}"
+            assert running.artifact.version in (before, str(step)), f"step {step}"
+            await until(lambda: bench.copies() == 1, what=f"one copy after a kill before step {step}")
+            assert await bench.serves() == running.artifact.version, f"step {step}"
+            assert await executor.measure("shop") == running.artifact.sha256, f"step {step}"
+            before = ended[step] = running.artifact.version
+            await executor.close()
     say(f"{bench.word}: killed before each of {len(ended)} steps, {before} at last")
     assert bench.exits == []
     executor = await bench.life()
@@ -221,17 +224,25 @@ async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, say)
     await executor.close()
 
 
-async def lived(*words) -> bool:
-    """Return whether a life came to its end."""
+@contextlib.asynccontextmanager
+async def lives() -> AsyncIterator[Callable[..., Awaitable[bool]]]:
+    """Let lives be lived, each in a process of its own; the answer is whether it came to its end."""
     root = Path(__file__).parents[2]
     places = [*(str(root / one) for one in ROOTS), *(one for one in sys.path if one.endswith("packages") and "site" not in one)]
-    life = await asyncio.create_subprocess_exec(
+    parent = await asyncio.create_subprocess_exec(
         sys.executable,
         str(LIFE),
-        *map(str, words),
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await life.communicate()
-    assert life.returncode in (0, -signal.SIGKILL), f"ended with {life.returncode}"
-    return b"done" in said
+
+    async def lived(*words: object) -> bool:
+        parent.stdin.write(f"{' '.join(map(str, words))}\n".encode())
+        code = int(await parent.stdout.readline())
+        assert code in (0, -signal.SIGKILL), f"ended with {code}"
+        return code == 0
+
+    yield lived
+    parent.stdin.close()
+    await parent.wait()
