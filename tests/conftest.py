@@ -14,9 +14,9 @@ from tidegate.broker.jars import kafka_jars
 
 
 @pytest.fixture
-def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Tell a figure. It stands at the end of the run, whichever process ran the test, and in build/<name>.json."""
-    return lambda figure: record_property("said", figure)
+    return lambda figure: request.node.user_properties.append(("said", figure))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
