@@ -11,11 +11,13 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 READY := .venv/.ready
 CODE := schemas streams agents tests
+# On every core. Kafka and scenarios go one by one: they tell times, and share a broker or a whole system.
+EVERY_CORE := --numprocesses auto --maxprocesses 8 --dist worksteal
 ARGS ?=
 
-# Run the tests of a mark; leave build/<name>.json, also when some fail.
-# Many tests run real processes. What fails runs once more, in sight: a starved machine passes then, a bug does not.
-tests = code=0; $(BIN)/pytest -q -m $(2) --junit-xml=build/$(1).xml || code=$$?; \
+# Run the tests of a mark, with options; leave build/<name>.json, also when some fail.
+# Many tests run real processes. What fails runs once more, alone and in sight: a starved machine passes then, a bug does not.
+tests = code=0; $(BIN)/pytest -q -m $(2) $(3) --junit-xml=build/$(1).xml || code=$$?; \
 	$(BIN)/python tests/report.py build/$(1).xml build/$(1).json; \
 	if [ $$code = 1 ]; then echo "once more, what failed:"; code=0; \
 	$(BIN)/pytest -q -m $(2) --last-failed --last-failed-no-failures none --junit-xml=build/$(1)-again.xml || code=$$?; fi; exit $$code
@@ -43,7 +45,7 @@ check: $(READY)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
-	$(call tests,check,"not kafka and not scenario")
+	$(call tests,check,"not kafka and not scenario",$(EVERY_CORE))
 
 bench: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench $(ARGS)
