@@ -23,13 +23,15 @@ from tidegate.rollout.events import (
 from tidegate.rollout.ledger import Ledger, apply, rebuild
 from tidegate.rollout.levels import context_of, desired_of
 from tidegate.rollout.policies import restraint
+from tidegate.rollout.scene import scene_of
+from tidegate.rollout.sharing import HOLDING, changing
 from tidegate.rollout.stages import size_of
 from tidegate.rollout.step import step, wake_at
 from tidegate.rollout.view import View, see
 from tidegate.wire.codec import encode
 from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
-from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, Report, ServiceReport, Verb
-from tidegate.wire.envelope import Envelope, payload_type
+from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, PublicKey, Report, ServiceReport, Verb
+from tidegate.wire.envelope import Envelope, Signature, payload_type
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdict
 from tidegate.wire.plans import Action, Artifact, Plan, Rollback, Stage
 from tidegate.wire.policies import Policy
@@ -61,9 +63,10 @@ def plan(version: str, before: str | None = "1", stages: tuple[Stage, ...] | Non
     )
 
 
-def envelope(document: Plan | Policy) -> bytes:
-    """Unsigned: whoever verifies has done it before."""
-    return encode(Envelope(payload_type(type(document)), base64.b64encode(encode(document)).decode(), ()))
+def envelope(document: Plan | Policy, *keys: str) -> bytes:
+    """Signed in name only: whoever verifies has done it before."""
+    signatures = tuple(Signature(key, "") for key in keys)
+    return encode(Envelope(payload_type(type(document)), base64.b64encode(encode(document)).decode(), signatures))
 
 
 class Node:
@@ -204,8 +207,8 @@ class Fleet:
             self.decisions.append(decision)
         return decisions
 
-    def submit(self, document: Plan) -> tuple[Decision, ...]:
-        return self.feed(PlanArrived(document, envelope(document), None, "", self.now_ms))
+    def submit(self, document: Plan, *keys: str) -> tuple[Decision, ...]:
+        return self.feed(PlanArrived(document, envelope(document, *keys), None, "", self.now_ms))
 
     def policy(self, name: str = "calm", **fields) -> Decision:
         """Put a policy in force, later than every one before it."""
@@ -216,7 +219,9 @@ class Fleet:
     def sign(self, document: Policy) -> tuple[Decision, ...]:
         return self.feed(PolicyArrived(document, envelope(document), None, "", self.now_ms, document.key))
 
-    def ask(self, verb: Verb, subject: str = SHOP, generation: int | None = None, target: str = "") -> Decision:
+    def ask(
+        self, verb: Verb, subject: str = SHOP, generation: int | None = None, *, key: PublicKey | None = None, **fields: str
+    ) -> Decision:
         self.intents += 1
         intent = Intent(
             id=f"i{self.intents}",
@@ -224,11 +229,10 @@ class Fleet:
             subject=subject,
             verb=verb,
             generation=self.state(subject).generation if generation is None else generation,
-            actor="kim",
-            target=target,
             issued_ms=self.now_ms,
+            **({"actor": "kim"} | fields),
         )
-        return self.feed(IntentArrived(intent, None, "", self.now_ms))[0]
+        return self.feed(IntentArrived(intent, None, "", self.now_ms, key=key))[0]
 
     def say(self, node: Node) -> None:
         self.feed(ReportArrived(node.report(self.services, self.now_ms), self.now_ms))
@@ -332,19 +336,36 @@ class Fleet:
         before, after = self.ledger.subject(decision.subject), decision.state
         if after is None:
             return
-        if decision.kind in (DecisionKind.START, DecisionKind.PROMOTE, DecisionKind.WATCH) or after.released > before.released:
+        advances = (
+            decision.kind in (DecisionKind.START, DecisionKind.PROMOTE, DecisionKind.WATCH) or after.released > before.released
+        )
+        fast = after.plan_digest in self.ledger.plans and self.ledger.plans[after.plan_digest].plan.fast
+        if advances and not fast:
             assert restraint(self.ledger, decision.subject, self.now_ms) is None
+        if after.phase is Phase.RUNNING and (after.released, after.controls) > (before.released, before.controls):
+            self._check_shared(decision)
         assert after.generation == before.generation + 1
         plans = self.ledger.plans
         if after.plan_digest in plans and after.phase not in (Phase.IDLE, Phase.DONE):
             document = plans[after.plan_digest].plan
             roster = decision.roster or self.ledger.rosters[decision.subject]
             assert after.released <= size_of(document.stages[after.stage], len(roster.nodes))
-        if decision.kind in (DecisionKind.PROMOTE, DecisionKind.WATCH) and before.settled is not None:
+        if decision.kind in (DecisionKind.PROMOTE, DecisionKind.WATCH) and before.settled is not None and not fast:
             verdict = self.view.verdicts[decision.subject]
             assert verdict.outcome is Outcome.PASS
             assert verdict.placement == before.placement
             assert self.now_ms - verdict.last_pane_ms <= 5_000
+
+    def _check_shared(self, decision: Decision) -> None:
+        """No node that is given something is in the middle of another service's change (B1).
+
+        What is given again, to a node that was away, is no new change: the node itself does one thing at a time (F2).
+        """
+        given = {*decision.facts["batch"], *decision.facts.get("controls", ())}
+        for service in self.services:
+            scene = scene_of(self.ledger, self.view, f"svc/{service}", self.now_ms)
+            if scene is not None and scene.state.subject != decision.subject and scene.state.phase in HOLDING:
+                assert given.isdisjoint(changing(scene))
 
 
 __all__ = ["FLEET", "SHOP", "START_MS", "Fleet", "Node", "artifact", "envelope", "plan", "wake_at"]

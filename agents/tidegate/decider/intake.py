@@ -7,7 +7,7 @@ from typing import TypeVar
 from tidegate.ports import Record
 from tidegate.rollout.events import AlarmArrived, Event, IntentArrived, PlanArrived, PolicyArrived, ReportArrived, VerdictArrived
 from tidegate.wire.codec import Malformed, decode
-from tidegate.wire.documents import Intent, Report
+from tidegate.wire.documents import Intent, PublicKey, Report
 from tidegate.wire.envelope import Refused, Trust, WrongFleet, unseal
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
@@ -38,21 +38,22 @@ def asking_event(record: Record, trust: Trust) -> PlanArrived | PolicyArrived | 
     """Return what a person asks for in a record of plans or intents. Total: what does not count carries its fault."""
     value, subject = record.value or b"", record.key or ""
     if record.topic == "plans" and subject.startswith(POLICY_PREFIX):
-        policy, fault, problem = _unsealed(value, Policy, trust)
+        policy, fault, problem, _ = _unsealed(value, Policy, trust)
         return PolicyArrived(policy, value, fault, problem, record.time_ms, subject)
     if record.topic == "plans":
-        plan, fault, problem = _unsealed(value, Plan, trust)
+        plan, fault, problem, _ = _unsealed(value, Plan, trust)
         return PlanArrived(plan, value, fault, problem, record.time_ms, subject)
-    intent, fault, problem = _unsealed(value, Intent, trust)
-    return IntentArrived(intent, fault, problem, record.time_ms, value, subject)
+    intent, fault, problem, key = _unsealed(value, Intent, trust)
+    return IntentArrived(intent, fault, problem, record.time_ms, value, subject, key)
 
 
-def _unsealed(value: bytes, kind: type[T], trust: Trust) -> tuple[T | None, Reason | None, str]:
+def _unsealed(value: bytes, kind: type[T], trust: Trust) -> tuple[T | None, Reason | None, str, PublicKey | None]:
     try:
-        return unseal(value, kind, trust)[0], None, ""
+        document, key = unseal(value, kind, trust)
     except Malformed as error:
-        return None, Reason.BAD_DOCUMENT, str(error)
+        return None, Reason.BAD_DOCUMENT, str(error), None
     except WrongFleet as error:
-        return None, Reason.WRONG_FLEET, str(error)
+        return None, Reason.WRONG_FLEET, str(error), None
     except Refused as error:
-        return None, Reason.BAD_SIGNATURE, str(error)
+        return None, Reason.BAD_SIGNATURE, str(error), None
+    return document, None, "", key

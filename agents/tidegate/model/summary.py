@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from tidegate.model.model import Model, Told
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.roster import RUNNING
 from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.sharing import HOLDING
 from tidegate.rollout.view import runs
 from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Phase
@@ -115,7 +115,7 @@ def last_rollout(model: Model, subject: str) -> list[Told]:
 def next_settled(ledger: Ledger, subject: str) -> Artifact | None:
     """Return what will be settled when a plan sent now has its turn, provided that everything before it succeeds (D6, D7)."""
     state = ledger.subject(subject)
-    ahead = [*((state.plan_digest,) if state.phase in (*RUNNING, Phase.WATCHING) else ()), *state.queue]
+    ahead = [*((state.plan_digest,) if state.phase in (*HOLDING, Phase.WATCHING) else ()), *state.queue]
     if state.phase is Phase.ROLLING_BACK and not state.queue:
         return state.settled
     return ledger.plans[ahead[-1]].plan.artifact if ahead and ahead[-1] in ledger.plans else state.settled

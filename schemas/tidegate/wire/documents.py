@@ -193,6 +193,8 @@ class Verb(StrEnum):
     RETRY = "retry"
     RELEASE = "release"
     """Take a version out of quarantine."""
+    APPROVE = "approve"
+    """Approve of a plan that somebody else signed (H3)."""
     CORDON = "cordon"
     UNCORDON = "uncordon"
     SILENCE = "silence"
@@ -221,7 +223,7 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     actor: Label
     reason: Label = ""
     target: Label = ""
-    """Version for release, node for cordon, id for unsilence."""
+    """Version for release, plan id for approve, node for cordon, id for unsilence."""
     hush: Hush | None = None
     """For silence."""
     issued_ms: int

@@ -147,6 +147,10 @@ class Plan(
     watch: Duration = "5m"
     """How long the old version stays pinned and judgement goes on after the last stage."""
     when_busy: WhenBusy = WhenBusy.QUEUE
+    fast: bool = False
+    """Back to a version that was settled before, further than undo goes: one stage of everyone, without bake, verdict or gate; no
+    freeze, budget or dwell stops it (H2). Guardrails judge it like any other.
+    """
     second_approver: bool = False
     """It begins only when somebody else than who signed it approves of it."""
     issued_ms: Annotated[int, Meta(ge=0)] = 0
@@ -176,6 +180,10 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         found.append(
             (f"stages[{len(plan.stages) - 1}].setWeight", "the last stage must be setWeight: 100, or the fleet stays split")
         )
+    if plan.fast and (len(plan.stages) > 1 or plan.stages[0].pause is not None):
+        found.append(("stages", "a fast plan has one stage, setWeight: 100, and no pause: it skips the slow path"))
+    if plan.fast and plan.rollback is None:
+        found.append(("fast", "the first plan of a service goes back to nothing; leave it out"))
     for index, guardrail in enumerate(plan.guardrails):
         at = f"guardrails[{index}]"
         if (guardrail.max is None) == (guardrail.max_ratio_to_control is None):

@@ -5,10 +5,11 @@ from msgspec.structs import replace
 from tidegate.rollout.advance import complete_rollout
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import PlanArrived
+from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.roster import RUNNING
 from tidegate.rollout.scene import scene_of
-from tidegate.rollout.start import PASSING, Obstacle, identity, obstacle, resting
+from tidegate.rollout.sharing import HOLDING
+from tidegate.rollout.start import PASSING, Obstacle, obstacle, resting
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, SubjectState
 from tidegate.wire.documents import Phase, digest
@@ -99,7 +100,7 @@ def _refusal(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
 
 
 def _may_be_settled(ledger: Ledger, state: SubjectState) -> list[Artifact | None]:
-    ahead = [state.plan_digest, *state.queue] if state.phase in RUNNING or state.phase is Phase.WATCHING else state.queue
+    ahead = [state.plan_digest, *state.queue] if state.phase in HOLDING or state.phase is Phase.WATCHING else state.queue
     return [state.settled, *(ledger.plans[one].plan.artifact for one in ahead if one in ledger.plans)]
 
 

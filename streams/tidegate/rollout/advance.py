@@ -4,9 +4,20 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from tidegate.rollout.batches import complaint, complete, named, next_batch, reaffirm, sentence, stopped_by_expiry, waits_for
+from tidegate.rollout.batches import (
+    busy_with,
+    complaint,
+    complete,
+    named,
+    next_batch,
+    reaffirm,
+    sentence,
+    stopped_by_expiry,
+    waits_for,
+)
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
+from tidegate.rollout.history import remembered
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import restraint
 from tidegate.rollout.roster import eligible, in_order
@@ -50,7 +61,7 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
             message="The plan has expired: nodes apply no advance of it any more. Abort it, or start a plan that lasts longer.",
             state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
         )
-    held = restraint(ledger, state.subject, scene.now_ms)
+    held = _restraint(scene)
     change = reaffirm(scene) or (None if held else next_batch(scene))
     if change is not None or not complete(scene) or not scene.standing.clear:
         return change
@@ -90,6 +101,7 @@ def complete_rollout(scene: Scene, reason: Reason, message: str) -> Change:
             phase=Phase.DONE,
             result=result,
             settled=scene.plan.artifact,
+            history=remembered(scene.state, scene.plan.artifact),
             placement="",
             released=0,
             controls=0,
@@ -112,9 +124,13 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
         yield Reason.UNREACHABLE, f"{waits_for(now)} for 90 s."
     if not complete(scene):
         yield Reason.NOT_READY, f"{state.released} of {scene.sizes.canary} nodes of this stage have been released."
+    if others := busy_with(scene):
+        yield Reason.NODES_BUSY, others
     yield from _bake_blocker(scene)
     yield from _verdict_blockers(scene)
-    held = restraint(scene.ledger, state.subject, scene.now_ms)
+    if scene.plan.fast:
+        return
+    held = _restraint(scene)
     if held is not None:
         yield held
     for alarm in _stopping_alarms(scene):
@@ -124,9 +140,14 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
         yield gate
 
 
+def _restraint(scene: Scene) -> Blocker | None:
+    """Return what policies have against an advance; a fast plan goes back, and they stop no way back (D5)."""
+    return None if scene.plan.fast else restraint(scene.ledger, scene.state.subject, scene.now_ms)
+
+
 def _bake_blocker(scene: Scene) -> Iterator[Blocker]:
     state = scene.state
-    if state.gate_passed or not state.baking_since_ms:
+    if state.gate_passed or not state.baking_since_ms or scene.plan.fast:
         return
     left_ms = state.baking_since_ms + duration_ms(scene.stage.bake) - scene.now_ms
     if left_ms > 0:
@@ -134,9 +155,12 @@ def _bake_blocker(scene: Scene) -> Iterator[Blocker]:
 
 
 def _verdict_blockers(scene: Scene) -> Iterator[Blocker]:
-    """Yield what is lacking of a fresh pass of this placement over enough requests (D4); a first install needs none (B7)."""
+    """Yield what is lacking of a fresh pass of this placement over enough requests (D4).
+
+    A first install needs none (B7), and neither does a fast plan (H2).
+    """
     state = scene.state
-    if scene.first_install:
+    if scene.first_install or scene.plan.fast:
         return
     verdict = scene.view.verdicts.get(state.subject)
     if verdict is None or verdict.placement != state.placement:
@@ -247,7 +271,7 @@ def _evidence(scene: Scene) -> dict[str, Fact]:
         "unreachable": named(scene.standing.unreachable),
     }
     verdict = scene.view.verdicts.get(scene.state.subject)
-    if scene.first_install or verdict is None:
+    if scene.first_install or scene.plan.fast or verdict is None:
         return facts | {"gate": "readiness"}
     certified = scene.stage.gate is Gate.CERTIFIED and verdict.certified
     return facts | {

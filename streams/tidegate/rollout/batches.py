@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change, counted
 from tidegate.rollout.policies import restraint, thawed_ms
 from tidegate.rollout.scene import Scene, Standing
+from tidegate.rollout.sharing import busy, let_go_ms
 from tidegate.rollout.view import UNREACHABLE_MS
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.names import duration_ms, share_of
@@ -27,7 +28,7 @@ def stopped_by_expiry(scene: Scene) -> bool:
 
 def next_batch(scene: Scene) -> Change | None:
     """Return the release of the stage's next batch, if the one before is ready (B4); None while it is not, or none is left."""
-    if complete(scene) or not scene.standing.clear:
+    if complete(scene) or not scene.standing.clear or busy(scene, _following(scene)):
         return None
     state, (canaries, controls) = scene.state, _batch(scene)
     new = replace(
@@ -54,6 +55,13 @@ def next_batch(scene: Scene) -> Change | None:
     )
 
 
+def busy_with(scene: Scene) -> str:
+    """Return, as a sentence, which other rollouts the next batch waits for; empty where it waits for none."""
+    found = busy(scene, _following(scene)) if not complete(scene) else {}
+    rollouts = ", ".join(sorted(set(found.values())))
+    return f"{sentence(tuple(found))} must not be changed now: {rollouts} has them in hand." if found else ""
+
+
 def reaffirm(scene: Scene) -> Change | None:
     """Return a renewed release where released nodes came back after the last one had expired: they could not apply it."""
     waiting = scene.standing.unready
@@ -72,14 +80,15 @@ def reaffirm(scene: Scene) -> Change | None:
 def overdue(scene: Scene) -> str:
     """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
 
-    While a stage bakes or a policy holds it up, the time counts from when its nodes went away; before, from its last batch. An
-    open gate waits for people, not for nodes.
+    While a stage bakes, or a policy or another rollout holds it up, the time counts from when its nodes went away; before, from
+    its last batch. An open gate waits for people, not for nodes.
     """
     state, now = scene.state, scene.standing
     if now.clear or state.gate_since_ms:
         return ""
-    since = max(state.stage_ms, state.batch_ms, state.phase_ms, thawed_ms(scene.ledger, state.subject, scene.now_ms))
-    if state.baking_since_ms or restraint(scene.ledger, state.subject, scene.now_ms) is not None:
+    thawed = thawed_ms(scene.ledger, state.subject, scene.now_ms)
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms, thawed, let_go_ms(scene))
+    if state.baking_since_ms or restraint(scene.ledger, state.subject, scene.now_ms) is not None or busy_with(scene):
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""
@@ -123,6 +132,13 @@ def replaced(scene: Scene, controls: int) -> tuple[str, ...]:
     """Return the controls that a release adds."""
     first = scene.sizes.canary
     return scene.roster.nodes[first + scene.state.controls : first + controls]
+
+
+def _following(scene: Scene) -> tuple[str, ...]:
+    """Return the nodes of the next batch, controls among them."""
+    state, (canaries, controls) = scene.state, _batch(scene)
+    restarted = replaced(scene, state.controls + controls) if scene.plan.control is ControlMode.RESTART else ()
+    return (*scene.roster.nodes[state.released : state.released + canaries], *restarted)
 
 
 def _batch(scene: Scene) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from tidegate.wire.documents import Intent, Report
+from tidegate.wire.documents import Intent, PublicKey, Report
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
@@ -43,6 +43,8 @@ class IntentArrived(Struct, frozen=True):
     envelope: bytes = b""
     """As it stands in the topic: names the record where there is no intent id."""
     subject: str = ""
+    key: PublicKey | None = None
+    """Whose signature counts; None only where there is no intent."""
 
 
 class ReportArrived(Struct, frozen=True):

@@ -4,10 +4,12 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from tidegate.rollout.approvals import approve
 from tidegate.rollout.batches import stopped_by_expiry
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
+from tidegate.rollout.history import remembered
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
@@ -32,11 +34,11 @@ def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int)
         reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the intent cannot be read"
         subject = intent.subject if intent is not None else event.subject
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, answers=name)]
-    change = _answer(ledger, view, intent, now_ms)
+    change = _answer(ledger, view, event, intent, now_ms)
     return [replace(change, actor=intent.actor, answers=name)]
 
 
-def _answer(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Change:
+def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     state = ledger.subject(intent.subject)
     if intent.generation != state.generation and intent.verb not in ANY_GENERATION:
         return _refuse(
@@ -50,6 +52,8 @@ def _answer(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Change:
         return answer_silence(ledger, intent, now_ms)
     if intent.verb is Verb.RELEASE:
         return _release(state, intent)
+    if intent.verb is Verb.APPROVE:
+        return approve(ledger, state, intent, event.key)
     scene = scene_of(ledger, view, intent.subject, now_ms)
     if scene is None:
         return _refuse(intent, Reason.NOTHING_TO_DO, f"no rollout of {intent.subject} was ever started")
@@ -112,7 +116,12 @@ def _undo(scene: Scene, intent: Intent) -> Change:
     if plan.rollback is None:
         return _refuse(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
     ended = replace(
-        state, settled=plan.rollback.artifact, released=len(scene.roster.nodes), reached=len(scene.roster.nodes), missing=()
+        state,
+        settled=plan.rollback.artifact,
+        history=remembered(state, plan.rollback.artifact),
+        released=len(scene.roster.nodes),
+        reached=len(scene.roster.nodes),
+        missing=(),
     )
     undone = replace(scene, state=ended)
     return rollback(undone, Reason.ASKED, intent.reason or f"{intent.actor} undid it.", Result.ROLLED_BACK)

@@ -10,7 +10,6 @@ from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import digest
 from tidegate.wire.names import duration_ms, service_of
-from tidegate.wire.plans import Plan
 from tidegate.wire.policies import POLICY_PREFIX, Policy, policy_faults
 from tidegate.wire.reasons import Reason
 
@@ -58,9 +57,14 @@ def answer_policy(ledger: Ledger, view: View, event: PolicyArrived) -> list[Chan
     ]
 
 
+def in_force(ledger: Ledger, subject: str) -> Iterator[InForce]:
+    """Return the policies that hold for a subject, by name."""
+    return (held for held in _ever_covering(ledger, subject) if not held.policy.empty)
+
+
 def restraint(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
     """Return what keeps a subject's rollouts from starting and advancing now: a freeze, a budget that is spent; or None."""
-    for held in _covering(ledger, subject):
+    for held in in_force(ledger, subject):
         policy = held.policy
         frozen = next((freeze for freeze in policy.freezes if holds(freeze, now_ms)), None)
         if frozen is not None:
@@ -74,19 +78,12 @@ def restraint(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
 
 def resting_from(ledger: Ledger, state: SubjectState, now_ms: int) -> Restraint | None:
     """Return why a subject has to rest after its last rollout, or None."""
-    for held in _covering(ledger, state.subject):
+    for held in in_force(ledger, state.subject):
         left_ms = _rested_ms(held, state) - now_ms
         if left_ms > 0:
             what = f"The policy {held.policy.name} asks for {held.policy.dwell} between rollouts"
             return Reason.DWELLING, f"{what}; {left_ms / 1_000:.0f} s of it are left."
     return None
-
-
-def asks_for_approval(ledger: Ledger, plan: Plan, subject: str) -> str:
-    """Return who asks for a second approver of a plan, in words; empty where nobody does."""
-    if plan.second_approver:
-        return "the plan"
-    return next((f"the policy {held.policy.name}" for held in _covering(ledger, subject) if held.policy.second_approver), "")
 
 
 def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:
@@ -120,7 +117,7 @@ def thawed_ms(ledger: Ledger, subject: str, now_ms: int) -> int:
 def edges_ms(ledger: Ledger, subject: str, now_ms: int) -> Iterator[int]:
     """Yield the next times at which a policy may begin or cease to stop a subject."""
     state = ledger.subject(subject)
-    for held in _covering(ledger, subject):
+    for held in in_force(ledger, subject):
         edges = (next_edge_ms(freeze, now_ms) for freeze in held.policy.freezes)
         yield from (edge for edge in edges if edge is not None)
         budget = held.policy.rollback_budget
@@ -165,10 +162,6 @@ def _told(policy: Policy) -> str:
         said.append("a second person approves of each plan")
     where = ", ".join(policy.services) or "all services"
     return f"From now on for {where}: {'; '.join(said)}." + (f" {policy.reason}" if policy.reason else "")
-
-
-def _covering(ledger: Ledger, subject: str) -> Iterator[InForce]:
-    return (held for held in _ever_covering(ledger, subject) if not held.policy.empty)
 
 
 def _ever_covering(ledger: Ledger, subject: str) -> Iterator[InForce]:

@@ -7,12 +7,9 @@ from msgspec import Struct
 
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.scene import scene_of
+from tidegate.rollout.sharing import HOLDING, held_nodes
 from tidegate.rollout.view import View, runs
-from tidegate.wire.documents import Phase
 from tidegate.wire.plans import Artifact
-
-RUNNING = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK})
-"""Phases in which a rollout holds its nodes and its subject (D7)."""
 
 
 class Eligible(Struct, frozen=True):
@@ -81,11 +78,9 @@ def in_order(rollout: str, nodes: tuple[str, ...], view: View) -> tuple[str, ...
 def _held_elsewhere(ledger: Ledger, view: View, subject: str, now_ms: int) -> frozenset[str]:
     held: set[str] = set()
     for other, state in ledger.subjects.items():
-        scene = scene_of(ledger, view, other, now_ms) if other != subject and state.phase in RUNNING else None
+        scene = scene_of(ledger, view, other, now_ms) if other != subject and state.phase in HOLDING else None
         if scene is not None:
-            size = scene.sizes
-            # The stage's nodes and controls, released or not; a retreat still holds those that must come back.
-            held.update(scene.roster.nodes[: max(size.canary + size.control, state.reached)])
+            held.update(held_nodes(scene))
     return frozenset(held)
 
 

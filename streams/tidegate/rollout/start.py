@@ -2,26 +2,23 @@
 
 from msgspec.structs import replace
 
+from tidegate.rollout.approvals import approved, asks_for_approval, still_approved
 from tidegate.rollout.change import Change, counted
+from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.policies import asks_for_approval, resting_from, restraint
+from tidegate.rollout.policies import resting_from, restraint
 from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase, Roster, digest_of
-from tidegate.wire.plans import Artifact, Plan
+from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
 
 Obstacle = tuple[Reason, str]
 
 PASSING = frozenset({Reason.ALREADY_RUNNING, Reason.FROZEN, Reason.BUDGET_SPENT, Reason.DWELLING, Reason.NOT_APPROVED})
 """Obstacles that pass: a plan may wait for it. Every other one is for good."""
-
-
-def identity(artifact: Artifact) -> tuple[str, str, str]:
-    """Return what makes an artifact what it is: version, digest, config digest."""
-    return artifact.version, artifact.sha256, artifact.config_sha256 or ""
 
 
 def resting(state: SubjectState) -> bool:
@@ -94,7 +91,8 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         queue=state.queue,
         missing=state.missing,
         since_generation=state.generation + 1,
-        approved=tuple(one for one in state.approved if one in {plan.id, *(ledger.plans[name].plan.id for name in state.queue)}),
+        history=state.history,
+        approved=still_approved(ledger, state, plan),
     )
     return Change(
         kind=DecisionKind.START,
@@ -120,6 +118,9 @@ def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
             Reason.WRONG_ROLLBACK_TARGET,
             f"rollback.artifact: must be what is settled: version {state.settled.version}, sha256 {state.settled.sha256}",
         )
+    if plan.fast and identity(plan.artifact) not in {identity(one) for one in state.history}:
+        known = ", ".join(one.version for one in state.history if one.version not in state.quarantined) or "nothing"
+        return Reason.NOT_ALLOWED, f"fast: only what was settled before comes back without stages: {known}"
     if plan.artifact.version in state.quarantined:
         return (
             Reason.QUARANTINED,
@@ -130,9 +131,11 @@ def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
 
 def _waits(ledger: Ledger, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
     """Return which policy, or whose word, a plan waits for (H3)."""
-    asks = asks_for_approval(ledger, plan, state.subject)
-    if asks and plan.id not in state.approved:
+    if not approved(ledger, plan, state):
+        asks = asks_for_approval(ledger, plan, state.subject)
         return Reason.NOT_APPROVED, f"{asks} asks for a second approver: rollout approve {plan.service} {plan.id}"
+    if plan.fast:
+        return None
     return restraint(ledger, state.subject, now_ms) or resting_from(ledger, state, now_ms)
 
 

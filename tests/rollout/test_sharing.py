@@ -1,0 +1,123 @@
+"""Services that share nodes never change one node at once (B1, D7). Fleet checks it of every batch."""
+
+import pytest
+from hypothesis import Phase as Turn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.rollout.fleet import Fleet, plan
+
+from tidegate.rollout.advance import blockers
+from tidegate.rollout.scene import scene_of
+from tidegate.rollout.sharing import changing
+from tidegate.wire.documents import Phase, Verb
+from tidegate.wire.judgement import Outcome
+from tidegate.wire.plans import Stage
+from tidegate.wire.reasons import Reason
+
+SHOP, TILL = "svc/shop", "svc/till"
+
+
+def shared(nodes: int = 12) -> Fleet:
+    fleet = Fleet(nodes=nodes, services=("shop", "till"))
+    for service in fleet.services:
+        fleet.submit(plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s"))
+        fleet.until(Phase.DONE, subject=f"svc/{service}")
+    return fleet
+
+
+def both(fleet: Fleet, **fields) -> None:
+    fleet.submit(plan("2", **fields))
+    fleet.submit(plan("2", id="till-2", service="till", **fields))
+
+
+def in_hand(fleet: Fleet) -> dict[str, list[str]]:
+    """Node to the services whose change is under way on it, right now."""
+    found: dict[str, list[str]] = {}
+    for service in fleet.services:
+        scene = scene_of(fleet.ledger, fleet.view, f"svc/{service}", fleet.now_ms)
+        if scene is not None and scene.state.phase in (Phase.RUNNING, Phase.PAUSED):
+            for node in changing(scene):
+                found.setdefault(node, []).append(service)
+    return found
+
+
+def test_two_services_on_the_same_nodes_both_reach_everyone_one_after_the_other_on_each():
+    fleet = shared()
+    both(fleet)
+    for _ in range(600):
+        fleet.turn()
+        assert all(len(services) == 1 for services in in_hand(fleet).values())
+        if all(fleet.state(subject).phase is Phase.DONE for subject in (SHOP, TILL)):
+            break
+    assert set(fleet.versions("shop").values()) == set(fleet.versions("till").values()) == {"2"}
+
+
+def test_who_began_later_waits_for_who_began_earlier_and_says_so():
+    fleet = shared()
+    both(fleet)
+    fleet.until_stage(2)
+    fleet.outcome = Outcome.HOLD
+    fleet.ask(Verb.PROMOTE, TILL)
+    fleet.judge(Outcome.PASS, TILL)
+    for _ in range(60):
+        fleet.judge(Outcome.PASS, TILL)
+        fleet.turn()
+    said = dict(blockers(fleet.ledger, fleet.view, TILL, fleet.now_ms))
+    assert Reason.NODES_BUSY in said
+    assert "to-2.1" in said[Reason.NODES_BUSY]
+    assert Reason.NODES_BUSY not in dict(blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms))
+
+
+def test_who_waits_for_another_rollout_misses_no_deadline():
+    fleet = shared()
+    both(fleet, progress_deadline="60s")
+    fleet.until_stage(2)
+    fleet.outcome = Outcome.HOLD
+    for _ in range(400):
+        fleet.judge(Outcome.PASS, TILL)
+        fleet.turn()
+    node = fleet.nodes[fleet.ledger.rosters[TILL].nodes[0]]
+    node.running.pop("till")
+    fleet.turn(5)
+    assert fleet.state(TILL).phase is Phase.RUNNING
+    fleet.outcome = Outcome.PASS
+    fleet.until(Phase.DONE, subject=TILL)
+    assert set(fleet.versions("till").values()) == {"2"}
+
+
+@pytest.mark.parametrize("subject", [SHOP, TILL])
+def test_a_rollback_waits_for_nobody_and_an_advance_waits_for_the_rollback(subject):
+    fleet = shared()
+    both(fleet)
+    fleet.until_stage(1)
+    fleet.judge(Outcome.FAIL, subject)
+    assert fleet.state(subject).phase is Phase.ROLLING_BACK
+    other = TILL if subject == SHOP else SHOP
+    fleet.until(Phase.DONE, subject=other)
+    assert set(fleet.versions(other.partition("/")[2]).values()) == {"2"}
+
+
+@settings(deadline=None, max_examples=25, phases=(Turn.explicit, Turn.reuse, Turn.generate))
+@given(st.data())
+def test_whatever_happens_no_two_rollouts_wait_for_each_other(data):
+    """Fleet checks each batch; at the end, with everyone well, all rollouts come to an end."""
+    fleet = shared(data.draw(st.integers(4, 9)))
+    subjects = (SHOP, TILL)
+    for number in range(data.draw(st.integers(2, 6))):
+        service = data.draw(st.sampled_from(fleet.services))
+        settled = fleet.state(f"svc/{service}").settled
+        fleet.submit(plan(f"{number + 2}", settled.version, id=f"p{number}", service=service, progress_deadline="60s"))
+        fleet.turn(data.draw(st.integers(0, 40)))
+        match data.draw(st.sampled_from(["nothing", "fail", "away", "abort"])):
+            case "fail":
+                fleet.judge(Outcome.FAIL, data.draw(st.sampled_from(subjects)))
+            case "abort":
+                fleet.ask(Verb.ABORT, data.draw(st.sampled_from(subjects)))
+            case "away":
+                node = fleet.nodes[data.draw(st.sampled_from(sorted(fleet.nodes)))]
+                node.away = not node.away
+    for node in fleet.nodes.values():
+        node.away = False
+    for subject in subjects:
+        fleet.until(Phase.DONE, subject=subject, seconds=2_000)
+    fleet.check_rebuilt()
