@@ -1,9 +1,12 @@
 """What a stage can see before it begins."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tidegate.detect.detectability import LITTLE, seconds_to_see, sight
 from tidegate.detect.drift import past as history
@@ -104,38 +107,26 @@ def no_worse(more: tuple[float, float], less: tuple[float, float]) -> bool:
     return all(one <= 1.02 * other for one, other in zip(more, less, strict=True))
 
 
-@settings(max_examples=8, deadline=None)
-@given(stages, services, st.integers(30, 900))
-def test_a_longer_bake_never_sees_less(nodes, service, bake_s):
-    assert no_worse(sees(nodes, service, 2 * bake_s), sees(nodes, service, bake_s))
+Stage = tuple[Nodes, Service, float]
+MORE: dict[str, Callable[[Nodes, Service, float], Stage]] = {
+    "a longer bake": lambda nodes, service, bake_s: (nodes, service, 2 * bake_s),
+    "more old nodes and controls": lambda nodes, service, bake_s: (
+        replace(nodes, controls=nodes.controls + 2, others=nodes.others + 7),
+        service,
+        bake_s,
+    ),
+    "more canaries": lambda nodes, service, bake_s: (replace(nodes, canaries=2 * nodes.canaries), service, bake_s),
+    "more traffic": lambda nodes, service, bake_s: (nodes, replace(service, rate=2 * service.rate), bake_s),
+}
 
 
 @settings(max_examples=8, deadline=None)
 @given(stages, services, st.integers(30, 900))
-def test_more_old_nodes_and_controls_never_see_less(nodes, service, bake_s):
-    more = Nodes(canaries=nodes.canaries, controls=nodes.controls + 2, others=nodes.others + 7, order=nodes.order)
-    assert no_worse(sees(more, service, bake_s), sees(nodes, service, bake_s))
-
-
-@settings(max_examples=8, deadline=None)
-@given(stages, services, st.integers(30, 900))
-def test_more_canaries_never_see_less(nodes, service, bake_s):
-    more = Nodes(canaries=2 * nodes.canaries, controls=nodes.controls, others=nodes.others, order=nodes.order)
-    assert no_worse(sees(more, service, bake_s), sees(nodes, service, bake_s))
-
-
-@settings(max_examples=8, deadline=None)
-@given(stages, services, st.integers(30, 900))
-def test_more_traffic_never_sees_less(nodes, service, bake_s):
-    more = Service(rate=2 * service.rate, error_ratio=service.error_ratio)
-    assert no_worse(sees(nodes, more, bake_s), sees(nodes, service, bake_s))
-
-
-@settings(max_examples=8, deadline=None)
-@given(stages, services, st.integers(30, 900))
-def test_a_later_stage_has_less_of_the_budget(nodes, service, bake_s):
-    later = Nodes(canaries=nodes.canaries, controls=nodes.controls, others=nodes.others, order=nodes.order + 3)
-    assert no_worse(sees(nodes, service, bake_s), sees(later, service, bake_s))
+def test_more_of_anything_never_sees_less_and_a_later_stage_has_less_of_the_budget(nodes, service, bake_s):
+    seen = sees(nodes, service, bake_s)
+    for what, more in MORE.items():
+        assert no_worse(sees(*more(nodes, service, bake_s)), seen), what
+    assert no_worse(seen, sees(replace(nodes, order=nodes.order + 3), service, bake_s)), "a later stage"
 
 
 # As foretold, so it comes.
