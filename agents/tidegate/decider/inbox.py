@@ -17,6 +17,9 @@ AGAIN_MS = UNREACHABLE_MS // 2
 FAULTY_KEPT = 1_000
 """So many records that do not count wait for their dead letter; older ones are only counted."""
 
+QUESTIONS_KEPT = 1_000
+"""So many of the last questions are kept after their answer: a takeover may void it (E3), and then they are asked again."""
+
 log = structlog.get_logger("tidegate.decide")
 
 
@@ -35,6 +38,9 @@ class Inbox:
         self.news = False
         """Whether anything in the view has changed that a rule may look at; whoever looks takes it back."""
         self._enrolled = trust.nodes()
+        self._read: deque[Record] = deque(maxlen=QUESTIONS_KEPT)
+        self._answered: dict[str, int] = {}
+        """Topic/partition of questions to the offset up to which they were answered, as far as this process knew."""
 
     def take_key(self, record: Record) -> None:
         """Take a record of ``keys``. Raises Malformed or Refused where it does not count."""
@@ -54,18 +60,28 @@ class Inbox:
 
     def take_question(self, record: Record, answered: Mapping[str, int]) -> None:
         """Take a plan, a policy or an intent, unless it was answered before."""
-        if record.value is not None and record.offset >= answered.get(place(record), 0):
+        if record.value is None:
+            return
+        self._read.append(record)
+        self._answered.setdefault(place(record), 0)
+        if record.offset >= answered.get(place(record), 0):
             self.asked.append(record)
 
     def forget(self, answered: Mapping[str, int]) -> None:
-        """Drop what has been answered, by whomever."""
+        """Drop what has been answered, by whomever; ask again what was answered by a record that a takeover has made void."""
+        for at, known in self._answered.items():
+            now = self._answered[at] = answered.get(at, 0)
+            if now < known:
+                self.inputs.pop(at, None)
+                again = [one for one in self._read if place(one) == at and now <= one.offset < known and one not in self.asked]
+                self.asked.extendleft(reversed(again))
         if any(place(one) in answered for one in self.asked):
             self.asked = deque(one for one in self.asked if one.offset >= answered.get(place(one), 0))
 
     def answered(self, record: Record) -> None:
         """Note that a question needs no further answer. Its answer may matter to other subjects."""
         self.news = True
-        self.inputs[place(record)] = record.offset + 1
+        self.inputs[place(record)] = self._answered[place(record)] = record.offset + 1
         if self.asked and self.asked[0] is record:
             self.asked.popleft()
 
