@@ -23,6 +23,7 @@ WIDE_ALLOWED = {
     "agents/tidegate/cli/rollout_start.py:start": 7,  # likewise
     "agents/tidegate/cli/rollout_ask.py:ask": 6,
     "agents/tidegate/cli/silence.py:add": 7,  # likewise
+    "agents/tidegate/cli/policy.py:freeze": 9,  # likewise
     "agents/tidegate/demo/main.py:demo": 7,  # likewise
     "agents/tidegate/node/agent.py:__init__": 8,  # every hand of the shell is an argument
     "agents/tidegate/decider/decider.py:__init__": 8,  # likewise

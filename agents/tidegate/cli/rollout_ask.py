@@ -1,4 +1,4 @@
-"""``tidegate rollout pause | resume | promote | abort | undo | retry | release``: signed intents, each answered by a record."""
+"""``tidegate rollout pause | resume | promote | abort | ...``: signed intents, each answered by a record."""
 
 import secrets
 import time
@@ -83,4 +83,15 @@ def release(home: Home, service: str, version: str, reason: str, form: Format) -
     return ask(home, service_subject(service), Verb.RELEASE, target=version, reason=reason, form=form)
 
 
-ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), release]
+@click.command()
+@click.argument("service")
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--reason", default="", help="Why; stands in the decision.")
+@format_option
+@click.pass_obj
+def approve(home: Home, service: str, plan_id: str, reason: str, form: Format) -> int:
+    """Approve of PLAN, which somebody else signed with another key, where it or a policy asks for a second person."""
+    return ask(home, service_subject(service), Verb.APPROVE, target=plan_id, reason=reason, form=form)
+
+
+ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), release, approve]
