@@ -12,7 +12,7 @@ from tidegate.rollout.ledger import rebuild
 from tidegate.wire.codec import decode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Desired, Enrolment, Intent, KeyRole, Report, Root, ServiceReport, Verb, digest
-from tidegate.wire.envelope import Signer, seal, unseal
+from tidegate.wire.envelope import Signer, Trust, seal, unseal
 from tidegate.wire.keys import trust_of
 from tidegate.wire.plans import Artifact, Plan, Stage
 from tidegate.wire.telemetry import ServiceState
@@ -177,9 +177,9 @@ class World:
                 fields = {}
             await self.report(node, order=command.order, prefetched=("v1",), **fields)
 
-    def start(self, life: str, clock=None) -> Decider:
+    def start(self, life: str, clock=None, by: Signer = DECISION, trust: Trust = TRUST) -> Decider:
         grip = self.grips[life] = Grip(self.log)
-        decider = Decider(grip, clock or self.clock, DECISION, TRUST, life=life, registry=CollectorRegistry())
+        decider = Decider(grip, clock or self.clock, by, trust, life=life, registry=CollectorRegistry())
         self.deciders[life] = decider
         self._tasks[life] = asyncio.create_task(decider.run())
         return decider

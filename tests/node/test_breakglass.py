@@ -178,3 +178,20 @@ async def test_a_key_document_that_no_root_key_signed_changes_nothing_and_is_cou
             await fleet.log.append("keys", key, b"{}")
         await fleet.until(lambda: agent.figures().refused == {"bad_signature": 1, "bad_document": 1})
         await fleet.accepted(agent, await fleet.author.advance())
+
+
+@pytest.mark.parametrize("said_before", [False, True], ids=["an advance after the revocation", "one that waited for it"])
+async def test_the_plan_of_a_revoked_operator_goes_no_further_and_can_be_taken_back(fleet, said_before):
+    async with fleet.agent() as agent:
+        await fleet.canary(agent)
+        before = agent.held("shop").accepted
+        if said_before:
+            await fleet.author.advance(root_version=2)
+            await fleet.clock.advance(1)
+        await fleet.keys("operator")
+        if not said_before:
+            await fleet.author.advance(root_version=2)
+        await fleet.clock.advance(5)
+        assert agent.held("shop").accepted == before
+        await fleet.author.say(fleet.author.desired(move=Move.RETREAT, phase=Phase.ROLLING_BACK, root_version=2))
+        await fleet.runs("1")

@@ -112,6 +112,14 @@ def test_an_advance_ends_with_its_plan(kit):
     assert found.reason is Reason.EXPIRED
 
 
+def test_a_roster_that_was_accepted_before_need_not_be_read_again(kit):
+    """After a rotation the record of it is one by a key that counts no more, until the author says it again."""
+    held = Held(accepted=judge(kit, kit.arrived(kit.desired())))
+    heard = fold(kit.claim(), kit.arrived(kit.plan()), kit.arrived(kit.desired(2)))
+    assert isinstance(accept(heard, kit.SUBJECT, held, 1, NOW_MS), Accepted)
+    assert isinstance(accept(heard, kit.SUBJECT, Held(), 1, NOW_MS), Refusal)
+
+
 def test_equal_order_with_another_digest_keeps_the_first_and_freezes(kit):
     first, second = kit.desired(), kit.desired(cohorts=(kit.canary(), kit.control()))
     held = Held(accepted=judge(kit, kit.arrived(first)))

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.decider.book import Book
+from tidegate.decider.glass import GLASS, glass_event
 from tidegate.decider.inbox import Inbox, place
 from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
@@ -78,6 +79,8 @@ class Decider:
         """Return why this process could not lead if it had to; None: it could."""
         if not self.caught_up:
             return "the log has not been read to its end yet"
+        if not self._seat.entitled(self._inbox.trust):
+            return f"its key is no decision key of root version {self._inbox.trust.root_version}"
         return f"decisions is broken: {self._book.broken}" if self._book.broken else None
 
     async def run(self) -> None:
@@ -132,6 +135,7 @@ class Decider:
         """Fold records; stop acting at once where they say that another one leads."""
         last: Record | None = None
         mended = False
+        root_version = self._inbox.trust.root_version
         for record in sorted(records, key=lambda one: RANKS[one.topic]):
             last = record
             if not mended and RANKS[record.topic] > RANKS["decisions"]:
@@ -147,6 +151,9 @@ class Decider:
         if last is None:
             return
         self._inbox.keys_taken()
+        if self._inbox.trust.root_version != root_version:
+            log.info("key document accepted", root_version=self._inbox.trust.root_version)
+            await self._seat.rehear(self._inbox.trust)
         await self._book.mend(self._log)
         self._inbox.forget(self._book.ledger.inputs)
         if self._seat.lost:
@@ -172,7 +179,9 @@ class Decider:
 
     def _hear(self, record: Record) -> None:
         key = record.key or ""
-        if key != HEARTBEAT and not key.startswith(CLAIM):
+        if key.startswith(GLASS):
+            self._inbox.take_question(record, self._book.ledger.inputs)
+        elif key != HEARTBEAT and not key.startswith(CLAIM):
             self._levels.saw(key, record.value, record.offset)
         elif record.value is not None:
             self._seat.hear(key, record.value, self._inbox.trust)
@@ -190,6 +199,14 @@ class Decider:
         """Claim the next epoch where the place is free; lead once the log says that it is won (E2)."""
         if not (self._seat.won or self._seat.free):
             return
+        if not self._seat.entitled(self._inbox.trust):
+            log.error(
+                "this process may not decide; others may",
+                cause=self.not_ready(),
+                remedy="start it with a key that counts: tidegate keys list",
+            )
+            await self._clock.sleep(self._timings.takeover_s)
+            return
         asked_s = self._clock.monotonic_s()
         await self._catch_up()
         if self._clock.monotonic_s() - asked_s > self._timings.heartbeat_s:
@@ -205,7 +222,7 @@ class Decider:
         if not self._seat.won:
             if not self._seat.free:
                 return
-            await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0])
+            await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0], self._book.ledger.epoch)
             await self._catch_up()
         if self._seat.won and not self._book.broken:
             await self._take_over(self._seat.won)
@@ -255,7 +272,9 @@ class Decider:
             await self._tick()
         for record in list(islice(self._inbox.asked, ANSWERS_PER_TURN)):
             # Only the record that answers it may say that it was read: without an answer to that send it is asked again.
-            await self._step(asking_event(record, self._inbox.trust), {place(record): record.offset + 1})
+            trust, ledger = self._inbox.trust, self._book.ledger
+            event = glass_event(record, trust, ledger) if record.topic == "desired" else asking_event(record, trust)
+            await self._step(event, {place(record): record.offset + 1})
             self._inbox.answered(record)
 
     async def _tick(self) -> None:

@@ -1,12 +1,15 @@
 """The author's seat as one life of the agent holds it: claims, heartbeats, resignation (E2, E3)."""
 
+import contextlib
+
 from msgspec.structs import replace
 
 from tidegate.decider.leadership import Leadership, claimed, heard, may_claim
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log
-from tidegate.wire.documents import Claim, Heartbeat
-from tidegate.wire.envelope import Signer, Trust, seal, unseal
+from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import Claim, Heartbeat, KeyRole
+from tidegate.wire.envelope import Refused, Signer, Trust, seal, unseal
 
 CLAIM, HEARTBEAT = "claim/", "heartbeat"
 LONG_AGO_S = -1e9
@@ -34,8 +37,31 @@ class Seat:
         now_s = self._clock.monotonic_s()
         if key == HEARTBEAT:
             self.leadership = heard(self.leadership, unseal(value, Heartbeat, trust)[0], now_s)
-        else:
-            self.leadership = claimed(self.leadership, unseal(value, Claim, trust)[0], now_s)
+            return
+        claim, _ = unseal(value, Claim, trust)
+        if key != _claim_key(claim.epoch, claim.life):
+            raise Refused(f"a claim of {claim.life} for epoch {claim.epoch} stands under key {key}")
+        self.leadership = claimed(self.leadership, claim, now_s)
+
+    async def rehear(self, trust: Trust) -> None:
+        """Fold all claims anew under other keys: one that was refused may count now, and those of a revoked key do not (H1).
+
+        Keys and claims are read from two topics, so a claim may be seen before the key document that entitles it.
+        """
+        reader = await self._log.reader(["desired"])
+        try:
+            records = await reader.read_to_end()
+        finally:
+            await reader.close()
+        self.leadership = Leadership()
+        for record in records:
+            if record.value is not None and record.key is not None and record.key.startswith((CLAIM, HEARTBEAT)):
+                with contextlib.suppress(Malformed, Refused):
+                    self.hear(record.key, record.value, trust)
+
+    def entitled(self, trust: Trust) -> bool:
+        """Return whether this process's key may decide under a key document."""
+        return trust.keys.get(self._signer.key_id) == self._signer.public(KeyRole.DECISION)
 
     @property
     def lost(self) -> bool:
@@ -58,11 +84,14 @@ class Seat:
         if self.leadership.epoch:
             self.leadership = replace(self.leadership, heard_s=self._clock.monotonic_s())
 
-    async def claim(self, trust: Trust, read_to: int) -> None:
-        """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it."""
-        epoch = self._claimed = max(self.leadership.epoch, self._claimed) + 1
+    async def claim(self, trust: Trust, read_to: int, decided_epoch: int) -> None:
+        """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it.
+
+        ``decided_epoch``: the ledger's. Claims of a revoked key are void, what was decided under them is not: epochs go on.
+        """
+        epoch = self._claimed = max(self.leadership.epoch, self._claimed, decided_epoch) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
-        await self._log.append("desired", f"{CLAIM}{epoch}/{self.life}", seal(claim, self._signer))
+        await self._log.append("desired", _claim_key(epoch, self.life), seal(claim, self._signer))
 
     def sit(self, epoch: int) -> None:
         """Act in an epoch from now on."""
@@ -94,3 +123,7 @@ class Seat:
 
     def _mine(self, epoch: int) -> bool:
         return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
+
+
+def _claim_key(epoch: int, life: str) -> str:
+    return f"{CLAIM}{epoch}/{life}"

@@ -92,9 +92,8 @@ class Reading:
             if record.value is None or record.key is None:
                 continue
             if record.topic == "keys":
-                # What was refused for want of a key may count now, and the other way round: all of it is read again.
                 self._reread |= self._take_root(record.key, record.value)
-            else:
+            elif not self._reread:
                 self._take_desired(record.key, record.value)
         if records:
             self._news()
@@ -109,6 +108,9 @@ class Reading:
             log_of_node.warning("key document refused", root_version=key, problem=str(error))
             return False
         self.root = value.decode()
+        # What was refused for want of a key may count now, and the other way round: until all of it has been read again nothing
+        # was heard, so that no advance is accepted by the plan of a key that was revoked.
+        self.heard = Heard()
         log_of_node.info("key document accepted", root_version=self.trust.root_version)
         return True
 

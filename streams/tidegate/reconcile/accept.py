@@ -129,11 +129,20 @@ def _newest(heard: Heard, subject: str, held: Held, root_version: int, now_ms: i
         return None
     plan = heard.plans.get(subject, {}).get(document.plan_digest)
     roster = heard.rosters.get(subject, {}).get(document.roster_digest)
+    if before is not None and plan is None and document.move is not Move.ADVANCE and _same_plan(document, before):
+        # Its operator's key counts no more: the plan goes no further, but from where it is there must be a way back.
+        plan = before.plan
+    if before is not None and roster is None and document.roster_digest == before.document.roster_digest:
+        roster = before.roster
     if held.freeze is not None and document.move is Move.ADVANCE:
         return _refuse(Reason.NOT_ALLOWED, f"{at} advances, and this service is frozen: {held.freeze.why}")
     for refusal in _faults(document, plan, roster, root_version, now_ms):
         return replace(refusal, sentence=f"{at} {refusal.sentence}")
     return Accepted(document=document, digest=candidate.digest, plan=plan, roster=roster)
+
+
+def _same_plan(document: Desired, before: Accepted) -> bool:
+    return document.plan_digest == before.document.plan_digest
 
 
 def _faults(document: Desired, plan: Plan | None, roster: Roster | None, root_version: int, now_ms: int) -> Iterator[Refusal]:
