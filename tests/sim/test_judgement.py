@@ -9,12 +9,14 @@ from tests.bench.judgement.play import FAULTS, PIPELINE_S, Piece, play
 from tests.bench.judgement.runner import run
 from tests.bench.judgement.summary import NAMES, quantile, summary, text, upper95
 
-PIECE = Piece(world="everything", canaries=5, seed=3, hours=0.25, past=False, delays=True)
+from tidegate.detect.drift.learned import Learned
+
+PIECE = Piece(world="everything", canaries=5, seed=3, hours=0.25, new=True, delays=True)
 
 
 @pytest.fixture(scope="module")
 def found():
-    return play(PIECE)
+    return play(PIECE, Learned())
 
 
 def test_a_piece_gives_everyone_the_same_hour_and_the_same_faults(found):
@@ -28,7 +30,7 @@ def test_a_piece_gives_everyone_the_same_hour_and_the_same_faults(found):
 
 
 def test_a_piece_is_the_same_again(found):
-    assert play(PIECE) == found
+    assert play(PIECE, Learned()) == found
 
 
 def test_false_rollbacks_faults_that_came_too_late_and_misses_are_counted_apart(found):
@@ -63,7 +65,7 @@ def test_a_quantile_that_was_not_reached_is_none():
 
 
 def test_pieces_that_are_finished_are_not_played_again(tmp_path):
-    pieces = [Piece(world="everything", canaries=1, seed=seed, hours=0.02, past=False) for seed in (1, 2)]
+    pieces = [Piece(world="everything", canaries=1, seed=seed, hours=0.02, new=True) for seed in (1, 2)]
     kept = tmp_path / "kept.jsonl"
     first = run(pieces[:1], kept, 1)
     kept.write_text(kept.read_text() + '{"digest": "torn')  # it was interrupted while it wrote

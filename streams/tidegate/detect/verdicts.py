@@ -306,6 +306,8 @@ def _verdict(state: SubjectJudgement, context: Context, sight: Sight, judged: Ju
     chosen, weighed = judged.chosen, judged.weighed
     canary = [seen for seen in state.watches.values() if seen.cohort == "canary"]
     control = [seen for seen in state.watches.values() if seen.cohort == "control"]
+    # No part of a canary is worse than the rest while nothing at all speaks against the whole.
+    suspect = any(family.log_e_pause > 0 for family in weighed.families)
     return Verdict(
         subject=context.subject,
         service=context.service,
@@ -334,7 +336,7 @@ def _verdict(state: SubjectJudgement, context: Context, sight: Sight, judged: Ju
         log_e=_rounded(max((family.log_e for family in weighed.families), default=None)),
         sentence=chosen.sentence,
         evidence=evidence_of(weighed, state.drift),
-        deviating=deviating_of(state.drift, sight.end_ms),
+        deviating=deviating_of(state.drift, sight.end_ms) if suspect else (),
         certified=weighed.certified,
     )
 

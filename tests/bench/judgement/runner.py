@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.bench.judgement.play import Piece, play, sources_digest
+from tests.bench.judgement.play import Piece, play, record, sources_digest
+
+from tidegate.detect.drift.learned import Learned
 
 Played = list[tuple[Piece, dict[str, Any]]]
 TELL_EVERY_S = 10
@@ -25,7 +27,10 @@ def run(pieces: Sequence[Piece], kept: Path, processes: int) -> Played:
         _tell(f"{len(pieces) - len(left)} of {len(pieces)} pieces are in {kept.name} already")
     began_s = told_s = time.monotonic()
     with kept.open("a") as file, multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for number, (piece, found) in enumerate(pool.imap_unordered(_play, left), start=1):
+        worlds = sorted({piece.world for piece in left if not piece.new})
+        records = dict(zip(worlds, pool.map(record, worlds, chunksize=1), strict=True))
+        work = [(piece, Learned() if piece.new else records[piece.world]) for piece in left]
+        for number, (piece, found) in enumerate(pool.imap_unordered(_play, work), start=1):
             known[_key(piece)] = found
             line = {"digest": digest, "piece": msgspec.to_builtins(piece), "found": found}
             file.write(json.dumps(line) + "\n")
@@ -38,8 +43,8 @@ def run(pieces: Sequence[Piece], kept: Path, processes: int) -> Played:
     return [(piece, known[_key(piece)]) for piece in pieces]
 
 
-def _play(piece: Piece) -> tuple[Piece, dict[str, Any]]:
-    return piece, play(piece)
+def _play(work: tuple[Piece, Learned]) -> tuple[Piece, dict[str, Any]]:
+    return work[0], play(*work)
 
 
 def _key(piece: Piece) -> str:

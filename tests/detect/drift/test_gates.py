@@ -57,13 +57,13 @@ CANARIES, CONTROLS, REST = (FLEET.where(kind) for kind in Kind)
         ((REST | CONTROLS) & FLEET.where(zone="x"), False, FLEET.where(zone="x")),
         (nodes("r003"), False, nodes("r003")),  # of one server
         (nodes("k003"), False, nodes("k003")),
-        (nodes("c003"), False, nodes("c003")),
+        (nodes("c003"), False, NONE),  # of one canary: it is left out later, and seen by the pause tier
         (CANARIES, False, NONE),  # a regression
-        (nodes("c001", "c002", "c003"), False, NONE),  # also of most of the canaries
+        (nodes("c001", "c002"), False, NONE),  # also of a part of the canaries
         (CANARIES, True, NONE),
         (CONTROLS, True, NONE),  # a cold start is no weather
         (CANARIES | CONTROLS, True, NONE),
-        (nodes("c003"), True, nodes("c003")),
+        (nodes("c003"), True, NONE),
         (nodes("k003"), True, nodes("k003")),
     ],
 )
@@ -72,10 +72,10 @@ def test_a_gate_shuts_for_those_who_say_nothing_about_the_release_and_for_nobody
     assert np.array_equal(counts, np.repeat(~left_out[:, None], COUNT, axis=1))
 
 
-@pytest.mark.parametrize("canaries", [1, 2])
-def test_of_two_nobody_can_say_which_is_the_odd_one(canaries):
-    fleet = Fleet(canaries=canaries, controls=2, rest=20)
-    _, counts = watched(fleet, fleet.times(10.0, np.isin(fleet.nodes, ["c000"])), 8)
+@pytest.mark.parametrize("controls", [1, 2])
+def test_of_two_nobody_can_say_which_is_the_odd_one(controls):
+    fleet = Fleet(canaries=3, controls=controls, rest=20)
+    _, counts = watched(fleet, fleet.times(10.0, np.isin(fleet.nodes, ["k000"])), 8)
     assert counts.all()
 
 

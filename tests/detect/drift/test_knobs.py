@@ -423,8 +423,10 @@ def two_errors_would_shut_gates_where_next_to_none_are_due() -> bool:
 
 
 @prevents((gates, "PEERS_MIN", 1))
-def a_lone_canary_would_be_its_own_incident() -> bool:
-    return faulty(10, 3.0, P90, fleet=LONE, last=80) < math.inf
+def of_two_controls_the_colder_one_would_be_an_incident() -> bool:
+    fleet = replace(ZONED, controls=2)
+    _, counts = watched(fleet, fleet.times(10.0, fleet.where(Kind.CONTROL) & fleet.where(zone="x")), 8, cold=True)
+    return bool(counts.all())
 
 
 def part_of_them(ill: int, canaries: int = 6) -> bool:
@@ -434,8 +436,8 @@ def part_of_them(ill: int, canaries: int = 6) -> bool:
     return Play(fleet=fleet, seconds=240, every=5, times=lambda _: fleet.times(4.0, mine, P90)).run().rolled_back
 
 
-@prevents((gates, "INCIDENT_S", 10**6))
-def what_ails_two_of_six_canaries_would_be_their_incident_for_ever() -> bool:
+@prevents((weighing, "DELETED", 0.5))
+def what_ails_two_of_six_canaries_would_be_left_out() -> bool:
     return part_of_them(2)
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-SPARSE_FROM = 3
+SPARSE_FROM = 2
 Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64], NDArray[np.uint8])
 
 
@@ -42,7 +42,7 @@ def grown(rows: Rows, axis: int, size: int) -> Rows:
 def pack(value: object) -> object:
     """Return an array as (type, shape, bytes, which rows): msgspec's hook for what it does not know.
 
-    Of arrays with three axes or more, rows (along the last axis) that are as in the slice before are left out: marks of a node
+    Of arrays with two axes or more, rows (along the last axis) that are as in the slice before are left out: marks of a node
     that is through with its cold start, gates that are open. Every bit comes back.
     """
     if not isinstance(value, np.ndarray):

@@ -7,7 +7,9 @@ twice that and beyond four standard deviations, and stays shut for ten seconds, 
 |---|---|---|
 | burst | all servers of the old version together | the second |
 | stratum | those of one zone and kind of machine | the second of that stratum |
-| peer | one server against the rest of its cohort, where there are three | its second; of a canary for a minute at most |
+| peer | one server of the old version against the rest of its cohort, where there are three | its second |
+
+A canary is no peer of others: what ails one of them is left out by ``weigh.without``, and what ails two of five is no incident.
 """
 
 import numpy as np
@@ -30,8 +32,6 @@ SIGMAS = 4.0
 MARGIN = 3.0
 PEERS_MIN = 3
 HOLD_S = 10
-INCIDENT_S = 60
-"""What ails a canary for longer is no incident: it counts from then on, and one alone is left out anyway (``weigh.without``)."""
 LEVEL_S = 300.0
 """How fast the level of a stratum follows: what lasts much longer than a burst is what the service is like now."""
 CAP_MIN, CAP_TIMES = 5.0, 4.0
@@ -52,8 +52,8 @@ class Gates(Struct, frozen=True, eq=False):
     """[nodes, (events, due), metrics], as square roots: a sum is known to a thousandth up to four billions, in two bytes.
     There is a row for each node, so they are most of a rollout's state.
     """
-    holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 2, COUNT), dtype=np.uint8))
-    """[nodes, (seconds that its gate stays shut, seconds for which it has been), metrics]."""
+    holds: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, COUNT), dtype=np.uint8))
+    """[nodes, metrics]."""
     strata: Floats = field(default_factory=lambda: np.zeros((1, 4, COUNT)))
     """[strata + 1, (events, due, hold, level), metrics]."""
     burning_s: Floats = field(default_factory=lambda: np.zeros(COUNT))
@@ -80,10 +80,11 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     before, holds = _rows(gates, who.nodes)
     seen, expected = before[:, 0] * TRAIL + events, before[:, 1] * TRAIL + due
     alone = _alone(who, seen, expected, known)
-    if alone is not None or holds.any():
-        holds = _held(holds, np.zeros(1, dtype=np.bool_) if alone is None else alone)
+    holds = holds - (holds > 0)
+    if alone is not None:
+        holds[alone] = HOLD_S
     steadfast = ~who.canary & ~who.cold
-    steady = steadfast[:, None] & (holds[:, 0] == 0)
+    steady = steadfast[:, None] & (holds == 0)
     size = len(gates.strata)
     inside = np.zeros((size, len(who.nodes)))
     inside[who.stratum, np.arange(len(who.nodes))] = 1.0
@@ -115,7 +116,7 @@ def _rows(gates: Gates, nodes: tuple[str, ...]) -> tuple[Floats, NDArray[np.uint
     """Return trailing sums and holds in the order of the nodes of this second."""
     if nodes == gates.nodes:
         return trailing(gates), gates.holds
-    sums, holds = np.zeros((len(nodes), 2, COUNT)), np.zeros((len(nodes), 2, COUNT), dtype=np.uint8)
+    sums, holds = np.zeros((len(nodes), 2, COUNT)), np.zeros((len(nodes), COUNT), dtype=np.uint8)
     at = places(nodes, gates.nodes)
     known = at >= 0
     sums[known], holds[known] = trailing(gates)[at[known]], gates.holds[at[known]]
@@ -130,7 +131,7 @@ def _alone(who: Who, seen: Floats, expected: Floats, known: Floats) -> Flags | N
     alone = np.zeros_like(suspects)
     rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
     # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
-    cohorts = (rest, controls, who.control & who.cold, who.canary & who.cold, who.canary & ~who.cold)
+    cohorts = (rest, controls, who.control & who.cold)
     for side in map(np.flatnonzero, cohorts):
         if len(side) >= PEERS_MIN and suspects[side].any():
             level = _others(seen[side], expected[side])
@@ -139,20 +140,10 @@ def _alone(who: Who, seen: Floats, expected: Floats, known: Floats) -> Flags | N
     return alone
 
 
-def _held(holds: NDArray[np.uint8], alone: Flags) -> NDArray[np.uint8]:
-    """Return the seconds for which gates stay shut, and have been, a second later."""
-    left = np.where(alone, HOLD_S, holds[:, 0] - (holds[:, 0] > 0))
-    been = np.where(left > 0, np.minimum(holds[:, 1], 254) + 1, 0)
-    return np.stack((left, been), axis=1).astype(np.uint8)
-
-
 def counted(gates: Gates, who: Who) -> Floats:
     """Return which node-seconds count, float64[nodes, metrics] of 0 and 1."""
     shut = gates.strata[:, 2] > 0
-    open_ = ~shut[who.stratum] & ~shut[-1]
-    if gates.holds.any():
-        open_ &= (gates.holds[:, 0] == 0) | (who.canary[:, None] & (gates.holds[:, 1] > INCIDENT_S))
-    found: Floats = open_.astype(np.float64)
+    found: Floats = ((gates.holds == 0) & ~shut[who.stratum] & ~shut[-1]).astype(np.float64)
     return found
 
 

@@ -96,7 +96,7 @@ class Counts(Struct, frozen=True, kw_only=True, eq=False):
     members: Floats = field(default_factory=lambda: _zeros(2))
     """Nodes that each cell was last compared with; ``unsure`` their mean variance of the host factor's log."""
     unsure: Floats = field(default_factory=lambda: _zeros(2, COUNT))
-    known: Floats = field(default_factory=lambda: _zeros(0, COUNT))
+    known: Singles = field(default_factory=lambda: _singles(0, COUNT))
     """The same of each group."""
     onsets: tuple[Onset, ...] = ()
     marks: Marks = field(default_factory=Marks)

@@ -213,19 +213,43 @@ def _next_block(past: Past, end_ms: int) -> Past:
     block_ms = (end_ms - 1) // BLOCK_MS * BLOCK_MS
     follows = past.block_ms + BLOCK_MS == block_ms
     before = past.block if follows else past.block * 0
-    past = replace(past, bunched=bunched, minute=past.minute + past.block, before=before, block=past.block * 0, block_ms=block_ms)
+    minute = past.minute + _calmed(past)
+    past = replace(past, bunched=bunched, minute=minute, before=before, block=past.block * 0, block_ms=block_ms)
     start_ms = (end_ms - 1) // MINUTE_MS * MINUTE_MS
     if start_ms == past.start_ms:
         return past
     return _next_minute(past, start_ms) if past.start_ms else replace(past, start_ms=start_ms)
 
 
+def _calmed(past: Past) -> Floats:
+    """Return the block with no more than ``HOT`` times the usual events of all servers together.
+
+    Gates leave bursts out of every comparison, so what is usual must be without them, too. Where it has really become more, it is
+    learned a factor at a time.
+    """
+    if not past.minutes:
+        return past.block
+    seen, due = past.block[:, :COUNT].sum(axis=0), rate(past) * _spread(_exposed(past, past.block)).sum(axis=0)
+    burst = hot(seen, due, HOT) & (due > 0)
+    if not burst.any():
+        return past.block
+    block = past.block.copy()
+    block[:, :COUNT] *= np.where(burst, HOT * due / np.maximum(seen, 1e-9), 1.0)
+    return block
+
+
+def _exposed(past: Past, rows: Floats) -> Floats:
+    """Return rows in which seconds with requests are the seconds with errors that were to be expected of them."""
+    level = max(1e-6, float(rate(past)[0])) if len(past.nodes) else 1e-3
+    seconds = np.maximum(1.0, rows[:, _SECONDS])
+    found = rows.copy()
+    found[:, _SECONDS] = -np.expm1(-level * rows[:, _REQUESTS] / seconds) / level * seconds
+    return found
+
+
 def _next_minute(past: Past, start_ms: int) -> Past:
     """Close a minute: its residuals say how far servers wander, then it joins those before it."""
-    level = max(1e-6, float(rate(past)[0])) if len(past.nodes) else 1e-3
-    minute = past.minute.copy()
-    seconds = np.maximum(1.0, minute[:, _SECONDS])
-    minute[:, _SECONDS] = -np.expm1(-level * minute[:, _REQUESTS] / seconds) / level * seconds
+    minute = _exposed(past, past.minute)
     past = replace(past, minute=minute, minutes=past.minutes + 1)
     if past.minutes > EARLIEST_MINUTES:
         past = replace(past, wandered=past.wandered * KEEP + _wandering(past))

@@ -3,6 +3,8 @@
 Controls are restarts of the old version, so they teach always; canaries only where their version was promoted.
 """
 
+import math
+
 import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -26,6 +28,8 @@ EVENTS_MIN = 20.0
 """So many events of a bin before its ratio is believed."""
 QUARTILE, QUARTILE_OF_SQUARES = 0.75, 1.323
 """Upper quartile, and what it is of the squares of a standard normal."""
+KEPT = 0.9
+"""Of the servers of a rollout, those that say what all have in common: an incident of one is not."""
 TRUSTED = 20.0
 """So many servers' worth is what was known before: a rollout of twenty counts half, one with five a fifth."""
 _BINS = len(AGES_S)
@@ -175,10 +179,12 @@ def _spreads(learned: Learned, own: Floats, tempered: Floats) -> dict[str, Sprea
             continue
         logs = np.log((events[enough] + 0.5) / (due[enough] + 0.5))
         chance = float(np.mean(tempered[at] / (events[enough] + 0.5) + own[enough, 2, at]))
-        middle = float(np.median(logs))
-        around = (logs - middle) ** 2
+        around = (logs - float(np.median(logs))) ** 2
         variance = max(0.0, float(np.quantile(around, QUARTILE)) / QUARTILE_OF_SQUARES - chance)
-        common = max(0.0, middle**2 - chance / len(logs))
+        # Of sums, since the logarithm of few events is too low in the mean; without the most conspicuous servers.
+        kept = np.flatnonzero(enough)[np.argsort(around)[: max(1, round(KEPT * len(around)))]]
+        middle = math.log((events[kept].sum() + 0.5) / (due[kept].sum() + 0.5))
+        common = max(0.0, middle**2 - (chance + variance) / len(kept))
         before = learned.spread(name)
         found[name] = Spread(
             host=before.host,
