@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.rollout.fleet import Fleet, artifact, plan
+from tests.rollout.fleet import SHOP, Fleet, artifact, plan
 
 from tidegate.rollout.history import HISTORY_KEPT
 from tidegate.wire.decisions import DecisionKind, Result
@@ -37,7 +37,7 @@ def test_it_goes_back_two_versions_in_batches_without_bake_verdict_or_gate(fleet
     assert len(fleet.on("1")) == 12
     assert fleet.kinds()[-4:] == ["release", "release", "bake", "watch"]
     fleet.until(Phase.DONE)
-    assert [one.version for one in fleet.state().history] == ["3", "2"]
+    assert [one.version for one in fleet.ledger.history[SHOP]] == ["3", "2"]
     fleet.check_rebuilt()
 
 
@@ -102,4 +102,4 @@ def test_history_is_bounded(fleet):
     for version in range(4, 4 + HISTORY_KEPT + 2):
         fleet.submit(plan(str(version), str(version - 1), EVERYONE, watch="1s"))
         fleet.until(Phase.DONE)
-    assert [one.version for one in fleet.state().history] == [str(one) for one in range(14, 14 - HISTORY_KEPT, -1)]
+    assert [one.version for one in fleet.ledger.history[SHOP]] == [str(one) for one in range(14, 14 - HISTORY_KEPT, -1)]

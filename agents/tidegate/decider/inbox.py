@@ -44,6 +44,7 @@ class Inbox:
 
     def take_key(self, record: Record) -> None:
         """Take a record of ``keys``. Raises Malformed or Refused where it does not count."""
+        self.inputs[place(record)] = record.offset + 1
         self.trust = trust_after(self.trust, record.key or "", record.value or b"", record.time_ms)
 
     def keys_taken(self) -> None:

@@ -102,8 +102,6 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Generation at which this attempt, or its retreat, began: a report that accepted less is of the time before."""
     resumed_generation: int = 0
     """Generation at which a person last resumed: a pause asked for by a verdict on less is overruled."""
-    history: tuple[Artifact, ...] = ()
-    """What was settled before, the newest first: a fast plan goes nowhere else (H2)."""
     approved: tuple[str, ...] = ()
     """Ids of plans, queued or current, that a second person has approved of."""
 

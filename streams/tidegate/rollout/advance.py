@@ -17,7 +17,6 @@ from tidegate.rollout.batches import (
 )
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
-from tidegate.rollout.history import remembered
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import restraint
 from tidegate.rollout.roster import eligible, in_order
@@ -101,7 +100,6 @@ def complete_rollout(scene: Scene, reason: Reason, message: str) -> Change:
             phase=Phase.DONE,
             result=result,
             settled=scene.plan.artifact,
-            history=remembered(scene.state, scene.plan.artifact),
             placement="",
             released=0,
             controls=0,

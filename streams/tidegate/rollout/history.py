@@ -1,6 +1,5 @@
 """What was settled before: where a fast plan may go back to (H2)."""
 
-from tidegate.wire.decisions import SubjectState
 from tidegate.wire.plans import Artifact
 
 HISTORY_KEPT = 10
@@ -11,11 +10,10 @@ def identity(artifact: Artifact) -> tuple[str, str, str]:
     return artifact.version, artifact.sha256, artifact.config_sha256 or ""
 
 
-def remembered(state: SubjectState, settled: Artifact) -> tuple[Artifact, ...]:
-    """Return a subject's history, the newest first, once ``settled`` takes the place of what is settled now."""
-    before = (state.settled, *state.history) if state.settled is not None else state.history
+def remembered(history: tuple[Artifact, ...], before: Artifact | None, settled: Artifact | None) -> tuple[Artifact, ...]:
+    """Return a subject's history, the newest first, once ``settled`` takes the place of what was settled before."""
     kept: dict[tuple[str, str, str], Artifact] = {}
-    for one in before:
-        if identity(one) != identity(settled):
+    for one in (before, *history):
+        if one is not None and (settled is None or identity(one) != identity(settled)):
             kept.setdefault(identity(one), one)
     return tuple(kept.values())[:HISTORY_KEPT]

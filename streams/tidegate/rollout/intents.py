@@ -9,7 +9,6 @@ from tidegate.rollout.batches import stopped_by_expiry
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
-from tidegate.rollout.history import remembered
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
@@ -118,7 +117,6 @@ def _undo(scene: Scene, intent: Intent) -> Change:
     ended = replace(
         state,
         settled=plan.rollback.artifact,
-        history=remembered(state, plan.rollback.artifact),
         released=len(scene.roster.nodes),
         reached=len(scene.roster.nodes),
         missing=(),

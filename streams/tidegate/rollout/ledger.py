@@ -7,11 +7,12 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.rollout.history import remembered
 from tidegate.wire.codec import decode, decode_strict
 from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
 from tidegate.wire.documents import Roster, digest
 from tidegate.wire.envelope import Envelope
-from tidegate.wire.plans import Plan
+from tidegate.wire.plans import Artifact, Plan
 from tidegate.wire.policies import BUDGET_MAX, Policy
 from tidegate.wire.reasons import Reason
 
@@ -70,6 +71,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """Those that somebody asked for; who uses them leaves out what is over by then."""
     policies: dict[str, InForce] = {}
     """By name; one that was ended stays, so that nothing older comes back (H3)."""
+    history: dict[str, tuple[Artifact, ...]] = {}
+    """By subject what was settled before, the newest first: a fast plan goes nowhere else (H2)."""
     retreats: tuple[Retreat, ...] = ()
     """The newest, oldest first: what budgets count (D5)."""
     answered: dict[str, int] = {}
@@ -121,26 +124,40 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
     )
 
 
-def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
-    """Return the ledger of a whole log, given as (offset, bytes): what a takeover's cut makes void is left out (E3).
+class Entry(Struct, frozen=True):
+    """A record of ``decisions`` as it stands in the log."""
 
-    Raises BrokenChain, or Malformed where a record that counts cannot be read.
+    offset: int
+    decision: Decision
+    raw: bytes
+
+
+def counting(records: Iterable[tuple[int, bytes]]) -> list[Entry]:
+    """Return the records of a whole log, given as (offset, bytes), that no takeover's cut makes void (E3).
+
+    Raises Malformed where one cannot be read.
     """
-    read = [(offset, decode(raw, Decision), raw) for offset, raw in records]
+    read = [Entry(offset, decode(raw, Decision), raw) for offset, raw in records]
     cuts: list[tuple[int, int]] = []
-    takeovers = [(offset, decision) for offset, decision, _ in read if decision.kind is DecisionKind.TAKEOVER]
+    takeovers = [(one.offset, one.decision) for one in read if one.decision.kind is DecisionKind.TAKEOVER]
     # The newest first: a takeover that landed behind a later author's cut is void itself, and its own cut with it.
     for offset, takeover in sorted(takeovers, key=lambda one: -one[1].epoch):
         if not _void(offset, takeover, cuts):
             cuts.append((takeover.epoch, takeover.cut))
+    return [one for one in read if not _void(one.offset, one.decision, cuts)]
+
+
+def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
+    """Return the ledger of a whole log, given as (offset, bytes).
+
+    Raises BrokenChain, or Malformed where a record that counts cannot be read.
+    """
     ledger = Ledger()
-    for offset, decision, raw in read:
-        if _void(offset, decision, cuts):
-            continue
+    for one in counting(records):
         try:
-            ledger = apply(ledger, decision, raw)
+            ledger = apply(ledger, one.decision, one.raw)
         except BrokenChain as error:
-            raise BrokenChain(f"offset {offset}: {error}") from error
+            raise BrokenChain(f"offset {one.offset}: {error}") from error
     return ledger
 
 
@@ -163,6 +180,9 @@ def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
     if decision.state is None:
         return ledger
     before, after = ledger.subject(decision.subject), decision.state
+    if after.settled != before.settled:
+        history = remembered(ledger.history.get(decision.subject, ()), before.settled, after.settled)
+        ledger = replace(ledger, history=ledger.history | {decision.subject: history})
     for old in {before.plan_digest, *before.queue} - {after.plan_digest, *after.queue}:
         plans.pop(old, None)
     return replace(ledger, plans=plans, subjects=ledger.subjects | {decision.subject: after})

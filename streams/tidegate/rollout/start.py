@@ -34,7 +34,7 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
     """
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
-    if unfit := _unfit(plan, state):
+    if unfit := _unfit(ledger, plan, state):
         return unfit
     if waits := _waits(ledger, plan, state, now_ms):
         return waits
@@ -91,7 +91,6 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         queue=state.queue,
         missing=state.missing,
         since_generation=state.generation + 1,
-        history=state.history,
         approved=still_approved(ledger, state, plan),
     )
     return Change(
@@ -106,7 +105,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
     )
 
 
-def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
+def _unfit(ledger: Ledger, plan: Plan, state: SubjectState) -> Obstacle | None:
     """Return what in the plan does not fit what is settled."""
     target = plan.rollback.artifact if plan.rollback is not None else None
     if state.settled is not None and plan.artifact.version == state.settled.version:
@@ -118,8 +117,9 @@ def _unfit(plan: Plan, state: SubjectState) -> Obstacle | None:
             Reason.WRONG_ROLLBACK_TARGET,
             f"rollback.artifact: must be what is settled: version {state.settled.version}, sha256 {state.settled.sha256}",
         )
-    if plan.fast and identity(plan.artifact) not in {identity(one) for one in state.history}:
-        known = ", ".join(one.version for one in state.history if one.version not in state.quarantined) or "nothing"
+    history = ledger.history.get(state.subject, ())
+    if plan.fast and identity(plan.artifact) not in {identity(one) for one in history}:
+        known = ", ".join(one.version for one in history if one.version not in state.quarantined) or "nothing"
         return Reason.NOT_ALLOWED, f"fast: only what was settled before comes back without stages: {known}"
     if plan.artifact.version in state.quarantined:
         return (
