@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.bench.judgement.play import Piece, play, record, sources_digest
+from tests.bench.judgement.play import DRIFT, Piece, play, record, sources_digest
 
 from tidegate.detect.drift.learned import Learned
 
@@ -35,6 +35,8 @@ def run(pieces: Sequence[Piece], kept: Path, processes: int) -> Played:
             line = {"digest": digest, "piece": msgspec.to_builtins(piece), "found": found}
             file.write(json.dumps(line) + "\n")
             file.flush()
+            if found["healthy"][DRIFT]["rollback_s"] is not None:
+                _tell(f"false rollback: {_key(piece)}: {found['healthy'][DRIFT]['sentence']}")
             now_s = time.monotonic()
             if now_s - told_s > TELL_EVERY_S or number == len(left):
                 told_s = now_s
