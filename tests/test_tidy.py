@@ -19,8 +19,9 @@ LONG_ALLOWED: dict[str, int] = {}
 """Functions that may be longer, with their reason beside them."""
 
 WIDE_ALLOWED = {
-    "agents/tidegate/cli/init.py:init": 7,  # one for each option a person may give
+    "agents/tidegate/cli/init.py:init": 8,  # one for each option a person may give
     "agents/tidegate/cli/rollout_start.py:start": 7,  # likewise
+    "agents/tidegate/cli/keys_change.py:add": 7,  # likewise
     "agents/tidegate/cli/rollout_ask.py:ask": 6,
     "agents/tidegate/cli/silence.py:add": 7,  # likewise
     "agents/tidegate/cli/policy.py:freeze": 9,  # likewise

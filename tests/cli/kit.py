@@ -18,6 +18,7 @@ from tidegate.node import NodeAgent, NoneExecutor, load_config
 from tidegate.node.config import load_signer, load_trust
 from tidegate.ports import Log, SystemClock
 from tidegate.runtime.home import Home
+from tidegate.wire.documents import KeyRole
 from tidegate.world import MemoryDisk, MemoryLog
 
 NODES = ("n1", "n2", "n3")
@@ -47,10 +48,10 @@ class World:
         self.machines = {node: (NoneExecutor(self.clock), MemoryDisk()) for node in NODES}
         self.deciding = True
 
-    def type(self, *arguments: str) -> Result:
-        """Type a command."""
+    def type(self, *arguments: str, home: Path | None = None, stdin: str = "") -> Result:
+        """Type a command, in this installation's home or in another."""
         outcome: list[int] = []
-        result = CliRunner().invoke(_Whole(outcome), ["--home", str(self.home.folder), *arguments])
+        result = CliRunner().invoke(_Whole(outcome), ["--home", str(home or self.home.folder), *arguments], input=stdin)
         if result.exception is not None:
             raise result.exception
         return Result(outcome[0], result.stdout, result.stderr)
@@ -71,12 +72,17 @@ class World:
         """Stands where the Kafka log stands: the agents run while it is open."""
         assert client_id
         if not self.log.topic("keys"):
-            for key, value in documents(home):
+            for key, value in documents(self.home):
                 await self.log.append("keys", key, value)
         agents = [self._agent(node) for node in NODES]
         work = [agent.run() for agent in agents]
         decider = Decider(
-            self.log, self.clock, home.signer("decision"), home.trust, life=secrets.token_hex(6), registry=CollectorRegistry()
+            self.log,
+            self.clock,
+            self.home.signer(KeyRole.DECISION),
+            self.home.trust,
+            life=secrets.token_hex(6),
+            registry=CollectorRegistry(),
         )
         if self.deciding:
             work.append(decider.run())

@@ -9,6 +9,7 @@ from tests.cli.kit import World
 
 from tidegate.node import load_config
 from tidegate.node.config import load_trust
+from tidegate.runtime.keys import read_key
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import unseal
 
@@ -55,7 +56,7 @@ def test_an_enrolment_binds_a_key_to_its_node(empty: World) -> None:
     record = (empty.home.keys / "n1.enrolment.json").read_bytes()
     enrolment, by = unseal(record, Enrolment, empty.home.trust)
     assert (enrolment.node, enrolment.key.node, enrolment.key.role, by.role) == ("n1", "n1", KeyRole.NODE, KeyRole.OPERATOR)
-    assert enrolment.key == empty.home.signer("node-n1").public(KeyRole.NODE, "n1")
+    assert enrolment.key == read_key(empty.home.keys / "node-n1.key").public(KeyRole.NODE, "n1")
 
 
 def test_doing_it_again_changes_nothing_and_adds_what_is_new(empty: World) -> None:

@@ -1,11 +1,15 @@
 """Private keys are their owner's alone and never overwritten."""
 
+import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tidegate.runtime.keys import ROLES, make_key, make_root, read_key, read_trust
+from tidegate.runtime.keys import ROLES, find_signer, make_key, make_root, read_command, read_key, read_trust
 from tidegate.runtime.problem import Problem
 from tidegate.wire.documents import KeyRole
 
@@ -73,3 +77,121 @@ def test_an_altered_key_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root.json").write_bytes(signed.replace(signed.split(begin)[1].split(b'"')[0], payload))
     with pytest.raises(Problem, match="no valid signature"):
         read_trust(tmp_path / "root.json")
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_a_key_document_that_others_can_write_is_no_anchor_of_trust(tmp_path: Path, mode: int) -> None:
+    signers = {role: make_key(tmp_path / f"{role}.key") for role in ROLES}
+    path = tmp_path / "root.json"
+    path.write_bytes(make_root("local", signers, 1))
+    path.chmod(mode)
+    with pytest.raises(Problem) as caught:
+        read_trust(path)
+    assert (f"mode {mode:04o}" in caught.value.what, caught.value.remedy) == (True, f"run: chmod go-w {path}")
+
+
+# under a passphrase
+
+
+def test_a_locked_key_says_nothing_of_itself_and_opens_by_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_key(tmp_path / "a.key", "open sesame")
+    text = (tmp_path / "a.key").read_text()
+    assert made.private.private_bytes_raw().hex() not in text
+    assert stat.S_IMODE((tmp_path / "a.key").stat().st_mode) == 0o600
+    monkeypatch.setenv("TIDEGATE_PASSPHRASE", "open sesame")
+    assert read_key(tmp_path / "a.key").public(KeyRole.ROOT) == made.public(KeyRole.ROOT)
+
+
+BROKEN_LOCKS = {
+    "another passphrase": ({}, "closed sesame", "not its passphrase"),
+    "an altered key": ({"key": "00" * 80}, "open sesame", "not its passphrase"),
+    "a cheap derivation": ({"n": 2}, "open sesame", "holds no private key"),
+    "an endless derivation": ({"n": 1 << 40}, "open sesame", "holds no private key"),
+    "an unknown field": ({"hint": "sesame"}, "open sesame", "holds no private key"),
+}
+
+
+@pytest.mark.parametrize(("changes", "passphrase", "told"), BROKEN_LOCKS.values(), ids=BROKEN_LOCKS)
+def test_a_lock_that_does_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, passphrase: str, told: str
+) -> None:
+    path = tmp_path / "a.key"
+    make_key(path, "open sesame")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    monkeypatch.setenv("TIDEGATE_PASSPHRASE", passphrase)
+    with pytest.raises(Problem, match=told):
+        read_key(path)
+
+
+def test_without_a_terminal_the_passphrase_is_asked_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_key(tmp_path / "a.key", "open sesame")
+    monkeypatch.delenv("TIDEGATE_PASSPHRASE", raising=False)
+    monkeypatch.setattr(sys, "stdin", (tmp_path / "a.key").open())
+    with pytest.raises(Problem, match="TIDEGATE_PASSPHRASE"):
+        read_key(tmp_path / "a.key")
+
+
+# by a command
+
+
+def device(path: Path, public: str, program: str) -> Path:
+    path.write_text(json.dumps({"public": public, "command": [sys.executable, "-c", program]}))
+    path.chmod(0o600)
+    return path
+
+
+SIGN = """
+import sys, base64
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as Key
+made = Key.from_private_bytes(bytes.fromhex("{secret}")).sign(sys.stdin.buffer.read())
+sys.stdout.buffer.write({shape})
+"""
+ANSWERS = {
+    "64 bytes": ("made", None),
+    "base64": ("base64.b64encode(made) + b'\\n'", None),
+    "half of it": ("made[:32]", "another key"),
+    "nothing": ("b''", "another key"),
+    "words": ("b'no such key'", "another key"),
+    "another signature": ("bytes(64)", "another key"),
+    "a failure": ("sys.exit('card is not there')", "card is not there"),
+}
+
+
+@pytest.mark.parametrize(("shape", "told"), ANSWERS.values(), ids=ANSWERS)
+def test_what_a_command_answers_is_verified_before_it_is_used(tmp_path: Path, shape: str, told: str | None) -> None:
+    key = make_key(tmp_path / "other" / "a.key")
+    public = key.public(KeyRole.OPERATOR).public
+    program = SIGN.format(secret=key.private.private_bytes_raw().hex(), shape=shape)
+    signer = read_command(device(tmp_path / "card.signer", public, program))
+    assert (signer.key_id, signer.public(KeyRole.OPERATOR).public) == ("card", public)
+    if told is not None:
+        with pytest.raises(Problem, match=told):
+            signer.sign(b"plan")
+        return
+    signature = signer.sign(b"plan")
+    verifier = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
+    verifier.verify(signature, b"plan")
+    with pytest.raises(InvalidSignature):
+        verifier.verify(signature, b"another plan")
+
+
+def test_a_command_that_is_not_there_or_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    path = device(tmp_path / "card.signer", "ab" * 32, "")
+    path.write_text(json.dumps({"public": "ab" * 32, "command": ["/nowhere/sign"]}))
+    with pytest.raises(Problem, match="/nowhere/sign"):
+        read_command(path).sign(b"")
+    path.chmod(0o622)
+    with pytest.raises(Problem, match="others can write it"):
+        read_command(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "public: ab", '{"public": "AB", "command": []}', "command: [x]", ": :"])
+def test_a_signer_file_that_says_nothing_sound_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "card.signer"
+    path.write_text(text)
+    with pytest.raises(Problem, match="card.signer"):
+        read_command(path)
+
+
+def test_a_name_without_key_or_command_signs_nothing(tmp_path: Path) -> None:
+    assert find_signer(tmp_path, "nobody") is None

@@ -10,10 +10,11 @@ from tidegate.broker import create_topics
 from tidegate.cli.connect import connection, open_log, reachable, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.runtime.home import Home
-from tidegate.runtime.keys import ROLES, SUFFIX, make_key, make_root, read_key
+from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key, write_public
 from tidegate.runtime.problem import Problem
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import seal
+from tidegate.wire.keys import version_of
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
@@ -75,10 +76,18 @@ services: {{}}
 @click.option("--nodes", "number", type=click.IntRange(0, 1000), default=0, help="Enrol nodes node-1 to node-N.")
 @click.option("--bootstrap", help="Your own cluster: host:port, comma separated. [default: `tidegate up` finds or starts one]")
 @click.option("--prefix", help="Prefix of every topic. [default: tidegate.]")
+@click.option("--passphrase", is_flag=True, help="Protect the keys of people (root, operator, break-glass) by a passphrase.")
 @click.option("--publish", is_flag=True, help="Also create the topics and publish the keys now; fails where no broker answers.")
 @click.pass_obj
 def init(
-    home: Home, fleet: str | None, named: tuple[str, ...], number: int, bootstrap: str | None, prefix: str | None, publish: bool
+    home: Home,
+    fleet: str | None,
+    named: tuple[str, ...],
+    number: int,
+    bootstrap: str | None,
+    prefix: str | None,
+    passphrase: bool,
+    publish: bool,
 ) -> None:
     """Make keys, settings and node files; enrol local nodes.
 
@@ -87,11 +96,13 @@ def init(
     nodes = _nodes(named, number)
     fresh = not home.config.exists()
     if fresh:
-        _make(home, fleet or "local", bootstrap, prefix or "tidegate.")
+        _make(home, fleet or "local", bootstrap, prefix or "tidegate.", protect=passphrase)
     else:
         _same(home, {"fleet": fleet, "bootstrap": bootstrap, "prefix": prefix})
     enrolled = [name for name, zone in nodes.items() if _enrol(home, name, zone)]
     click.echo(f"home {home.folder}: fleet {home.settings.fleet}{' made' if fresh else ', as it was'}")
+    if fresh:
+        click.echo(f"keep {' and '.join(f'{role}{SUFFIX}' for role in OFFLINE)} of {home.keys} elsewhere: no process needs them")
     if enrolled:
         click.echo(f"enrolled {', '.join(enrolled)}; name each one's services in {home.nodes}/<node>.yaml")
     click.echo(run(_publish(home, insist=publish)))
@@ -103,8 +114,10 @@ def _nodes(named: tuple[str, ...], number: int) -> dict[str, str]:
         name, _, zone = text.partition("=")
         nodes[name] = zone
     for name in nodes:
-        if not NAME.match(name):
-            raise Problem(f"--node {name!r} is no name of a node", "use letters, digits, . _ - (at most 100)", code=2)
+        if not NAME.match(name) or version_of(name):
+            raise Problem(
+                f"--node {name!r} is no name of a node", "use letters, digits, . _ - (at most 100), and not digits alone", code=2
+            )
     return nodes
 
 
@@ -121,16 +134,23 @@ def _same(home: Home, asked: dict[str, str | None]) -> None:
             )
 
 
-def _make(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> None:
+def _make(home: Home, fleet: str, bootstrap: str | None, prefix: str, *, protect: bool) -> None:
     """Make keys and settings; the settings come last, so that a torn first run is noticed and can be repeated."""
     if not NAME.match(fleet):
         raise Problem(f"--fleet {fleet!r} is no name", "use letters, digits, . _ - (at most 100)", code=2)
     if home.keys.exists() and any(home.keys.iterdir()):
         raise Problem(f"{home.keys} holds keys, but {home.config} is missing", "put the settings back, or move the folder away")
+    secret = new_passphrase() if protect else ""
+    people = {*OFFLINE, KeyRole.OPERATOR}
+    signers = {role: make_key(home.keys / f"{role}{SUFFIX}", secret if role in people else "") for role in ROLES}
+    write_public(home.root, make_root(fleet, signers, _now_ms()))
+    make_home(home, fleet, bootstrap, prefix)
+
+
+def make_home(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> None:
+    """Make the folders and the settings of a home."""
     for folder in (home.folder, home.nodes, home.state, home.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    signers = {role: make_key(home.keys / f"{role}{SUFFIX}") for role in ROLES}
-    home.root.write_bytes(make_root(fleet, signers, _now_ms()))
     (home.folder / ".gitignore").write_text("*\n")
     home.config.write_text(CONFIG.format(fleet=fleet, bootstrap=bootstrap or "null", prefix=_text(prefix)))
 
@@ -146,7 +166,13 @@ def _enrol(home: Home, name: str, zone: str) -> bool:
     public = signer.public(KeyRole.NODE, name)
     record = Enrolment(fleet=home.settings.fleet, node=name, key=public, issued_ms=_now_ms())
     enrolment.write_bytes(seal(record, home.signer(KeyRole.OPERATOR)))
-    kafka = home.settings.kafka
+    make_node_file(home, name, zone)
+    return True
+
+
+def make_node_file(home: Home, name: str, zone: str) -> None:
+    """Write a node's file where there is none."""
+    kafka, path = home.settings.kafka, home.nodes / f"{name}.yaml"
     if not path.exists():
         text = NODE.format(
             path=path,
@@ -158,7 +184,6 @@ def _enrol(home: Home, name: str, zone: str) -> bool:
             port=FIRST_PORT + len(list(home.nodes.glob("*.yaml"))),
         )
         path.write_text(text)
-    return True
 
 
 async def _publish(home: Home, *, insist: bool) -> str:

@@ -17,7 +17,7 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import KeyRole, Phase, digest
-from tidegate.wire.envelope import Signer, seal
+from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.names import duration_ms, service_subject
 
 ANSWER_WITHIN_S = 30.0
@@ -94,7 +94,7 @@ class _Printing:
             dump(told.decision, self._form)
 
 
-async def _start(home: Home, draft: Draft, signer: Signer, printing: _Printing, wait_s: float | None) -> int:
+async def _start(home: Home, draft: Draft, signer: Signs, printing: _Printing, wait_s: float | None) -> int:
     subject = service_subject(draft.plan.service)
     async with session(home, topics=("decisions",)) as here:
         plan = with_target(draft, next_settled(here.model.ledger, subject))

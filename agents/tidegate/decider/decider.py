@@ -22,7 +22,7 @@ from tidegate.rollout.step import step, wake_at
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import digest_of
-from tidegate.wire.envelope import Refused, Signer, Trust
+from tidegate.wire.envelope import Refused, Signs, Trust
 from tidegate.wire.reasons import Reason
 
 TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
@@ -48,7 +48,7 @@ class Decider:
         self,
         log: Log,
         clock: Clock,
-        signer: Signer,
+        signer: Signs,
         trust: Trust,
         *,
         life: str,

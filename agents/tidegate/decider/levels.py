@@ -11,7 +11,7 @@ from tidegate.ports import Log
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.levels import desired_of, plan_of, roster_of
 from tidegate.wire.decisions import SubjectState
-from tidegate.wire.envelope import Signer, seal
+from tidegate.wire.envelope import Signs, seal
 
 PLAN, ROSTER = "plan/", "roster/"
 
@@ -32,7 +32,7 @@ class _Basis(Struct, frozen=True):
 class Levels:
     """What one author has published in its epoch."""
 
-    def __init__(self, log: Log, signer: Signer) -> None:
+    def __init__(self, log: Log, signer: Signs) -> None:
         self._log = log
         self._signer = signer
         self._sent: dict[str, _Sent] = {}

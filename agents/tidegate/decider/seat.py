@@ -9,7 +9,7 @@ from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, Heartbeat, KeyRole
-from tidegate.wire.envelope import Refused, Signer, Trust, seal, unseal
+from tidegate.wire.envelope import Refused, Signs, Trust, seal, unseal
 
 CLAIM, HEARTBEAT = "claim/", "heartbeat"
 LONG_AGO_S = -1e9
@@ -18,7 +18,7 @@ LONG_AGO_S = -1e9
 class Seat:
     """Who sits there, as the log says, and whether this process acts in it. An epoch is acted in at most once."""
 
-    def __init__(self, log: Log, clock: Clock, signer: Signer, life: str, timings: Timings) -> None:
+    def __init__(self, log: Log, clock: Clock, signer: Signs, life: str, timings: Timings) -> None:
         self._log = log
         self._clock = clock
         self._signer = signer

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from tidegate.runtime.keys import SUFFIX, read_key, read_trust
+from tidegate.runtime.keys import find_signer, read_trust
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.settings import Settings, load_settings
-from tidegate.wire.envelope import Signer, Trust
+from tidegate.wire.documents import KeyRole
+from tidegate.wire.envelope import Signs, Trust
 
 DEFAULT = Path(".tidegate")
 
@@ -69,9 +70,18 @@ class Home:
             raise Problem(f"{self.root} is of fleet {trust.fleet}, {self.config} of {fleet}", "use the keys of this fleet")
         return trust
 
-    def signer(self, name: str) -> Signer:
-        """Return a private key of this home by its id."""
-        return read_key(self.keys / f"{name}{SUFFIX}")
+    def signer(self, role: KeyRole) -> Signs:
+        """Return what signs in a role: of the role's keys the newest one that this home holds. Problem where it holds none."""
+        named = [key for key in self.trust.keys.values() if key.role is role]
+        for key in reversed(named):
+            signer = find_signer(self.keys, key.id)
+            if signer is not None and signer.public(role).public == key.public:
+                return signer
+        ids = ", ".join(key.id for key in named) or "none"
+        raise Problem(
+            f"{self.keys} holds no {role} key of root version {self.trust.root_version}, whose {role} keys are: {ids}",
+            "put one there, use another home with --home, or see: tidegate keys list",
+        )
 
     def bootstrap(self) -> str:
         """Return the broker's address: variable, settings, or what ``tidegate up`` left. Problem where none is known."""

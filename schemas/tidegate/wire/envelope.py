@@ -128,6 +128,10 @@ class Signs(Protocol):
         """Return the Ed25519 signature of a message."""
         ...
 
+    def public(self, role: KeyRole, node: str = "") -> PublicKey:
+        """Return the public half, as it stands in a key document."""
+        ...
+
 
 class Signer(Struct, frozen=True):
     """A private key and its name."""

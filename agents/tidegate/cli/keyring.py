@@ -1,0 +1,170 @@
+"""The fleet's keys as commands change them: read from the topic, changed in one key document, signed, kept, published (H1).
+
+The home keeps every key document: the newest as ``root.json``, those before as ``root-<version>.json``. So the whole chain can be
+published anew, and a node that was installed with the first one can follow it.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.cli.publish import ENROLMENT_SUFFIX
+from tidegate.cli.session import Session, session
+from tidegate.ports import SendUnknown
+from tidegate.runtime.home import Home
+from tidegate.runtime.keys import COMMAND_SUFFIX, find_signer, read_command, read_key, write_public
+from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import Malformed, decode_strict, encode
+from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root
+from tidegate.wire.envelope import Envelope, Refused, Signs, Trust, open_envelope, seal
+from tidegate.wire.keys import root_faults, unseal_root, version_of
+
+DRAFT = "draft.json"
+
+
+class Ring(Struct, frozen=True):
+    """An open log, the fleet's trust as it stands there, and the home that holds our keys."""
+
+    home: Home
+    here: Session
+
+    @property
+    def trust(self) -> Trust:
+        """Whose keys count now."""
+        return self.here.model.trust
+
+    async def append(self, key: str, value: bytes) -> None:
+        """Append a record to ``keys``. Problem where no answer comes: repeating the command is harmless."""
+        try:
+            await self.here.log.append("keys", key, value)
+        except SendUnknown as error:
+            raise Problem("the broker did not confirm it", "run the same command again", code=4) from error
+
+    async def publish(self, envelope: bytes) -> Root:
+        """Publish the next key document and keep it in the home; return it. Problem where it does not count."""
+        root = self._check(envelope)
+        await self.append(str(root.version), envelope)
+        await self.here.catch_up()
+        if (self.trust.root_version, named_keys(self.trust)) != (root.version, list(root.keys)):
+            raise Problem(
+                f"another key document of version {root.version} was published at the same time", "see: tidegate keys show"
+            )
+        keep(self.home, root.version, envelope)
+        return root
+
+    async def resign(self, operator: Signs) -> int:
+        """Say every enrolment again, signed by an operator's key of now: whoever starts with the newest key document knows no
+        older one. Return how many.
+        """
+        for node, enrolment in sorted(self.trust.enrolments.items()):
+            envelope = seal(enrolment, operator)
+            await self.append(node, envelope)
+            path = self.home.keys / f"{node}{ENROLMENT_SUFFIX}"
+            if path.exists():
+                path.write_bytes(envelope)
+        return len(self.trust.enrolments)
+
+    def _check(self, envelope: bytes) -> Root:
+        try:
+            return unseal_root(envelope, self.trust)
+        except (Malformed, Refused) as error:
+            raise Problem(f"this key document does not count: {error}", "see: tidegate keys show") from error
+
+
+@contextlib.asynccontextmanager
+async def ring(home: Home) -> AsyncIterator[Ring]:
+    """Yield the fleet's keys as they stand in the log; the home is brought up to date with them."""
+    async with session(home, topics=("keys",)) as here:
+        reader = await here.log.reader(["keys"])
+        try:
+            records = await reader.read_to_end()
+        finally:
+            await reader.close()
+        for record in records:
+            version = version_of(record.key or "")
+            if record.value is not None and version == home.trust.root_version + 1:
+                with contextlib.suppress(Malformed, Refused):
+                    unseal_root(record.value, home.trust)
+                    keep(home, version, record.value)
+        yield Ring(home, here)
+
+
+def keep(home: Home, version: int, envelope: bytes) -> None:
+    """Make a key document the home's newest; the one before stays beside it."""
+    if home.root.exists() and version != home.trust.root_version:
+        write_public(home.keys / f"root-{home.trust.root_version}.json", home.root.read_bytes())
+    write_public(home.root, envelope)
+    home.__dict__.pop("trust", None)
+
+
+def next_root(trust: Trust, keys: Sequence[PublicKey], revoked: Sequence[str] = (), threshold: int = 0) -> Root:
+    """Return the key document after a trust, with these keys. Problem where it would be unsound."""
+    root = Root(
+        fleet=trust.fleet,
+        version=trust.root_version + 1,
+        keys=tuple(keys),
+        issued_ms=time.time_ns() // 1_000_000,
+        threshold=threshold or trust.threshold,
+        revoked=tuple(sorted({*trust.revoked, *revoked})),
+    )
+    for fault in root_faults(root):
+        raise Problem(f"that cannot be: {fault}", "see: tidegate keys list", code=2)
+    return root
+
+
+def named_keys(trust: Trust) -> list[PublicKey]:
+    """Return the keys that the key document names, without those of nodes and tokens."""
+    return [key for key in trust.keys.values() if key.role not in (KeyRole.NODE, KeyRole.JOIN)]
+
+
+def root_signers(home: Home, trust: Trust, root: Root, extra: Sequence[Path]) -> list[Signs]:
+    """Return all that can sign a key document: root keys of the one before and its own, from the home and from files."""
+    found: list[Signs] = [read_command(path) if path.suffix == COMMAND_SUFFIX else read_key(path) for path in extra]
+    wanted = {key.public: key for key in (*named_keys(trust), *root.keys) if key.role is KeyRole.ROOT}
+    given = {signer.public(KeyRole.ROOT).public for signer in found}
+    for public, key in wanted.items():
+        signer = None if public in given else find_signer(home.keys, key.id)
+        if signer is not None and signer.public(KeyRole.ROOT).public == public:
+            found.append(signer)
+    strangers = [signer.key_id for signer in found if signer.public(KeyRole.ROOT).public not in wanted]
+    if strangers:
+        raise Problem(
+            f"{strangers[0]} is no root key of version {trust.root_version} or {root.version}", "see: tidegate keys list"
+        )
+    ids = {public: key.id for public, key in wanted.items()}
+    return [_As(ids[signer.public(KeyRole.ROOT).public], signer) for signer in found]
+
+
+def add_signatures(envelope: bytes, signers: Sequence[Signs]) -> bytes:
+    """Return a key document with more signatures; one that is there is not doubled."""
+    opened = open_envelope(envelope, Root)
+    root = decode_strict(opened.payload, Root)
+    more = decode_strict(seal(root, *signers), Envelope)
+    there = {signature.keyid for signature in opened.envelope.signatures}
+    added = tuple(one for one in more.signatures if one.keyid not in there)
+    return encode(replace(opened.envelope, signatures=(*opened.envelope.signatures, *added)))
+
+
+class _As(Struct, frozen=True):
+    """A signer under the name that the key document gives it, whatever its file is called."""
+
+    key_id: str
+    signer: Signs
+
+    def sign(self, message: bytes) -> bytes:
+        return self.signer.sign(message)
+
+    def public(self, role: KeyRole, node: str = "") -> PublicKey:
+        return replace(self.signer.public(role, node), id=self.key_id)
+
+
+def enrolled(trust: Trust, node: str) -> Enrolment:
+    """Return the enrolment of a node. Problem where it has none."""
+    found = trust.enrolments.get(node)
+    if found is None:
+        raise Problem(f"{node} is no enrolled node", "see: tidegate keys list")
+    return found
