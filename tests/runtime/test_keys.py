@@ -1,5 +1,6 @@
 """Private keys are their owner's alone and never overwritten."""
 
+import io
 import json
 import stat
 import sys
@@ -126,7 +127,7 @@ def test_a_lock_that_does_not_open(
 def test_without_a_terminal_the_passphrase_is_asked_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_key(tmp_path / "a.key", "open sesame")
     monkeypatch.delenv("TIDEGATE_PASSPHRASE", raising=False)
-    monkeypatch.setattr(sys, "stdin", (tmp_path / "a.key").open())
+    monkeypatch.setattr(sys, "stdin", io.StringIO("open sesame"))
     with pytest.raises(Problem, match="TIDEGATE_PASSPHRASE"):
         read_key(tmp_path / "a.key")
 
@@ -189,7 +190,7 @@ def test_a_command_that_is_not_there_or_that_others_can_write_is_refused(tmp_pat
 def test_a_signer_file_that_says_nothing_sound_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "card.signer"
     path.write_text(text)
-    with pytest.raises(Problem, match="card.signer"):
+    with pytest.raises(Problem, match=r"card\.signer"):
         read_command(path)
 
 

@@ -243,7 +243,7 @@ class Opened(Struct, frozen=True):
     """What the signatures are over."""
 
     def signed_by(self, keys: Mapping[str, PublicKey], roles: frozenset[KeyRole]) -> Iterator[PublicKey]:
-        """Yield the keys of some roles that signed, a key for each of its signatures. Lazy: who has seen enough verifies no more."""
+        """Yield the keys of some roles that signed, each for each signature. Lazy: who has seen enough verifies no more."""
         for signature in self.envelope.signatures:
             key = keys.get(signature.keyid)
             if key is None or key.role not in roles or not _verifies(key, signature, self.message):

@@ -9,7 +9,19 @@ from typing import Literal
 from msgspec import Struct
 
 Role = Literal[
-    "service", "node", "intake", "judge", "experiment", "decide", "api", "notify", "bridge", "operator", "breakglass", "root"
+    "service",
+    "node",
+    "intake",
+    "judge",
+    "experiment",
+    "decide",
+    "api",
+    "notify",
+    "bridge",
+    "operator",
+    "breakglass",
+    "root",
+    "join",
 ]
 
 DAY_MS = 86_400_000
@@ -137,11 +149,11 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="keys",
-        key="root version; node id",
+        key="root version; node id; token/<id>; node id/<fingerprint of its key> where a token enrolled it",
         partitions=1,
         compacted=True,
         log_append_time=True,
-        writers=("root", "operator"),
+        writers=("root", "operator", "join"),
         readers=("node", "decide", "service", *_CONTROL),
     ),
     Topic(
