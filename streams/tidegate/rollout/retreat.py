@@ -152,11 +152,12 @@ def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Chan
 def returning(scene: Scene) -> Change | None:
     """Return the next batch of a retreat, or its end when every reachable node is back; None while some are not (D6).
 
-    Cordoned nodes are not waited for: this is how a person lets go of a node on which the old version does not start.
+    Not waited for are cordoned nodes, and after ``progressDeadline`` those that say that the old version does not start on them:
+    they are named and alarmed, and what mends them may begin.
     """
     state = scene.state
     behind = _behind(scene)
-    awaited = [node for node in behind if scene.reachable(node) and node not in scene.cordoned]
+    awaited = [node for node in behind if scene.reachable(node) and node not in scene.cordoned and not _given_up(scene, node)]
     if state.released:
         held = set(scene.canaries)
         if any(node not in held for node in awaited):
@@ -176,16 +177,31 @@ def returning(scene: Scene) -> Change | None:
         kind=DecisionKind.RETURNED,
         reason=Reason.FLEET_PARTLY_BACK if behind else Reason.FLEET_BACK,
         subject=state.subject,
-        message=f"Every reachable node runs {state.settled.version}."
-        + (f" Not reached: {sentence(behind)}; they return to it when they come back." if behind else ""),
+        message=_ended(scene, state.settled.version, behind),
         facts={"missing": named(behind)},
         state=replace(state, phase=Phase.DONE, placement="", missing=behind),
     )
 
 
+def _given_up(scene: Scene, node: str) -> bool:
+    settled, late_ms = scene.state.settled, scene.state.phase_ms + scene.deadline_ms
+    return settled is not None and scene.now_ms >= late_ms and scene.stays_down(node, settled)
+
+
 def back(scene: Scene, node: str) -> bool:
     """Return whether a node runs what is settled, by a document of the retreat."""
     return scene.state.settled is not None and scene.back_on(node, scene.state.settled)
+
+
+def _ended(scene: Scene, version: str, behind: tuple[str, ...]) -> str:
+    broken = tuple(node for node in behind if scene.reachable(node) and node not in scene.cordoned)
+    away = tuple(node for node in behind if node not in broken)
+    found = [f"Every {'other ' if broken else ''}reachable node runs {version}."]
+    if broken:
+        found.append(f"It does not start on {sentence(broken)}.")
+    if away:
+        found.append(f"Not reached: {sentence(away)}; they return to it when they come back.")
+    return " ".join(found)
 
 
 def _behind(scene: Scene) -> tuple[str, ...]:

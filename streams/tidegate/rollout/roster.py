@@ -8,7 +8,7 @@ from msgspec import Struct
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING, held_nodes
-from tidegate.rollout.view import View, runs
+from tidegate.rollout.view import View, holds
 from tidegate.wire.plans import Artifact
 
 
@@ -32,7 +32,7 @@ def eligible(ledger: Ledger, view: View, subject: str, settled: Artifact | None,
         report = view.service(node, service)
         if report is None or node in ledger.cordoned or not view.reachable(node, now_ms) or view.reports[node].report.frozen:
             continue
-        if settled is None or runs(report, settled):
+        if settled is None or holds(report, settled):
             (taken if node in held else free).append(node)
     return Eligible(tuple(free), tuple(taken))
 

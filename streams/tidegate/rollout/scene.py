@@ -97,7 +97,10 @@ class Scene(Struct, frozen=True, dict=True):
             for node in self.canaries
             if self.reachable(node) and not self.canary_ready(node) and not (node in self.cordoned and self.failed(node))
         ]
-        unready += [node for node in self.controls if self.reachable(node) and not self.control_ready(node)]
+        # Where the old version does not start any more, nobody waits for it: its successor may be what mends that.
+        unready += [
+            node for node in self.controls if self.reachable(node) and not self.control_ready(node) and not self._down(node)
+        ]
         coming = () if self.state.prefetch_done else members[self.state.released :]
         return Standing(
             fetching=tuple(node for node in coming if self.reachable(node) and not self._holds_artifact(node)),
@@ -137,11 +140,18 @@ class Scene(Struct, frozen=True, dict=True):
 
     def failed(self, node: str) -> bool:
         """Return whether a node says that the new version does not start or stay up on it, in this attempt."""
+        return self.stays_down(node, self.plan.artifact)
+
+    def _down(self, node: str) -> bool:
+        return self.state.settled is not None and self.stays_down(node, self.state.settled)
+
+    def stays_down(self, node: str, artifact: Artifact) -> bool:
+        """Return whether a node has tried an artifact under this document and says that it does not start or stay up."""
         report = self.view.service(node, self.plan.service)
         return (
             report is not None
             and report.state is ServiceState.FAILED
-            and report.version == self.plan.artifact.version
+            and report.version == artifact.version
             and report.order.generation >= self.state.since_generation
         )
 

@@ -139,7 +139,8 @@ def _wakes(scene: Scene) -> list[int]:
         case Phase.WATCHING:
             return [scene.state.watch_ms + duration_ms(scene.plan.watch)]
         case Phase.ROLLING_BACK:
-            return [seen.seen_ms + UNREACHABLE_MS for seen in scene.view.reports.values()]
+            lost = [seen.seen_ms + UNREACHABLE_MS for seen in scene.view.reports.values()]
+            return [*lost, scene.state.phase_ms + scene.deadline_ms]
         case Phase.IDLE | Phase.DONE | Phase.PAUSED:
             return []
         case _:

@@ -76,6 +76,13 @@ def runs(report: ServiceReport | None, artifact: Artifact) -> bool:
     )
 
 
+def holds(report: ServiceReport | None, artifact: Artifact) -> bool:
+    """Return whether a report says that a node is on an artifact, be it ready, starting or broken: a broken old version must not
+    keep out its successor.
+    """
+    return report is not None and report.version == artifact.version and report.digest in ("", artifact.sha256)
+
+
 def see(view: View, event: Event) -> View:
     """Return the view after an event. Total; older news never replaces newer; seeing an event twice changes nothing."""
     match event:
