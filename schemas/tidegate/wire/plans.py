@@ -95,6 +95,8 @@ class Pause(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 
     duration: Duration | None = None
     default: GateDefault = GateDefault.HOLD
+    ask: Name | None = None
+    """An outgoing gate by its name in ``notify.gates``: its answer counts like a person's, and a refusal rolls back (I2)."""
 
 
 class Stage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -176,6 +178,8 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
             now, then = getattr(stage, field), getattr(before, field) if before else None
             if now is not None and then is not None and now <= then:
                 found.append((f"{at}.{_camel(field)}", f"must exceed the stage before it ({then}); a stage only grows"))
+        if stage.pause is not None and stage.pause.ask is not None and stage.pause.duration is None:
+            found.append((f"{at}.pause.duration", f"is missing: {stage.pause.ask} may never answer, and then default holds"))
     if plan.stages[-1].set_weight != 100:
         found.append(
             (f"stages[{len(plan.stages) - 1}].setWeight", "the last stage must be setWeight: 100, or the fleet stays split")

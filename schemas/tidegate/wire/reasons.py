@@ -46,11 +46,13 @@ class Reason(StrEnum):
     EVIDENCE_FADED = "evidence_faded"
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
+    GATE_PASSED = "gate_passed"
     WATCH_OVER = "watch_over"
     SUPERSEDED = "superseded"
     ASKED = "asked"
     # decisions: stop and back
     GATE = "gate"
+    GATE_REFUSED = "gate_refused"
     VERDICT_FAILED = "verdict_failed"
     DEADLINE = "deadline"
     ALARM_OPEN = "alarm_open"

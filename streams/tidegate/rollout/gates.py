@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change
 from tidegate.rollout.scene import Scene
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.names import duration_ms
+from tidegate.wire.names import duration_ms, service_of
 from tidegate.wire.plans import GateDefault, Pause
 from tidegate.wire.reasons import Reason
 
@@ -15,7 +15,8 @@ def gate_blocker(scene: Scene) -> tuple[Reason, str] | None:
     gate, state = scene.stage.pause, scene.state
     if gate is None or state.gate_passed:
         return None
-    what = f"rollout promote {state.subject} answers it"
+    asks = f"asks {gate.ask}, and " if gate.ask else ""
+    what = f"{asks}rollout promote {service_of(state.subject) or state.subject} answers it"
     if not state.gate_since_ms:
         return Reason.GATE, f"After this stage comes a gate; {what}."
     ends = gate_ends_ms(scene)

@@ -10,13 +10,14 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.outgoing import answer_gate
 from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
-from tidegate.wire.documents import Intent, Phase, Verb, digest
+from tidegate.wire.documents import Intent, KeyRole, Phase, Verb, digest
 from tidegate.wire.reasons import Reason
 
 ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT})
@@ -39,12 +40,15 @@ def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int)
 
 def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     state = ledger.subject(intent.subject)
-    if intent.generation != state.generation and intent.verb not in ANY_GENERATION:
+    gate = event.key is not None and event.key.role is KeyRole.GATE
+    if intent.generation != state.generation and (gate or intent.verb not in ANY_GENERATION):
         return _refuse(
             intent,
             Reason.STALE_GENERATION,
             f"{intent.subject} is at generation {state.generation}, you saw {intent.generation}; look again, then ask again",
         )
+    if gate:
+        return answer_gate(scene_of(ledger, view, intent.subject, now_ms), intent)
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):
         return _cordon(ledger, view, intent)
     if intent.verb in (Verb.SILENCE, Verb.UNSILENCE):

@@ -1,0 +1,92 @@
+"""Outgoing gates: what is asked when one opens, and what its answer does (I2). ``notify`` asks, and signs with a gate's key (H1)."""
+
+from msgspec import Struct
+
+from tidegate.rollout.change import Change
+from tidegate.rollout.gates import gate_ends_ms, pass_gate
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.retreat import rollback
+from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.view import View
+from tidegate.wire.decisions import DecisionKind, Result
+from tidegate.wire.documents import Intent, Phase, Verb
+from tidegate.wire.reasons import Reason
+
+
+class OpenGate(Struct, frozen=True, kw_only=True):
+    """A gate that waits for an answer: the question, as it is sent. Times are milliseconds since the epoch."""
+
+    gate: str
+    fleet: str
+    subject: str
+    service: str
+    rollout: str
+    generation: int
+    stage: int
+    """Counted from 1."""
+    stages: int
+    version: str
+    before: str
+    """The version that a refusal goes back to; empty: none."""
+    canaries: tuple[str, ...]
+    opened_ms: int
+    ends_ms: int
+    default: str
+    """What happens then."""
+
+
+def open_gates(ledger: Ledger) -> list[OpenGate]:
+    """Return the gates that ask, by subject."""
+    found = []
+    for subject in sorted(ledger.subjects):
+        scene = scene_of(ledger, View(), subject, ledger.now_ms)
+        name = asked(scene) if scene is not None else ""
+        if scene is None or not name or scene.stage.pause is None:
+            continue
+        state, plan = scene.state, scene.plan
+        found.append(
+            OpenGate(
+                gate=name,
+                fleet=plan.fleet,
+                subject=subject,
+                service=plan.service,
+                rollout=state.rollout,
+                generation=state.generation,
+                stage=state.stage + 1,
+                stages=len(plan.stages),
+                version=plan.artifact.version,
+                before=state.settled.version if state.settled is not None else "",
+                canaries=scene.canaries,
+                opened_ms=state.gate_since_ms,
+                ends_ms=gate_ends_ms(scene) or 0,
+                default=str(scene.stage.pause.default),
+            )
+        )
+    return found
+
+
+def asked(scene: Scene) -> str:
+    """Return the name of the outgoing gate that is asked now; empty where none is."""
+    gate, state = scene.stage.pause, scene.state
+    waits = state.phase is Phase.RUNNING and state.gate_since_ms and not state.gate_passed
+    return gate.ask or "" if gate is not None and waits else ""
+
+
+def answer_gate(scene: Scene | None, intent: Intent) -> Change:
+    """Return what the answer of an outgoing gate does: it passes this one gate, or the rollout goes back.
+
+    A gate's key is good for nothing else, and for no gate that does not ask just now.
+    """
+    name = asked(scene) if scene is not None else ""
+    if scene is None or not name or intent.target != name:
+        problem = f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
+        return Change(kind=DecisionKind.REFUSE, reason=Reason.NOT_ALLOWED, subject=intent.subject, message=problem)
+    said = intent.reason or "it gives no reason"
+    match intent.verb:
+        case Verb.PROMOTE:
+            return pass_gate(scene, Reason.GATE_PASSED, f"Gate {name} passes: {said}")
+        case Verb.ABORT:
+            return rollback(scene, Reason.GATE_REFUSED, f"Gate {name} refuses: {said}", Result.ROLLED_BACK)
+        case _:
+            problem = f"gate {name} may pass or refuse, and nothing else"
+            return Change(kind=DecisionKind.REFUSE, reason=Reason.NOT_ALLOWED, subject=intent.subject, message=problem)
