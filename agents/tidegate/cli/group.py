@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("tidegate.cli.policy:policy", "Freeze rollouts, cap rollbacks, ask for a second approver."),
     "alarm": ("tidegate.cli.alarm:alarm", "List alarms and their history."),
     "silence": ("tidegate.cli.silence:silence", "Hide alarms for a while; see what was hidden."),
+    "breakglass": ("tidegate.cli.breakglass:breakglass", "Pause or roll back whatever the decision agent says."),
     "keys": ("tidegate.cli.keys:keys", "List, rotate and revoke keys; enrol nodes."),
     "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon and uncordon them."),
     "replay": ("tidegate.cli.replay:replay", "Derive what was decided again, byte for byte."),

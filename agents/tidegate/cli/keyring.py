@@ -123,7 +123,7 @@ def named_keys(trust: Trust) -> list[PublicKey]:
 
 def root_signers(home: Home, trust: Trust, root: Root, extra: Sequence[Path]) -> list[Signs]:
     """Return all that can sign a key document: root keys of the one before and its own, from the home and from files."""
-    found: list[Signs] = [read_command(path) if path.suffix == COMMAND_SUFFIX else read_key(path) for path in extra]
+    found = [signer_in(path) for path in extra]
     wanted = {key.public: key for key in (*named_keys(trust), *root.keys) if key.role is KeyRole.ROOT}
     given = {signer.public(KeyRole.ROOT).public for signer in found}
     for public, key in wanted.items():
@@ -136,7 +136,7 @@ def root_signers(home: Home, trust: Trust, root: Root, extra: Sequence[Path]) ->
             f"{strangers[0]} is no root key of version {trust.root_version} or {root.version}", "see: tidegate keys list"
         )
     ids = {public: key.id for public, key in wanted.items()}
-    return [_As(ids[signer.public(KeyRole.ROOT).public], signer) for signer in found]
+    return [Renamed(ids[signer.public(KeyRole.ROOT).public], signer) for signer in found]
 
 
 def add_signatures(envelope: bytes, signers: Sequence[Signs]) -> bytes:
@@ -149,17 +149,32 @@ def add_signatures(envelope: bytes, signers: Sequence[Signs]) -> bytes:
     return encode(replace(opened.envelope, signatures=(*opened.envelope.signatures, *added)))
 
 
-class _As(Struct, frozen=True):
+class Renamed(Struct, frozen=True):
     """A signer under the name that the key document gives it, whatever its file is called."""
 
     key_id: str
     signer: Signs
 
     def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message."""
         return self.signer.sign(message)
 
     def public(self, role: KeyRole, node: str = "") -> PublicKey:
+        """Return the public half under the name of here."""
         return replace(self.signer.public(role, node), id=self.key_id)
+
+
+def signer_in(path: Path) -> Signs:
+    """Return what signs by a file: a private key, or a command."""
+    return read_command(path) if path.suffix == COMMAND_SUFFIX else read_key(path)
+
+
+def counted(trust: Trust, role: KeyRole, signer: Signs) -> Signs:
+    """Return a signer under the name that its key has in a role. Problem where it has none."""
+    for key in named_keys(trust):
+        if key.role is role and key.public == signer.public(role).public:
+            return Renamed(key.id, signer)
+    raise Problem(f"{signer.key_id} is no {role} key of root version {trust.root_version}", "see: tidegate keys list")
 
 
 def enrolled(trust: Trust, node: str) -> Enrolment:
