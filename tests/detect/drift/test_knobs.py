@@ -686,6 +686,21 @@ def a_canary_with_a_third_more_errors_would_get_its_licence_on_the_toss_of_a_coi
     return not any(weighed.certified for weighed in Play(seconds=300, every=20, times=lambda _: sick).run().weighed)
 
 
+@prevents((weighing, "COLD_MOST", 1.0))
+def twice_the_errors_of_a_warm_canary_would_be_hidden_by_ten_times_those_of_a_cold_one() -> bool:
+    fleet = Fleet(canaries=20, controls=20, errors=0.002)
+    curve = {"errors": tuple(10.0 if age < 150 else 1.0 for age in AGES_S)}
+    known = Learned(restarts=80, cold_s=180.0, curve=dict.fromkeys(METRICS, (1.0,) * len(AGES_S)) | curve)
+
+    def times(at: int) -> np.ndarray:
+        sick = fleet.times(10.0 if at < 150 else 1.0, fleet.where(Kind.CANARY, Kind.CONTROL), (ERRORS,))
+        sick[fleet.where(Kind.CANARY), ERRORS] += 1.0
+        return sick
+
+    played = Play(fleet=fleet, seconds=200, every=10, times=times, ages=aged, learned=known).run()
+    return not any(weighed.certified for weighed in played.weighed)
+
+
 @prevents((weighing, "DELETED", 0.0))
 def two_bad_canaries_of_twenty_would_roll_back() -> bool:
     fleet = Fleet(canaries=20, controls=5)

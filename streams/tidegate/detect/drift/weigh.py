@@ -27,6 +27,8 @@ CUSTOM_WEIGHT = 0.2
 BETA = 0.02
 """Probability that a canary as bad as is not tolerated ever gets a licence."""
 LICENCE_THRESHOLD = math.log(1.0 / BETA)
+COLD_MOST = 0.3
+"""No licence while a cold start is more than so much of what is counted: of twice as many errors when warm it leaves less."""
 DELETED = 0.1
 """Part of the canaries that is left out, at least one."""
 WORTH = 5.0
@@ -340,12 +342,14 @@ def log_sum(rows: Floats) -> Floats:
 
 
 def _licence(counts: Counts, split: Split, now_ms: int) -> dict[str, float]:
-    """Return the log evidence that each guarded metric is better than what is not tolerated; empty in the first minute."""
+    """Return the log evidence that each guarded metric is better than what is not tolerated; empty while servers are cold."""
     at = next((place for place, onset in enumerate(counts.onsets) if onset.start_ms == counts.licence_ms), None)
     if at is None or now_ms <= counts.onsets[at].start_ms:
         return {}
     places = [place for place, _ in LICENCE.values()]
     of = (at, places)
+    if (split.cold[of] > COLD_MOST).any():
+        return {}
     tolerated = np.array([ratio for _, ratio in LICENCE.values()])
     found = log_licence(split.canary[of], split.control[of], split.share[of], split.variance[of], tolerated)
     return dict(zip(LICENCE, found.tolist(), strict=True))
