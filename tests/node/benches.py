@@ -52,11 +52,11 @@ class Bench:
         await executor.adopt(lambda _service, how: self.exits.append(how))
         return executor
 
-    async def launch(self, executor, artifact: Artifact, **words) -> None:
+    async def launch(self, executor, artifact: Artifact, how: str = "swap", **words) -> None:
         await executor.fetch(artifact, ())
         self.launches += 1
         boot = f"{os.getpid()}-{self.launches}"
-        await executor.swap(Launch(service="shop", artifact=artifact, boot=boot, **words))
+        await getattr(executor, how)(Launch(service="shop", artifact=artifact, boot=boot, **words))
 
     async def end(self) -> None:
         """Leave nothing behind, however a test ended."""

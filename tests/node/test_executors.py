@@ -130,6 +130,25 @@ async def test_what_must_not_run_again_is_not_put_back_by_a_start_that_fails(ben
     await executor.close()
 
 
+@pytest.mark.parametrize("bench", ["process", "none"], indirect=True)
+async def test_a_probe_tells_whether_a_version_starts_and_changes_nothing(bench):
+    executor = await bench.life()
+    old = bench.artifact("1")
+    await bench.launch(executor, old)
+    before = executor.running("shop").boot
+    await bench.launch(executor, old, how="probe")
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("2", broken=True), how="probe")
+    probe = asyncio.ensure_future(bench.launch(executor, bench.artifact("3", slow_s=5), how="probe"))
+    await asyncio.sleep(0.3)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    await until(lambda: bench.copies() == 1)
+    assert (executor.running("shop").boot, await bench.serves(), bench.exits) == (before, "1", [])
+    await executor.stop("shop")
+    await executor.close()
+
+
 @every
 async def test_a_cancelled_swap_leaves_what_it_says(bench):
     executor = await bench.life()

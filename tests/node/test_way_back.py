@@ -149,3 +149,57 @@ async def test_the_old_version_is_revived_in_peace_where_the_new_one_did_not_sta
         world.executor.swap = slow
         world.executor.crash("shop")
         await world.runs("1")
+
+
+async def test_a_way_back_that_does_not_start_keeps_the_new_version_from_starting():
+    """Of a rollback target it is known that it starts before it is needed (argo-rollouts 2109, protocol row 48)."""
+    world = World()
+    await world.installed()
+    world.executor.broken = {"1"}
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: "waits for its way back, 1" in shop(world).error)
+        assert (shop(world).state, shop(world).digest, shop(world).pinned) == (ServiceState.READY, ONE.sha256, "")
+        await world.clock.advance(60)
+        assert versions(world) == ["1"]
+        assert 5 <= len(world.executor.probes) <= 8, "ever more slowly"
+        world.executor.broken = set()
+        await world.until(lambda: world.version() == "2", 40)
+        await world.until(lambda: shop(world).digest == TWO.sha256)
+        assert (shop(world).pinned, shop(world).error) == ("1", "")
+
+
+async def test_a_way_back_that_is_gone_keeps_the_new_version_from_starting():
+    world = World()
+    await world.installed()
+    world.executor._held.clear()
+    world.executor.missing = {"1"}
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: "waits for its way back, 1" in shop(world).error)
+        await world.clock.advance(60)
+    assert versions(world) == ["1"]
+
+
+async def test_a_retreat_does_not_wait_for_a_probe():
+    world = World()
+    await world.installed()
+    stuck = []
+
+    async def probe(_launch):
+        stuck.append(True)
+        try:
+            await world.clock.sleep(3_600)
+        finally:
+            stuck.clear()
+
+    world.executor.probe = probe
+    async with world.agent() as agent:
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: stuck)
+        await world.accepted(agent, await world.author.retreat())
+        await world.until(lambda: not stuck)
+    assert versions(world) == ["1"]

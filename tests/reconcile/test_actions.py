@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.actions import Kind, Running, Seen, crash_looping, next_action, obsolete, proven_good
-from tidegate.reconcile.held import Accepted, Failure, FailureKind, Freeze, Held, identity
+from tidegate.reconcile.held import Accepted, Failure, FailureKind, Freeze, Held, Proof, identity
 from tidegate.reconcile.status import status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.documents import Move, Phase
@@ -17,13 +17,14 @@ NOW_MS = 1_000_000
 
 
 class Scene:
-    """One service on node n0, the canary. Version 1 is good and runs, version 2 is asked for; both are cached."""
+    """One service on node n0, the canary. Version 1 is good, proven, and runs; version 2 is asked for; both are cached."""
 
     def __init__(self, kit, **changes) -> None:
         self.kit = kit
         self.one, self.two = kit.artifact("1"), kit.artifact("2")
         self.accepted = Accepted(document=kit.desired(**changes), digest="", plan=kit.plan(), roster=kit.roster())
-        self.held = Held(accepted=self.accepted, applied=self.one, good=self.one)
+        self.proof = Proof(artifact=self.one, rollout="r.1")
+        self.held = Held(accepted=self.accepted, applied=self.one, good=self.one, proof=self.proof)
         self.seen = self.runs(self.one)
 
     def runs(self, artifact, token: str = "", cached=None) -> Seen:
@@ -50,6 +51,24 @@ def test_the_canary_swaps_and_the_rest_does_nothing(kit):
 def test_what_is_not_cached_is_fetched_first(kit):
     scene = Scene(kit)
     assert scene.ask(scene.runs(scene.one, cached=())).kind is Kind.FETCH
+
+
+def test_before_a_version_on_trial_starts_its_way_back_is_fetched_and_seen_to_start(kit):
+    scene = Scene(kit)
+    asked = scene.ask(scene.runs(scene.one, cached=(scene.two,)), proof=None)
+    assert (asked.kind, asked.artifact) == (Kind.FETCH, scene.one)
+    asked = scene.ask(proof=None)
+    assert (asked.kind, asked.artifact, asked.retreat) == (Kind.PROBE, scene.one, False)
+    assert scene.ask(proof=Proof(artifact=scene.one, rollout="r.0")).kind is Kind.PROBE, "each attempt has its own"
+    assert scene.ask(proof=None, failure=scene.failure(FailureKind.START, scene.one)) is None, "ever more slowly"
+
+
+def test_no_way_back_is_probed_where_none_is_or_nothing_is_on_trial(kit):
+    first = Scene(kit)
+    alone = replace(first.accepted, plan=kit.plan(first=True))
+    assert first.ask(accepted=alone, proof=None).kind is Kind.SWAP
+    done = Scene(kit, phase=Phase.DONE, move=Move.HOLD, cohorts=(), settled=kit.artifact("2"))
+    assert done.ask(proof=None).kind is Kind.SWAP
 
 
 def test_converged_is_quiet(kit):
@@ -134,6 +153,13 @@ def test_three_exits_in_a_minute_of_a_new_version_go_back_to_the_last_good_one(k
     scene = Scene(kit)
     action = scene.ask(scene.runs(None), applied=scene.two, exits_ms=(NOW_MS - 50_000, NOW_MS - 9, NOW_MS))
     assert (action.kind, action.artifact, action.retreat) == (Kind.REVERT, scene.one, True)
+
+
+def test_where_nothing_was_good_for_a_minute_a_crash_loop_goes_back_to_what_was_seen_to_start(kit):
+    scene = Scene(kit)
+    exits = {"applied": scene.two, "good": None, "exits_ms": (NOW_MS,) * 3}
+    assert scene.ask(scene.runs(None), **exits).artifact == scene.one
+    assert scene.ask(scene.runs(None), proof=None, **exits, now_ms=NOW_MS + 30_000).kind is Kind.REVIVE
 
 
 @pytest.mark.parametrize(
@@ -226,19 +252,23 @@ ARTIFACTS = st.sampled_from([None, "1", "2", "3"])
     failed=st.none() | st.tuples(st.sampled_from(FailureKind), st.sampled_from(["1", "2"]), st.sampled_from(["r.0", "r.1"])),
     expires_ms=st.sampled_from([0, NOW_MS, NOW_MS + 1]),
     frozen=st.booleans(),
+    proven=st.booleans(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_state_has_an_answer_and_no_answer_leaves_the_rules(
-    kit, *, move, phase, token, held, running, cached, failed, expires_ms, frozen
+    kit, *, move, phase, token, held, running, cached, failed, expires_ms, frozen, proven
 ):
     scene = Scene(kit, move=move, phase=phase, expires_ms=expires_ms, cohorts=(kit.canary(token=token),))
     fields = {name: kit.artifact(value) if name in ("applied", "good") and value else value for name, value in held.items()}
     failure = scene.failure(failed[0], kit.artifact(failed[1]), failed[2]) if failed else None
     freeze = Freeze(why="", epoch=1) if frozen else None
-    one = replace(scene.held, failure=failure, freeze=freeze, **fields)
+    one = replace(scene.held, failure=failure, freeze=freeze, proof=scene.proof if proven else None, **fields)
     seen = scene.runs(kit.artifact(running) if running else None, cached=[kit.artifact(version) for version in cached])
     action = next_action("n0", {"shop": one}, {"shop": seen}, NOW_MS)
     if action is None:
+        return
+    if action.kind is Kind.PROBE or (action.kind is Kind.FETCH and not proven):
+        assert action.artifact.version in {"1", "2", held["applied"]}
         return
     assert action.artifact.version in {"2", held["applied"], held["good"]}
     assert action.kind is Kind.FETCH or action.artifact.version in cached, "nothing is started that is not here"
@@ -246,6 +276,7 @@ def test_every_state_has_an_answer_and_no_answer_leaves_the_rules(
         assert action.artifact == target_of(one.accepted, "n0").artifact
         assert move is not Move.RETREAT
         assert not frozen
+        assert proven or action.kind is Kind.RESTART, "no version on trial starts before its way back has"
         assert not expired(one.accepted.document, one.accepted.plan, NOW_MS)
     if action.kind in (Kind.REVIVE, Kind.REVERT, Kind.START):
         assert running is None

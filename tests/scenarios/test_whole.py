@@ -46,7 +46,7 @@ def once_each(system) -> Counter[str]:
 
 
 async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_the_rollout(system, undisturbed, say):
-    failed, controls = system.load.failed, system.starts("v2").total()
+    failed, before = system.load.failed, system.starts("v2")
     await system.roll_out(system.artifact("v3", start_s=0.5), plan())
     await system.until(lambda: system.count(DecisionKind.RELEASE) == 3, WITHIN_S, "the first batch of the last stage")
     killed_ms = system.send(signal.SIGKILL, await system.leader())
@@ -57,7 +57,7 @@ async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_
     assert system.result is Result.PROMOTED
     assert system.kinds() == undisturbed
     assert system.starts("v3") == once_each(system)
-    assert system.starts("v2").total() - controls == 1
+    assert system.starts("v2") - before == once_each(system), "the control restarted, on the others it was seen to start"
     assert taken_ms - killed_ms <= 15_000
     assert system.load.failed == failed
 
@@ -106,8 +106,7 @@ async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_a
     assert system.kinds() == undisturbed
     assert copies == dict.fromkeys(system.nodes, 1)
     assert system.starts("v5") == once_each(system) + Counter([node])
-    assert (system.starts("v4") - before).total() == 1
-    assert (system.starts("v4") - before)[node] == 0
+    assert system.starts("v4") - before == once_each(system), "the control restarted, on the others it was seen to start"
     assert system.load.failed == failed
 
 

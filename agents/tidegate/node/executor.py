@@ -1,7 +1,7 @@
 """What a node agent needs from whatever starts and stops services: the seam between a target and a machine."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -75,4 +75,16 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Let go, and leave services running."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """An executor that can try a start without replacing what runs. Others are only asked whether what runs is still whole."""
+
+    async def probe(self, launch: Launch) -> None:
+        """Start a version beside what runs, wait until it is ready, and let it end; StartFailed, FetchFailed.
+
+        Whatever comes of it, cancellation too, what runs goes on.
+        """
         ...

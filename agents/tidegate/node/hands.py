@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
-from tidegate.node.executor import Executor, FetchFailed, Launch, StartFailed
+from tidegate.node.executor import Executor, FetchFailed, Launch, Probing, StartFailed
 from tidegate.node.memory import Memory
 from tidegate.node.reading import Reading
 from tidegate.ports import Clock
 from tidegate.reconcile.accept import Refusal, accept
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
-from tidegate.reconcile.held import Accepted, Held, identity
+from tidegate.reconcile.held import Accepted, Held, identity, same
 from tidegate.reconcile.ladder import barred
 from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
@@ -129,6 +129,9 @@ class Hands:
             if action.kind is Kind.FETCH:
                 with self._may_be_interrupted():
                     await executor.fetch(action.artifact, self._kept())
+            elif action.kind is Kind.PROBE:
+                with self._may_be_interrupted():
+                    await self._probe(action)
             elif await self._begin(action):
                 log.info("action begins", token=action.token, cohort=action.cohort)
                 await executor.swap(self._launch(action))
@@ -147,6 +150,16 @@ class Hands:
             log.info("action done")
             self.actions[action.kind, "done"] += 1
             self._memory.done(action)
+
+    async def _probe(self, action: Action) -> None:
+        """See that a version could be started; StartFailed, FetchFailed."""
+        executor, running = self._executors[action.service], self._executors[action.service].running(action.service)
+        if isinstance(executor, Probing):
+            await executor.probe(self._launch(action))
+        elif running is not None and same(running.artifact, action.artifact):
+            found = await executor.measure(action.service)
+            if found != action.artifact.sha256:
+                raise StartFailed(f"{action.artifact.version} runs, and what it was started from is gone or altered")
 
     async def _begin(self, action: Action) -> bool:
         """Ask at the last moment whether this is still what is wanted, and write it down (F1).

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from tidegate.node.state import StateFile
 from tidegate.ports import Disk
 from tidegate.reconcile.actions import Action, Kind, Running
-from tidegate.reconcile.held import EXITS_KEPT, Accepted, Failure, FailureKind, Freeze, Held, NodeState, Undertaking, same
-from tidegate.reconcile.ladder import TRIES, bad_of, no_longer_bad, no_longer_good, noted_bad, proven
+from tidegate.reconcile.held import EXITS_KEPT, Accepted, Failure, FailureKind, Freeze, Held, NodeState, Proof, Undertaking, same
+from tidegate.reconcile.ladder import TRIES, bad_of, no_longer_bad, no_longer_good, noted_bad, proven, way_back
 from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
 
@@ -73,7 +73,10 @@ class Memory:
         held = self.held(action.service)
         if held.failure is not None and same(held.failure.artifact, action.artifact):
             held = replace(held, failure=None)
-        if action.kind is not Kind.FETCH:
+        if action.kind is Kind.PROBE or (action.kind is not Kind.FETCH and same(action.artifact, way_back(held))):
+            rollout = held.accepted.document.rollout if held.accepted is not None else ""
+            held = replace(held, proof=Proof(artifact=action.artifact, rollout=rollout))
+        if action.kind not in (Kind.FETCH, Kind.PROBE):
             held = no_longer_bad(held, action.artifact)
             held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None)
         return self._put(action.service, held)

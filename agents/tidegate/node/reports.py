@@ -10,9 +10,11 @@ from tidegate.node.config import NodeConfig
 from tidegate.ports import Clock, Disk, Log, SendUnknown
 from tidegate.reconcile.actions import Seen
 from tidegate.reconcile.held import Held, identity
+from tidegate.reconcile.ladder import is_proven
 from tidegate.reconcile.status import Status
 from tidegate.wire.documents import Order, Report, ServiceReport
 from tidegate.wire.envelope import Signer, seal
+from tidegate.wire.plans import Artifact
 
 EVERY_S = 30.0
 RETRY_S = 1.0
@@ -49,9 +51,13 @@ def service_report(service: str, executor: str, held: Held, seen: Seen, status: 
         exits=held.exits,
         changed_ms=held.changed_ms,
         prefetched=tuple(sorted({version for version, _, _ in seen.cached})),
-        pinned=rollback.version if rollback is not None and identity(rollback) in seen.cached else "",
+        pinned=rollback.version if rollback is not None and _startable(held, seen, rollback) else "",
         error=status.error[-ERROR_CHARACTERS_MOST:],
     )
+
+
+def _startable(held: Held, seen: Seen, rollback: Artifact) -> bool:
+    return identity(rollback) in seen.cached and is_proven(held, rollback)
 
 
 class Reporter:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
-from tidegate.reconcile.ladder import bad_of, barred, revivable, rung
+from tidegate.reconcile.ladder import bad_of, barred, known_good, revivable, rung, unproven
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
 from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
@@ -37,6 +37,8 @@ class Kind(StrEnum):
     REVIVE = "revive"
     """The version that ran, after an exit that nobody ordered."""
     FETCH = "fetch"
+    PROBE = "probe"
+    """See whether the way back starts, before a version on trial does: a rollback must not be the first to try."""
 
 
 class Action(Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     cached: frozenset[tuple[str, str, str]] = frozenset()
 
 
-_RANK = {Kind.REVERT: 0, Kind.REVIVE: 2, Kind.START: 3, Kind.SWAP: 3, Kind.RESTART: 3, Kind.FETCH: 4}
+_RANK = {Kind.REVERT: 0, Kind.REVIVE: 2, Kind.START: 3, Kind.SWAP: 3, Kind.RESTART: 3, Kind.PROBE: 3, Kind.FETCH: 4}
 
 
 class _Case(Struct, frozen=True):
@@ -100,7 +102,10 @@ def obsolete(node: str, held: Held, current: Action) -> bool:
         return barred(held, target, current.artifact)
     if current.retreat or target.artifact is None:
         return False
-    return not any(same(current.artifact, one) for one in (target.artifact, *target.prefetch))
+    back = unproven(held, target.artifact)
+    if current.kind is Kind.PROBE:
+        return not same(current.artifact, back)
+    return not any(same(current.artifact, one) for one in (target.artifact, back, *target.prefetch))
 
 
 def proven_good(held: Held, seen: Seen, now_ms: int) -> Artifact | None:
@@ -116,7 +121,8 @@ def proven_good(held: Held, seen: Seen, now_ms: int) -> Artifact | None:
 def crash_looping(held: Held, now_ms: int) -> bool:
     """Return whether the version that runs crashes again and again while another is known to be good (F3)."""
     recent = [at for at in held.exits_ms if now_ms - at <= CRASH_WINDOW_MS]
-    return len(recent) >= CRASHES and held.good is not None and not same(held.good, held.applied)
+    good = known_good(held)
+    return len(recent) >= CRASHES and good is not None and not same(good, held.applied)
 
 
 def _wanted(case: _Case) -> Iterator[Action]:
@@ -150,7 +156,7 @@ def _from_nothing(case: _Case) -> Iterator[Action]:
 
 
 def _looping(case: _Case) -> bool:
-    good = case.held.good
+    good = known_good(case.held)
     return good is not None and identity(good) in case.seen.cached and crash_looping(case.held, case.now_ms)
 
 
@@ -183,8 +189,14 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
             return
     if not _may_start(case, accepted, artifact, forward=forward):
         return
-    if identity(artifact) not in case.seen.cached:
-        yield from _fetch(case, artifact, retreat=not forward)
+    back = unproven(case.held, artifact) if forward and kind is not Kind.RESTART else None
+    for one in (back, artifact):
+        if one is not None and identity(one) not in case.seen.cached:
+            yield from _fetch(case, one, retreat=not forward)
+            return
+    if back is not None:
+        if _rested(case, back):
+            yield Action(kind=Kind.PROBE, service=case.service, artifact=back)
         return
     yield Action(
         kind=kind,

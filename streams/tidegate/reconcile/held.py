@@ -66,6 +66,13 @@ class Bad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str
 
 
+class Proof(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A way back of a rollout that was seen to start here, before the rollout's own version did."""
+
+    artifact: Artifact
+    rollout: str
+
+
 class Undertaking(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A change begun and not yet known to have ended. After a crash what really runs tells whether it took place."""
 
@@ -95,6 +102,7 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unordered exits since the last ordered start, the newest last."""
     failure: Failure | None = None
     bad: tuple[Bad, ...] = ()
+    proof: Proof | None = None
     undertaking: Undertaking | None = None
     freeze: Freeze | None = None
 

@@ -44,12 +44,38 @@ def rung(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) ->
 
     Where every rung was given up, it is the first one again.
     """
-    known = (target.artifact, held.good, *held.earlier)
+    known = (target.artifact, known_good(held), *held.earlier)
     named = [one for one in known if one is not None and not barred(held, target, one)]
     # Only the target is worth a download: what was good before is a help in need, or none.
     rungs = [one for one in named if same(one, target.artifact) or identity(one) in cached]
     left = [one for one in rungs if bad_of(held, one) is None]
     return next(iter(left or rungs), None)
+
+
+def known_good(held: Held) -> Artifact | None:
+    """Return last-known-good; where nothing ran long enough to be that, what was seen to start in the rollout at hand."""
+    seen = held.proof.artifact if held.proof is not None and is_proven(held, held.proof.artifact) else None
+    return held.good if held.good is not None else seen
+
+
+def way_back(held: Held) -> Artifact | None:
+    """Return the rollback target of the plan at hand."""
+    plan = held.accepted.plan if held.accepted is not None else None
+    return plan.rollback.artifact if plan is not None and plan.rollback is not None else None
+
+
+def unproven(held: Held, artifact: Artifact) -> Artifact | None:
+    """Return the way back that must be seen to start before an artifact on trial does; None where nothing is owed."""
+    accepted, back = held.accepted, way_back(held)
+    if accepted is None or back is None or not is_advance(accepted, artifact) or same(accepted.document.settled, artifact):
+        return None
+    return None if is_proven(held, back) else back
+
+
+def is_proven(held: Held, artifact: Artifact) -> bool:
+    """Return whether a way back was seen to start in the rollout at hand."""
+    rollout = held.accepted.document.rollout if held.accepted is not None else ""
+    return held.proof is not None and held.proof.rollout == rollout and same(held.proof.artifact, artifact)
 
 
 def noted_bad(held: Held, failure: Failure) -> Held:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from tidegate.reconcile.actions import Action, Kind, Seen
 from tidegate.reconcile.held import Failure, FailureKind, Held, same
-from tidegate.reconcile.ladder import bad_of
+from tidegate.reconcile.ladder import bad_of, unproven
 from tidegate.reconcile.target import target_of
 from tidegate.wire.telemetry import ServiceState
 
@@ -30,7 +30,10 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     # What is fetched ahead is not owed yet, but why it does not come is what a rollout waits for.
     ahead = held.accepted is not None and held.accepted.document.prefetch and failure is not None and failure.rollout == rollout
     error = failure.error if failure is not None and (relevant or (ahead and failure.kind is FailureKind.FETCH)) else ""
-    if under_way is not None and under_way.kind is not Kind.FETCH:
+    back = unproven(held, target.artifact) if target.artifact is not None else None
+    if failure is not None and back is not None and same(failure.artifact, back) and failure.rollout == rollout:
+        error = f"it waits for its way back, {back.version}: {failure.error}"
+    if under_way is not None and under_way.kind not in (Kind.FETCH, Kind.PROBE):
         return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
     if bad is not None:
         return Status(state=ServiceState.FAILED, version=bad.artifact.version, error=_all(bad.error, failure))

@@ -27,6 +27,7 @@ class NoneExecutor:
         self.missing: set[str] = set()
         self.launches: list[Launch] = []
         """Every start that was tried, in order."""
+        self.probes: list[Launch] = []
 
     async def adopt(self, exited: Exited) -> None:
         """Tell of what ended since the last agent closed."""
@@ -57,11 +58,15 @@ class NoneExecutor:
     async def swap(self, launch: Launch) -> None:
         """Run it."""
         self.launches.append(launch)
-        if launch.artifact.version in self.broken:
-            raise StartFailed(f"version {launch.artifact.version} does not start")
+        self._refuse_broken(launch)
         self._running[launch.service] = Running(
             artifact=launch.artifact, token=launch.token, boot=launch.boot, ready_ms=self._clock.now_ms()
         )
+
+    async def probe(self, launch: Launch) -> None:
+        """See whether it starts."""
+        self.probes.append(launch)
+        self._refuse_broken(launch)
 
     async def stop(self, service: str) -> None:
         """Run nothing."""
@@ -79,6 +84,10 @@ class NoneExecutor:
             self._lost.append(service)
         else:
             self._exited(service, "crashed")
+
+    def _refuse_broken(self, launch: Launch) -> None:
+        if launch.artifact.version in self.broken:
+            raise StartFailed(f"version {launch.artifact.version} does not start")
 
 
 def build(config: NodeConfig, disk: Disk, clock: Clock) -> NoneExecutor:  # noqa: ARG001 - it keeps nothing

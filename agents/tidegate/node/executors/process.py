@@ -58,6 +58,10 @@ class ProcessExecutor:
         """Start a version beside what runs, wait until it is ready, then drain the old one; StartFailed."""
         await self._slots[launch.service].swap(launch)
 
+    async def probe(self, launch: Launch) -> None:
+        """Start a version beside what runs, wait until it is ready, and drain it; StartFailed."""
+        await self._slots[launch.service].probe(launch)
+
     async def stop(self, service: str) -> None:
         """Drain a service, wait until it is gone, and close its port."""
         await self._slots[service].stop()

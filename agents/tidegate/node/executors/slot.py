@@ -95,6 +95,14 @@ class Slot:
 
     async def swap(self, launch: Launch) -> None:
         """Start a version beside what runs; once it is ready, it counts and the old one drains. StartFailed, FetchFailed."""
+        self._hand_over(await self._started(launch))
+
+    async def probe(self, launch: Launch) -> None:
+        """Start a version beside what runs; once it is ready, drain it. StartFailed, FetchFailed."""
+        self._drain(await self._started(launch))
+
+    async def _started(self, launch: Launch) -> Watch:
+        """Return a process that is ready and does not count yet: the next life of the agent would end it."""
         await asyncio.to_thread(self._cache.check, launch.artifact)
         notify = NotifySocket()
         self._starting = True
@@ -108,7 +116,7 @@ class Slot:
         finally:
             self._starting = False
             notify.close()
-        self._hand_over(candidate)
+        return candidate
 
     async def stop(self) -> None:
         """Drain what runs, wait until all of it is gone, close the port."""
