@@ -12,7 +12,21 @@ from msgspec.structs import replace
 
 from tidegate.node import NodeConfig
 from tidegate.node.config import Kafka, Keys, ServiceConfig
-from tidegate.wire.documents import Claim, Cohort, Desired, KeyRole, Move, Phase, Report, Root, Roster, digest, digest_of
+from tidegate.ports import SendUnknown
+from tidegate.wire.documents import (
+    Claim,
+    Cohort,
+    Desired,
+    Heartbeat,
+    KeyRole,
+    Move,
+    Phase,
+    Report,
+    Root,
+    Roster,
+    digest,
+    digest_of,
+)
 from tidegate.wire.envelope import Signer, Trust, seal, unseal
 from tidegate.wire.keys import trust_of
 from tidegate.wire.names import service_subject
@@ -37,6 +51,7 @@ class Author:
         self.subject = service_subject(service)
         self.epoch = epoch
         self.generation = 0
+        self.beats = 0
         self.operator = signer("operator")
         self.decision = signer("decision")
         self.roster = Roster(fleet=FLEET, subject=self.subject, rollout="r.1", nodes=nodes)
@@ -92,7 +107,21 @@ class Author:
 
     async def say(self, document: Desired) -> Desired:
         await self.log.append("desired", self.subject, seal(document, self.decision))
+        await self.beat()
         return document
+
+    async def beat(self) -> None:
+        self.beats += 1
+        life = f"life-{self.epoch}"
+        beat = Heartbeat(fleet=FLEET, epoch=self.epoch, life=life, seq=self.beats, issued_ms=0, digest="0" * 64)
+        await self.log.append("desired", "heartbeat", seal(beat, self.decision))
+
+    async def beating(self, clock) -> None:
+        """Live for ever: a heartbeat every 3 s, where there is a broker."""
+        while True:
+            with contextlib.suppress(SendUnknown):
+                await self.beat()
+            await clock.sleep(3)
 
     async def advance(self, count: int = 1, token: str = "", **changes) -> Desired:
         cohort = Cohort(name="canary", first=0, count=count, version=self.plan.artifact.version, token=token)

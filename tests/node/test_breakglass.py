@@ -138,7 +138,7 @@ async def test_keys_that_rotate_disturb_nothing_and_a_revoked_one_counts_no_more
         author.decision = old
         await author.claim(1 << 40)
         await author.say(replace(last, epoch=1 << 40, generation=1 << 40, move=Move.RETREAT, cohorts=()))
-        await fleet.until(lambda: agent.figures().refused.get("bad_signature") == refused + 2)
+        await fleet.until(lambda: agent.figures().refused.get("bad_signature") >= refused + 2)
         assert agent.held("shop").accepted.document == last
         assert fleet.version() == "2"
     assert versions(fleet) == ["1", "2"]

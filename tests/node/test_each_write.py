@@ -74,7 +74,9 @@ class Node:
         trust, boot = self.author.trust, f"b{next(self.lives)}"
         agent = NodeAgent(*ports, config=self.config, signer=node_signer(), trust=trust, boot=boot)
         run = asyncio.ensure_future(agent.run())
+        beating = asyncio.ensure_future(self.author.beating(self.clock))
         await self.clock.advance(seconds)
+        beating.cancel()
         if run.done():
             run.result()
         if disk.dead:

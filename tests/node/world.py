@@ -63,9 +63,11 @@ class World:
             boot=f"boot{next(self.boots)}",
         )
         run = asyncio.ensure_future(agent.run())
+        beating = asyncio.ensure_future(self.author.beating(self.clock))
         try:
             yield agent
         finally:
+            beating.cancel()
             await agent.stop()
             await run
 

@@ -40,6 +40,8 @@ class Figures(Struct, frozen=True):
     reports: int
     rows_made: int
     rows_dropped: int
+    author_silent_s: float
+    """Since a heartbeat was read, or since the start."""
     scrapes: dict[tuple[str, str], int]
     """By service and what came of it."""
     scraped: dict[str, bool]
@@ -78,7 +80,7 @@ class NodeAgent:
         self._liveness = Liveness(self._rows, config.node, boot, (config.zone, config.labels))
         self._scraper = Scraper(config, self._executors, clock, self._scrape_rows, boot)
         self._memory = Memory(disk, frozenset(config.services), self._changed)
-        self._reading = Reading(log, _newest(trust, self._memory.state.root), config.services, self._wake.set)
+        self._reading = Reading(log, clock, _newest(trust, self._memory.state.root), config.services, self._wake.set)
         self._hands = Hands(config.node, boot, clock, executors=self._executors, memory=self._memory, reading=self._reading)
         self._hands.changed = self._changed
 
@@ -121,6 +123,7 @@ class NodeAgent:
             reports=self._reporter.counter,
             rows_made=self._rows.made,
             rows_dropped=self._rows.dropped,
+            author_silent_s=self._reading.pulse.silent_ms / 1_000,
             scrapes=self._scraper.results(),
             scraped=self._scraper.up(),
             scrape_rows_made=self._scrape_rows.made,

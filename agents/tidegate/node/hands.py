@@ -188,7 +188,7 @@ class Hands:
 
     def _next(self) -> Action | None:
         seen = {service: self.seen(service) for service in self._executors}
-        return next_action(self._node, self._memory.state.services, seen, self._clock.now_ms())
+        return next_action(self._node, self._memory.state.services, seen, self._clock.now_ms(), self._reading.pulse)
 
     def _kept(self) -> list[Artifact]:
         """Return what is never thrown away: what runs, what it came from, and what the plans name."""

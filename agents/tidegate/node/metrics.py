@@ -29,6 +29,9 @@ class NodeMetrics(Collector):
         yield refused
         yield CounterMetricFamily("tidegate_node_rows", "Liveness rows made.", value=figures.rows_made)
         yield CounterMetricFamily("tidegate_node_rows_dropped", "Liveness rows that never went out.", value=figures.rows_dropped)
+        yield GaugeMetricFamily(
+            "tidegate_node_author_silent_seconds", "Since a heartbeat was read, or the start.", value=figures.author_silent_s
+        )
         yield from self._scrapes(figures)
         yield CounterMetricFamily("tidegate_node_reports", "Reports made.", value=figures.reports)
 

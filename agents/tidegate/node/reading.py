@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tidegate.ports import Log, LogReader, Record
+from tidegate.ports import Clock, Log, LogReader, Record
 from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear
+from tidegate.reconcile.lease import Pulse
 from tidegate.wire.codec import Malformed
-from tidegate.wire.documents import BreakGlass, Claim, Desired, PublicKey, Roster, digest, digest_of
+from tidegate.wire.documents import BreakGlass, Claim, Desired, Heartbeat, PublicKey, Roster, digest, digest_of
 from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.keys import trust_after, version_of
 from tidegate.wire.names import service_subject
@@ -19,6 +20,8 @@ from tidegate.wire.reasons import Reason
 POLL_S = 0.25
 """A request to catch up waits at most this long for the poll before it."""
 
+HEARTBEAT = "heartbeat"
+
 log_of_node = structlog.get_logger("node")
 
 Body = Claim | Desired | Plan | Roster | BreakGlass
@@ -27,13 +30,18 @@ Body = Claim | Desired | Plan | Roster | BreakGlass
 class Reading:
     """What the control topics say about the services of one node, kept up to date by ``follow``."""
 
-    def __init__(self, log: Log, trust: Trust, services: Iterable[str], news: Callable[[], None]) -> None:
+    def __init__(self, log: Log, clock: Clock, trust: Trust, services: Iterable[str], news: Callable[[], None]) -> None:
         self._log = log
+        self._clock = clock
         self._subjects = frozenset(service_subject(service) for service in services)
         self._news = news
         self._reader: LogReader | None = None
         self._reread = False
         self._asked: list[asyncio.Future[None]] = []
+        self._beat = (0, 0)
+        """Epoch and number of the last heartbeat."""
+        self._beat_heard = False
+        self._beat_s = clock.monotonic_s()
         self.trust = trust
         self.root = ""
         """Envelope of the newest root document read from ``keys``."""
@@ -71,14 +79,20 @@ class Reading:
         self._asked.append(future)
         await future
 
+    @property
+    def pulse(self) -> Pulse:
+        """What is heard of the author."""
+        silent_ms = round((self._clock.monotonic_s() - self._beat_s) * 1_000)
+        return Pulse(silent_ms=silent_ms, heard=self._beat_heard)
+
     async def _open(self) -> None:
         self._reader = await self._log.reader(["keys", "desired"])
         records = await self._reader.read_to_end()
         self.heard = Heard()
         # Keys first: a document may be older than the key document that entitles its signer.
-        self._take([one for one in records if one.topic == "keys"])
+        self._take([one for one in records if one.topic == "keys"], live=False)
         self._reread = False
-        self._take([one for one in records if one.topic == "desired"])
+        self._take([one for one in records if one.topic == "desired"], live=False)
         self.caught_up = True
         self._news()
 
@@ -87,13 +101,17 @@ class Reading:
         if reader is not None:
             await reader.close()
 
-    def _take(self, records: list[Record]) -> None:
+    def _take(self, records: list[Record], *, live: bool = True) -> None:
         for record in records:
             if record.value is None or record.key is None:
                 continue
             if record.topic == "keys":
                 self._reread |= self._take_root(record.key, record.value)
-            elif not self._reread:
+            elif self._reread:
+                continue
+            elif record.key == HEARTBEAT:
+                self._take_heartbeat(record.value, live=live)
+            else:
                 self._take_desired(record.key, record.value)
         if records:
             self._news()
@@ -113,6 +131,20 @@ class Reading:
         self.heard = Heard()
         log_of_node.info("key document accepted", root_version=self.trust.root_version)
         return True
+
+    def _take_heartbeat(self, value: bytes, *, live: bool) -> None:
+        """Hear the author of the epoch at hand say something new (E4). What stood there before this life proves nothing."""
+        try:
+            heartbeat, signer = unseal(value, Heartbeat, self.trust)
+        except (Malformed, Refused) as error:
+            self._refuse(HEARTBEAT, Refusal(reason=_reason(error), sentence=str(error)))
+            return
+        beat = (heartbeat.epoch, heartbeat.seq)
+        if (heartbeat.epoch, signer.id) != (self.heard.epoch, self.heard.author) or beat <= self._beat:
+            return
+        self._beat = beat
+        if live and not heartbeat.resigned:
+            self._beat_heard, self._beat_s = True, self._clock.monotonic_s()
 
     def _take_desired(self, key: str, value: bytes) -> None:
         kind, _, rest = key.partition("/")

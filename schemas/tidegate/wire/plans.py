@@ -9,9 +9,10 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from tidegate.wire.absence import AbsenceRules, absence_faults
-from tidegate.wire.names import Duration, Label, Name, Sha256, Share
+from tidegate.wire.names import Duration, Label, Name, Sha256, Share, duration_ms
 
 STAGES_MAX = 50
+LEASE_LEAST_MS = 30_000
 
 
 class Action(StrEnum):
@@ -143,6 +144,8 @@ class Plan(
     control: ControlMode = ControlMode.RESTART
     absence: AbsenceRules = AbsenceRules()
     """What becomes of a rollout whose rows do not come (C6)."""
+    lease: Duration | None = None
+    """A canary that has heard nothing of the decision agent for so long goes back by itself; none: it keeps what it runs."""
     on_fail: Action = Action.ROLLBACK
     max_unavailable: Share = "25%"
     progress_deadline: Duration = "10m"
@@ -196,6 +199,8 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         if broken > window:
             found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
     found += absence_faults(plan.absence)
+    if plan.lease is not None and duration_ms(plan.lease) < LEASE_LEAST_MS:
+        found.append(("lease", f"must be at least {LEASE_LEAST_MS // 1_000}s: a change of decision agents takes up to 15 s"))
     if plan.rollback is not None and plan.rollback.artifact.version == plan.artifact.version:
         found.append(
             (

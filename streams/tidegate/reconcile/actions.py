@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
 from tidegate.reconcile.ladder import bad_of, barred, known_good, revivable, rung, unproven
+from tidegate.reconcile.lease import BEATING, Pulse, leased
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
 from tidegate.wire.documents import Move
 from tidegate.wire.plans import Artifact
@@ -81,14 +82,19 @@ class _Case(Struct, frozen=True):
     target: Target
     seen: Seen
     now_ms: int
+    fresh: bool
+    """Whether the author was heard lately."""
 
 
-def next_action(node: str, held: Mapping[str, Held], seen: Mapping[str, Seen], now_ms: int) -> Action | None:
+def next_action(
+    node: str, held: Mapping[str, Held], seen: Mapping[str, Seen], now_ms: int, pulse: Pulse = BEATING
+) -> Action | None:
     """Return the one thing to do next on a node, None where nothing is to be done or all must wait."""
     found: list[Action] = []
     for service in sorted(seen):
         one = held.get(service, Held())
-        found += _wanted(_Case(service, one, target_of(one.accepted, node), seen[service], now_ms))
+        target = leased(target_of(one.accepted, node), one.accepted, pulse)
+        found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse.fresh))
     return min(found, key=lambda action: (1 if action.retreat else _RANK[action.kind], action.service), default=None)
 
 
@@ -172,7 +178,7 @@ def _back_from_nothing(case: _Case) -> Iterator[Action]:
 
 
 def _change(kind: Kind, case: _Case) -> Iterator[Action]:
-    """Yield an ordered change of what runs; expiry, freeze and earlier failures are asked again each time (F1).
+    """Yield an ordered change of what runs; expiry, freeze, the author's life and failures are asked again each time (F1).
 
     Under a retreat nobody goes forward, also not who had been asked to and is late.
     """
@@ -182,6 +188,8 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
     forward = kind is Kind.RESTART or is_advance(accepted, artifact)
     document = accepted.document
     if forward and (case.held.freeze or document.move is Move.RETREAT or expired(document, accepted.plan, case.now_ms)):
+        return
+    if forward and document.move is Move.ADVANCE and not case.fresh:
         return
     if not forward:
         artifact = rung(case.held, case.target, case.seen.cached)
