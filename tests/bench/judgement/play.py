@@ -44,7 +44,7 @@ RECORD_ROLLOUTS = 4
 RECORD_SEED = 77
 DRIFT = "drift"
 RIVALS: dict[str, type[Rival]] = {"argo_style": Argo, "kayenta_style": Kayenta, "iid_sequential": IidSequential}
-SOURCES = ("streams/tidegate/sim", "streams/tidegate/detect", "streams/tidegate/kpi", "tests/bench/rivals")
+SOURCES = ("streams/tidegate/sim/*.py", "streams/tidegate/detect/**/*.py", "streams/tidegate/kpi/*.py", "tests/bench/rivals/*.py")
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -65,8 +65,8 @@ class Piece(Struct, frozen=True, kw_only=True):
 def sources_digest() -> str:
     """Return a digest of the code that decides what a piece gives: pieces of other code are not taken up again."""
     found = hashlib.sha256()
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for pattern in SOURCES:
+        for path in sorted(ROOT.glob(pattern)):
             found.update(path.read_bytes())
     return found.hexdigest()[:16]
 
