@@ -144,6 +144,8 @@ class Receiver:
 
     def __init__(self, port: int = 0) -> None:
         self.answers: list[int] = []
+        self.says = b""
+        """Body of every answer."""
         self.posts: list[tuple[float, dict[str, str], bytes, int]] = []
         receiver = self
 
@@ -154,8 +156,9 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.posts.append((time.time(), headers, body, status))
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(receiver.says)))
                 self.end_headers()
+                self.wfile.write(receiver.says)
 
             def log_message(self, *_: object) -> None:
                 pass

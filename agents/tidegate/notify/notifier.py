@@ -11,9 +11,11 @@ from tidegate.alarms.board import Board, hidden, pin, standing
 from tidegate.decider.book import Book
 from tidegate.decider.seat import HEARTBEAT
 from tidegate.notify.desk import TargetDesk
+from tidegate.notify.gatekeeper import Gatekeeper
 from tidegate.notify.metrics import Metrics
 from tidegate.notify.targets import Target
 from tidegate.ports import Clock, Disk, Log, LogReader, Record
+from tidegate.rollout.outgoing import open_gates
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Heartbeat
 from tidegate.wire.envelope import Refused, Trust, unseal
@@ -38,12 +40,14 @@ class Notifier:
         trust: Trust,
         targets: Sequence[Target],
         *,
+        keeper: Gatekeeper | None = None,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         self._log = log
         self._clock = clock
         self._trust = trust
         self._metrics = Metrics(registry)
+        self._keeper = keeper
         self._desks = [TargetDesk(target, clock, disk, self._metrics) for target in targets]
         self._board = Board()
         self._book = Book()
@@ -63,6 +67,8 @@ class Notifier:
             await self._take(await reader.read_to_end())
             self.caught_up = True
             telling = [asyncio.create_task(desk.run()) for desk in self._desks]
+            if self._keeper is not None:
+                telling.append(asyncio.create_task(self._keeper.run()))
             following = asyncio.create_task(self._follow(reader))
             await asyncio.wait([stopping, following, *telling], return_when=asyncio.FIRST_COMPLETED)
             telling.append(following)
@@ -96,6 +102,8 @@ class Notifier:
         self._board = replace(self._board, silences=self._book.ledger.silences)
         for desk in self._desks:
             desk.show(self._board)
+        if self._keeper is not None:
+            self._keeper.show(open_gates(self._book.ledger))
         self._tell()
 
     def _fold(self, record: Record) -> None:

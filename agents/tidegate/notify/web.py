@@ -11,7 +11,9 @@ from tidegate.notify.targets import Undelivered
 from tidegate.runtime.problem import Problem
 
 WITHIN_S = 5.0
-ANSWER_BYTES = 512
+ANSWER_BYTES = 4 << 10
+TOLD_BYTES = 512
+"""So much of a refusal is told."""
 
 
 class _NoDetours(urllib.request.HTTPRedirectHandler):
@@ -36,15 +38,18 @@ def checked(url: str) -> str:
     return url
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Post, and return where the answer is 2xx. Undelivered says what came instead, never the address: it may hold a token."""
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Post, and return the beginning of an answer that is 2xx.
+
+    Undelivered says what came instead, never the address: it may hold a token.
+    """
     request = urllib.request.Request(url, data=body, headers=dict(headers), method="POST")  # noqa: S310 - checked at the start
     try:
         with _OPENER.open(request, timeout=WITHIN_S) as answer:
-            answer.read(ANSWER_BYTES)
+            return bytes(answer.read(ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:
-            said = " ".join(error.read(ANSWER_BYTES).decode(errors="replace").split())
+            said = " ".join(error.read(TOLD_BYTES).decode(errors="replace").split())
         raise Undelivered(f"it answers {error.code} {said}".strip()) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error

@@ -54,9 +54,12 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class NotifySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who is told of alarms. Each target has a ``kind`` and what ``tidegate.notify.targets`` asks of that kind."""
+    """Who is told of alarms, and who is asked by gates. Each has a ``kind`` and what ``tidegate.notify.targets`` or
+    ``tidegate.notify.gates`` asks of that kind.
+    """
 
     targets: list[dict[str, Any]] = []
+    gates: list[dict[str, Any]] = []
     wait: Duration = "2s"
     """So long the first news of a group wait for more."""
     interval: Duration = "30s"

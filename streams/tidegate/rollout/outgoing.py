@@ -1,4 +1,4 @@
-"""Outgoing gates: what is asked when one opens, and what its answer does (I2). ``notify`` asks, and signs with a gate's key (H1)."""
+"""Outgoing gates: what is asked when one opens, and what its answer does (I2). ``notify`` asks, with a key of its own (H1)."""
 
 from msgspec import Struct
 

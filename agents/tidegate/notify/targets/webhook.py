@@ -50,15 +50,7 @@ class Webhook:
     def send(self, notice: Notice, now_ms: int) -> None:
         """Post one notice, signed. Undelivered where the answer is not 2xx."""
         body = msgspec.json.encode(payload(notice))
-        stamp = str(now_ms // 1000)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "tidegate",
-            "webhook-id": notice.id,
-            "webhook-timestamp": stamp,
-            "webhook-signature": sign(self._secret, notice.id, stamp, body),
-        }
-        web.post(self._url, body, headers)
+        web.post(self._url, body, headers(self._secret, notice.id, now_ms, body))
 
 
 def make(options: Options, policy: Policy, base: Path) -> Webhook:
@@ -79,6 +71,18 @@ def key_of(secret: str) -> bytes:
             code=2,
         )
     return key
+
+
+def headers(key: bytes, name: str, now_ms: int, body: bytes) -> dict[str, str]:
+    """Return the headers of a signed post."""
+    stamp = str(now_ms // 1000)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "tidegate",
+        "webhook-id": name,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(key, name, stamp, body),
+    }
 
 
 def sign(key: bytes, name: str, stamp: str, body: bytes) -> str:
