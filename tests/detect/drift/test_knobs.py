@@ -672,6 +672,14 @@ def an_incident_of_one_of_sixteen_would_widen_what_servers_differ_by() -> bool:
     return told(own_of(logs)).spread("errors").node < 1.3 * calm
 
 
+@prevents((teaching, "KEPT", 1.0))
+def an_incident_of_one_of_sixteen_would_be_what_all_have_in_common() -> bool:
+    logs = 0.05 * np.random.default_rng(68).standard_normal(16)
+    calm = told(own_of(logs)).spread("errors").common
+    logs[7] = 3.0
+    return told(own_of(logs)).spread("errors").common < 1.3 * calm
+
+
 # Weighing.
 
 

@@ -72,6 +72,20 @@ def test_events_that_come_in_bunches_say_less_of_a_host_than_their_number():
     assert of[1] > 2.5 * of[0]
 
 
+# What is usual.
+
+
+def test_bursts_are_not_usual():
+    """A minute in ten with thirty times the errors makes the usual no more than a tenth higher."""
+    past = learnt(BUSY, 50, lambda at: 30.0 if at % 600 >= 540 else 1.0)
+    assert history.rate(past)[ERRORS] == pytest.approx(BUSY.errors, rel=0.15)
+
+
+def test_what_has_become_usual_is_learned_a_factor_at_a_time():
+    past = learnt(BUSY, 90, lambda at: 1.0 if at < 600 else 6.0)
+    assert history.rate(past)[ERRORS] > 4.5 * BUSY.errors
+
+
 # Scatter.
 
 
