@@ -4,10 +4,11 @@ import random
 
 import pytest
 from msgspec.structs import replace
-from tests.decider.kit import FLEET, TRUST
+from tests.decider.kit import FLEET, TRUST, World, desired
+from tests.decider.test_swarm import Swarm
 from tests.golden.ledgers import ledger, numbers, told
 
-from tidegate.decider.recorded import Recorded
+from tidegate.decider.recorded import TOPICS, Recorded
 from tidegate.ports import Record
 from tidegate.replay.decisions import Replayed, replay
 from tidegate.wire.documents import Desired
@@ -103,3 +104,22 @@ async def test_what_agents_of_this_version_write_is_derived_again():
     records = await told()
     raws = [(record.offset, record.value) for record in records if record.topic == "decisions"]
     assert replayed(raws, records, levels={}).found == ()
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_several_agents_write_under_any_faults_is_derived_again(seed):
+    """Takeovers, void records, sends without an answer, questions asked twice: nothing of it is taken for tampering."""
+    world = World()
+    await world.enrol()
+    swarm = Swarm(world, seed)
+    try:
+        await swarm.run()
+        await swarm.heal()
+        records = [record for topic in TOPICS for record in world.log.topic(topic)]
+        level = world.level("svc/shop")
+        levels = {"svc/shop": desired(level)} if level is not None else {}
+        done = replayed([(record.offset, record.value) for record in world.log.topic("decisions")], records, levels)
+    finally:
+        await world.end()
+    assert done.found == ()
+    assert done.derived + done.takeovers == done.records

@@ -61,14 +61,15 @@ class Recorded:
                 continue
             for record in self._places.get(at, ()):
                 if record.offset == end - 1 and _asks(record):
-                    glass = record.topic == "desired"
-                    yield glass_event(record, self._trust, ledger) if glass else asking_event(record, self._trust)
+                    yield self._question(record, ledger)
 
-    def unanswered(self, decided: Mapping[str, int]) -> int:
-        """Return how many questions came after those that decisions cover."""
-        return sum(
-            record.offset >= decided.get(at, 0) for at, records in self._places.items() for record in records if _asks(record)
-        )
+    def later(self, decided: Mapping[str, int], ledger: Ledger) -> Iterator[Event]:
+        """Yield the questions that came after those that decisions cover."""
+        for at, records in sorted(self._places.items()):
+            yield from (self._question(one, ledger) for one in records if _asks(one) and one.offset >= decided.get(at, 0))
+
+    def _question(self, record: Record, ledger: Ledger) -> Event:
+        return glass_event(record, self._trust, ledger) if record.topic == "desired" else asking_event(record, self._trust)
 
     def _take(self, at: str, end: int) -> Iterator[Record]:
         records = self._places.get(at, [])

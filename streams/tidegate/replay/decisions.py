@@ -34,8 +34,8 @@ class Inputs(Protocol):
         """Return the questions that a decision may answer."""
         ...
 
-    def unanswered(self, decided: Mapping[str, int]) -> int:
-        """Return how many questions came after those that decisions cover."""
+    def later(self, decided: Mapping[str, int], ledger: Ledger) -> Iterable[Event]:
+        """Return the questions that came after those that decisions cover."""
         ...
 
     @property
@@ -81,8 +81,8 @@ def replay(records: Iterable[tuple[int, bytes]], inputs: Inputs, fleet: str, lev
     broken = _broken(entries)
     if broken is not None:
         return Replayed(records=len(entries), void=void, different=1, found=(broken,))
-    done, ledger = _fold(entries, inputs, View(fleet=fleet))
-    missing = [] if done.found else [*_cut(ledger, levels, fleet), *_open(inputs, ledger)]
+    done, ledger, view = _fold(entries, inputs, View(fleet=fleet))
+    missing = [] if done.found else [*_cut(ledger, levels, fleet), *_open(inputs, ledger, view)]
     end = entries[-1].offset + 1 if entries else 0
     found = (*done.found, *(Found(end, problem) for problem in missing))
     return replace(done, void=void, found=found[:FOUND_MAX])
@@ -99,7 +99,7 @@ def _broken(entries: list[Entry]) -> Found | None:
     return None
 
 
-def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, Ledger]:
+def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, Ledger, View]:
     ledger, done, at = Ledger(), Replayed(records=len(entries)), 0
     while at < len(entries):
         entry = entries[at]
@@ -113,7 +113,7 @@ def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, L
         for one in entries[at : at + max(1, equal)]:
             ledger = apply(ledger, one.decision, one.raw)
         at += max(1, equal)
-    return done, ledger
+    return done, ledger, view
 
 
 def _equal(ledger: Ledger, view: View, entries: list[Entry], inputs: Inputs) -> int:
@@ -156,8 +156,9 @@ def _cut(ledger: Ledger, levels: Mapping[str, Desired], fleet: str) -> list[str]
     return found
 
 
-def _open(inputs: Inputs, ledger: Ledger) -> list[str]:
-    open_ = inputs.unanswered(ledger.inputs)
+def _open(inputs: Inputs, ledger: Ledger, view: View) -> list[str]:
+    """Return that questions wait for an answer. One that is sent again has its answer, and gets no other."""
+    open_ = sum(bool(step(ledger, view, event, ledger.now_ms, {})) for event in inputs.later(ledger.inputs, ledger))
     return [f"{open_} plans, policies or intents have no answer: records are missing, or nobody decides"] if open_ else []
 
 
