@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.node.kit import FLEET, node_signer, signer
-from tests.node.test_agent import ONE, TWO, World, versions
+from tests.node.test_agent import ONE, THREE, TWO, World, versions
 
 from tidegate.wire.documents import BreakGlass, GlassAction, KeyRole, Move, Phase, Root
 from tidegate.wire.envelope import Signer, seal
@@ -157,6 +157,11 @@ async def test_a_number_driven_up_by_a_stolen_key_is_worth_nothing_under_the_nex
         await fleet.succeed(new, 2)
         await author.say(author.desired(move=Move.RETREAT, phase=Phase.ROLLING_BACK, root_version=2))
         await fleet.runs("1")
+        # The thief's heartbeats had great numbers, too: a node that went by them would think the new author silent for ever.
+        await fleet.clock.advance(70)
+        await author.start(THREE, ONE, "r2")
+        await author.advance(root_version=2)
+        await fleet.runs("3")
 
 
 async def test_what_a_new_key_said_before_its_key_document_was_read_counts_once_it_is(fleet):

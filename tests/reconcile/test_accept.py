@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tidegate.reconcile.accept import Heard, Refusal, accept, hear
+from tidegate.reconcile.accept import BODIES_KEPT, Heard, Refusal, accept, hear
 from tidegate.reconcile.held import Accepted, Freeze, Held
 from tidegate.wire.documents import Move, Order, Phase
 from tidegate.wire.reasons import Reason
@@ -14,7 +14,7 @@ NOW_MS = 1_000_000
 
 
 def fold(*arrivals) -> Heard:
-    heard = Heard()
+    heard = Heard(root_version=1)
     for arrived in arrivals:
         heard, _ = hear(heard, arrived)
     return heard
@@ -24,8 +24,8 @@ def bodies(kit):
     return kit.claim(), kit.arrived(kit.plan()), kit.arrived(kit.roster())
 
 
-def judge(kit, *arrivals, held: Held | None = None, root_version: int = 1, now_ms: int = NOW_MS):
-    return accept(fold(*bodies(kit), *arrivals), kit.SUBJECT, held or Held(), root_version, now_ms)
+def judge(kit, *arrivals, held: Held | None = None, now_ms: int = NOW_MS):
+    return accept(fold(*bodies(kit), *arrivals), kit.SUBJECT, held or Held(), now_ms)
 
 
 def test_a_document_with_plan_roster_and_author_is_accepted(kit):
@@ -45,7 +45,7 @@ def test_the_same_document_again_is_no_news(kit):
 
 def test_the_order_in_which_bodies_and_document_arrive_does_not_matter(kit):
     desired, plan, roster = (kit.arrived(one) for one in (kit.desired(), kit.plan(), kit.roster()))
-    assert isinstance(accept(fold(kit.claim(), desired, roster, plan), kit.SUBJECT, Held(), 1, NOW_MS), Accepted)
+    assert isinstance(accept(fold(kit.claim(), desired, roster, plan), kit.SUBJECT, Held(), NOW_MS), Accepted)
 
 
 REFUSED = {
@@ -54,7 +54,6 @@ REFUSED = {
     "a plan that has not been read": ({"generation": 5, "plan_digest": "0" * 64}, Reason.UNKNOWN),
     "a roster that has not been read": ({"generation": 5, "roster_digest": "0" * 64}, Reason.UNKNOWN),
     "cohorts without a roster": ({"generation": 5, "roster_digest": ""}, Reason.BAD_DOCUMENT),
-    "a root version that is not known": ({"generation": 5, "root_version": 2}, Reason.UNKNOWN),
     "more stages than the plan has": ({"generation": 5, "stage": 3}, Reason.NOT_ALLOWED),
 }
 
@@ -66,6 +65,13 @@ def test_refused(kit, changes, reason):
     assert isinstance(found, Refusal)
     assert found.reason is reason
     assert kit.SUBJECT in found.sentence
+
+
+def test_a_document_of_a_root_version_that_is_not_known_does_not_stand_before_what_the_author_says_now(kit):
+    """Signed by a stolen key it would be the greatest of all until somebody rotates keys."""
+    heard = fold(*bodies(kit), kit.arrived(kit.desired()))
+    after, refusal = hear(heard, kit.arrived(kit.desired(5, root_version=2)))
+    assert (after, refusal.reason) == (heard, Reason.UNKNOWN)
 
 
 def test_versions_outside_the_plan_are_refused_whoever_signed(kit):
@@ -107,17 +113,25 @@ def test_only_advances_expire(kit, move, accepted):
 def test_an_advance_ends_with_its_plan(kit):
     plan = kit.plan(expires_ms=NOW_MS)
     heard = fold(kit.claim(), kit.arrived(plan), kit.arrived(kit.roster()), kit.arrived(kit.desired(plan=plan)))
-    found = accept(heard, kit.SUBJECT, Held(), 1, NOW_MS)
+    found = accept(heard, kit.SUBJECT, Held(), NOW_MS)
     assert isinstance(found, Refusal)
     assert found.reason is Reason.EXPIRED
+
+
+def test_old_plans_and_rosters_that_are_sent_again_do_not_push_out_those_that_count(kit):
+    old = [kit.arrived(kit.plan(id=f"old{index}")) for index in range(BODIES_KEPT + 1)]
+    old += [kit.arrived(replace(kit.roster(), rollout=f"old{index}")) for index in range(BODIES_KEPT + 1)]
+    heard = fold(*bodies(kit), kit.arrived(kit.desired()), *old)
+    assert isinstance(accept(heard, kit.SUBJECT, Held(), NOW_MS), Accepted)
+    assert len(heard.plans[kit.SUBJECT]) <= BODIES_KEPT + 1
 
 
 def test_a_roster_that_was_accepted_before_need_not_be_read_again(kit):
     """After a rotation the record of it is one by a key that counts no more, until the author says it again."""
     held = Held(accepted=judge(kit, kit.arrived(kit.desired())))
     heard = fold(kit.claim(), kit.arrived(kit.plan()), kit.arrived(kit.desired(2)))
-    assert isinstance(accept(heard, kit.SUBJECT, held, 1, NOW_MS), Accepted)
-    assert isinstance(accept(heard, kit.SUBJECT, Held(), 1, NOW_MS), Refusal)
+    assert isinstance(accept(heard, kit.SUBJECT, held, NOW_MS), Accepted)
+    assert isinstance(accept(heard, kit.SUBJECT, Held(), NOW_MS), Refusal)
 
 
 def test_equal_order_with_another_digest_keeps_the_first_and_freezes(kit):
@@ -199,7 +213,7 @@ def test_whatever_arrives_the_accepted_order_never_regresses_and_never_forks(kit
         heard, _ = hear(heard, arrived)
         if index not in looks:
             continue
-        found = accept(heard, kit.SUBJECT, held, 1, NOW_MS)
+        found = accept(heard, kit.SUBJECT, held, NOW_MS)
         if isinstance(found, Accepted):
             order = found.document.order
             assert held.accepted is None or order > held.accepted.document.order

@@ -26,15 +26,15 @@ def broken(one: BreakGlass, key: str = "") -> Arrived:
     return Arrived(key=key or f"breakglass/{Kit.SUBJECT}", document=one, signer=Kit.BREAKGLASS, digest="")
 
 
-def heard_of(*arrivals: Arrived, plan=None) -> Heard:
-    heard = Heard()
+def heard_of(*arrivals: Arrived, plan=None, root_version: int = 1) -> Heard:
+    heard = Heard(root_version=root_version)
     for arrived in (Kit.claim(), Kit.arrived(plan or Kit.plan()), Kit.arrived(Kit.roster()), *arrivals):
         heard, _ = hear(heard, arrived)
     return heard
 
 
-def accepted(heard: Heard, held: Held | None = None, root_version: int = 1) -> Accepted:
-    found = accept(heard, Kit.SUBJECT, held or Held(), root_version, NOW_MS)
+def accepted(heard: Heard, held: Held | None = None) -> Accepted:
+    found = accept(heard, Kit.SUBJECT, held or Held(), NOW_MS)
     assert isinstance(found, Accepted), found
     return found
 
@@ -100,17 +100,17 @@ def test_the_author_goes_on_above_it():
 def test_it_is_news_once_and_again_only_when_it_asks_for_more():
     heard = heard_of(Kit.arrived(ADVANCE), broken(glass(PAUSE)))
     held = Held(accepted=accepted(heard))
-    assert accept(heard, Kit.SUBJECT, held, 1, NOW_MS) is None
+    assert accept(heard, Kit.SUBJECT, held, NOW_MS) is None
     more, _ = hear(heard, broken(glass(ROLLBACK)))
     held = Held(accepted=accepted(more, held))
     assert runs(held.accepted, "n0") == "1"
     for less in (glass(PAUSE), glass(ROLLBACK, 4), glass(PAUSE, 3)):
-        assert accept(heard_of(Kit.arrived(ADVANCE), broken(less)), Kit.SUBJECT, held, 1, NOW_MS) is None
+        assert accept(heard_of(Kit.arrived(ADVANCE), broken(less)), Kit.SUBJECT, held, NOW_MS) is None
 
 
 def test_it_holds_when_its_record_is_gone():
     held = Held(accepted=accepted(heard_of(Kit.arrived(ADVANCE), broken(glass(ROLLBACK)))))
-    assert accept(heard_of(Kit.arrived(ADVANCE)), Kit.SUBJECT, held, 1, NOW_MS) is None
+    assert accept(heard_of(Kit.arrived(ADVANCE)), Kit.SUBJECT, held, NOW_MS) is None
     found = accepted(heard_of(Kit.arrived(Kit.desired(5))), held)
     assert runs(found, "n0") == "1"
 
@@ -119,15 +119,15 @@ def test_the_word_of_a_revoked_key_ends_with_the_key():
     """A stolen key may name a generation that nobody ever reaches: a later root version gives the fleet back."""
     held = Held(accepted=accepted(heard_of(Kit.arrived(ADVANCE), broken(glass(PAUSE, 1 << 53)))))
     after = replace(ADVANCE, root_version=2)
-    assert runs(accepted(heard_of(Kit.arrived(after)), held, root_version=2), "n0") == "2"
+    assert runs(accepted(heard_of(Kit.arrived(after), root_version=2), held), "n0") == "2"
     # Its record counts on where the key still does.
-    assert runs(accepted(heard_of(Kit.arrived(after), broken(glass(PAUSE, 1 << 53))), held, root_version=2), "n0") is None
+    assert runs(accepted(heard_of(Kit.arrived(after), broken(glass(PAUSE, 1 << 53)), root_version=2), held), "n0") is None
 
 
 def test_one_of_a_root_version_that_is_not_known_waits():
-    heard = heard_of(Kit.arrived(ADVANCE), broken(glass(ROLLBACK, root_version=2)))
-    assert accepted(heard).glass is None
-    assert accepted(heard, root_version=2).document.move is Move.RETREAT
+    records = Kit.arrived(ADVANCE), broken(glass(ROLLBACK)), broken(glass(PAUSE, 1 << 53, root_version=2))
+    assert accepted(heard_of(*records)).document.move is Move.RETREAT
+    assert accepted(heard_of(*records, root_version=2)).document.move is Move.HOLD
 
 
 def test_it_is_obeyed_where_the_newest_document_is_refused_and_where_the_service_is_frozen():
@@ -139,16 +139,16 @@ def test_it_is_obeyed_where_the_newest_document_is_refused_and_where_the_service
             heard = heard_of(bad, broken(glass(ROLLBACK)))
             found = accepted(heard, before)
             assert runs(found, "n0") == "1"
-            again = accept(heard, Kit.SUBJECT, replace(before, accepted=found), 1, NOW_MS)
+            again = accept(heard, Kit.SUBJECT, replace(before, accepted=found), NOW_MS)
             assert isinstance(again, Refusal), "what is wrong with the newest one is said still"
 
 
 def test_nothing_was_accepted_and_there_is_nothing_to_take_away_from():
-    assert accept(heard_of(broken(glass(ROLLBACK))), Kit.SUBJECT, Held(), 1, NOW_MS) is None
+    assert accept(heard_of(broken(glass(ROLLBACK))), Kit.SUBJECT, Held(), NOW_MS) is None
 
 
 def test_it_stands_under_its_own_key():
-    _, refusal = hear(Heard(), broken(glass(ROLLBACK), key="breakglass/svc/other"))
+    _, refusal = hear(heard_of(), broken(glass(ROLLBACK), key="breakglass/svc/other"))
     assert refusal is not None
     assert refusal.reason is Reason.BAD_DOCUMENT
 
@@ -174,7 +174,7 @@ def test_under_break_glass_nobody_goes_forward_who_would_not_have_without(record
     heard, held = heard_of(), Held()
     for record in records:
         heard, _ = hear(heard, record)
-        found = accept(heard, Kit.SUBJECT, held, 1, NOW_MS)
+        found = accept(heard, Kit.SUBJECT, held, NOW_MS)
         if not isinstance(found, Accepted):
             continue
         assert held.accepted is None or found.document.order >= held.accepted.document.order

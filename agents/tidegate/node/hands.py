@@ -100,8 +100,7 @@ class Hands:
         if self._reading.root and self._reading.root != self._memory.state.root:
             self._memory.trust(self._reading.root)
         for service, held in self._held():
-            heard, root_version = self._reading.heard, self._reading.trust.root_version
-            found = accept(heard, service_subject(service), held, root_version, self._clock.now_ms())
+            found = accept(self._reading.heard, service_subject(service), held, self._clock.now_ms())
             if isinstance(found, Accepted) and self._memory.accept(service, found):
                 order = ".".join(map(str, (found.document.root_version, found.document.epoch, found.document.generation)))
                 log_of_node.info(

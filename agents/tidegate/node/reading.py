@@ -88,10 +88,10 @@ class Reading:
     async def _open(self) -> None:
         self._reader = await self._log.reader(["keys", "desired"])
         records = await self._reader.read_to_end()
-        self.heard = Heard()
         # Keys first: a document may be older than the key document that entitles its signer.
         self._take([one for one in records if one.topic == "keys"], live=False)
         self._reread = False
+        self.heard = Heard(root_version=self.trust.root_version)
         self._take([one for one in records if one.topic == "desired"], live=False)
         self.caught_up = True
         self._news()
@@ -129,6 +129,7 @@ class Reading:
         # What was refused for want of a key may count now, and the other way round: until all of it has been read again nothing
         # was heard, so that no advance is accepted by the plan of a key that was revoked.
         self.heard = Heard()
+        self._beat = (0, 0)
         log_of_node.info("key document accepted", root_version=self.trust.root_version)
         return True
 

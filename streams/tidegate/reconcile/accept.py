@@ -50,6 +50,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
 class Heard(Struct, frozen=True, kw_only=True):
     """What the records read so far say. Only the newest epoch has an author; older ones are void from its claim on (E2)."""
 
+    root_version: int = 0
+    """The key document by which the records were verified: who reads another one hears all of it anew."""
     epoch: int = 0
     author: str = ""
     """Id of the key that signed the first claim of ``epoch``."""
@@ -75,6 +77,10 @@ class Refusal(Struct, frozen=True, kw_only=True):
 def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
     """Return what is known after one more record, and why it does not count where it does not. Total."""
     document = arrived.document
+    if isinstance(document, Desired | BreakGlass) and document.root_version > heard.root_version:
+        # It would stand before all that the author says now; once that root version is read it is heard anew.
+        what = f"{arrived.key} needs root version {document.root_version}, known is {heard.root_version}"
+        return heard, _refuse(Reason.UNKNOWN, what)
     match document:
         case Claim():
             return _hear_claim(heard, document, arrived)
@@ -89,30 +95,32 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
             subject = service_subject(document.service)
             if arrived.key != f"plan/{subject}":
                 return heard, _refuse(Reason.BAD_DOCUMENT, f"a plan of {subject} stands under key {arrived.key}")
-            return replace(heard, plans=_with(heard.plans, subject, arrived.digest, document)), None
+            named = heard.candidates[subject].document.plan_digest if subject in heard.candidates else ""
+            return replace(heard, plans=_with(heard.plans, subject, arrived.digest, document, named)), None
         case Roster():
             if arrived.key != f"roster/{document.subject}":
                 return heard, _refuse(Reason.BAD_DOCUMENT, f"a roster of {document.subject} stands under key {arrived.key}")
-            return replace(heard, rosters=_with(heard.rosters, document.subject, arrived.digest, document)), None
+            named = heard.candidates[document.subject].document.roster_digest if document.subject in heard.candidates else ""
+            return replace(heard, rosters=_with(heard.rosters, document.subject, arrived.digest, document, named)), None
 
 
-def accept(heard: Heard, subject: str, held: Held, root_version: int, now_ms: int) -> Accepted | Refusal | None:
+def accept(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | Refusal | None:
     """Return the greatest document of a subject if it may be acted on, why not if it may not, None if there is no news.
 
     Under break-glass it is less than what was signed (E5), also where the newest document is refused and the one before holds.
     """
-    found = _newest(heard, subject, held, root_version, now_ms)
+    found = _newest(heard, subject, held, now_ms)
     base = found if isinstance(found, Accepted) else held.accepted
     if base is None:
         return found
-    glass = holding(heard.glasses.get(subject), held.accepted, base, root_version)
+    glass = holding(heard.glasses.get(subject), held.accepted, base)
     if glass is None:
         return found
     less = under(base, glass)
     return found if less == held.accepted else less
 
 
-def _newest(heard: Heard, subject: str, held: Held, root_version: int, now_ms: int) -> Accepted | Refusal | None:
+def _newest(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | Refusal | None:
     candidate = heard.candidates.get(subject)
     if candidate is None:
         return None
@@ -136,7 +144,7 @@ def _newest(heard: Heard, subject: str, held: Held, root_version: int, now_ms: i
         roster = before.roster
     if held.freeze is not None and document.move is Move.ADVANCE:
         return _refuse(Reason.NOT_ALLOWED, f"{at} advances, and this service is frozen: {held.freeze.why}")
-    for refusal in _faults(document, plan, roster, root_version, now_ms):
+    for refusal in _faults(document, plan, roster, now_ms):
         return replace(refusal, sentence=f"{at} {refusal.sentence}")
     return Accepted(document=document, digest=candidate.digest, plan=plan, roster=roster)
 
@@ -145,9 +153,7 @@ def _same_plan(document: Desired, before: Accepted) -> bool:
     return document.plan_digest == before.document.plan_digest
 
 
-def _faults(document: Desired, plan: Plan | None, roster: Roster | None, root_version: int, now_ms: int) -> Iterator[Refusal]:
-    if document.root_version > root_version:
-        yield _refuse(Reason.UNKNOWN, f"needs root version {document.root_version}, known is {root_version}", waiting=True)
+def _faults(document: Desired, plan: Plan | None, roster: Roster | None, now_ms: int) -> Iterator[Refusal]:
     if document.plan_digest and plan is None:
         yield _refuse(Reason.UNKNOWN, f"names plan {document.plan_digest[:12]}, which has not been read", waiting=True)
     if document.roster_digest and roster is None:
@@ -232,10 +238,12 @@ def _hear_desired(heard: Heard, document: Desired, arrived: Arrived) -> tuple[He
     return replace(heard, candidates=heard.candidates | {document.subject: found}), None
 
 
-def _with(bodies: dict[str, dict[str, T]], subject: str, digest: str, body: T) -> dict[str, dict[str, T]]:
-    kept = {key: value for key, value in bodies.get(subject, {}).items() if key != digest}
-    newest = list((kept | {digest: body}).items())[-BODIES_KEPT:]
-    return bodies | {subject: dict(newest)}
+def _with(bodies: dict[str, dict[str, T]], subject: str, digest: str, body: T, named: str) -> dict[str, dict[str, T]]:
+    """Add a body; the oldest is forgotten, but not the one that the greatest document names: old ones are easily sent again."""
+    before = bodies.get(subject, {})
+    kept = {key: value for key, value in before.items() if key != digest}
+    newest = dict(list((kept | {digest: body}).items())[-BODIES_KEPT:])
+    return bodies | {subject: ({named: before[named]} if named in before else {}) | newest}
 
 
 def _refuse(reason: Reason, sentence: str, *, freeze: bool = False, waiting: bool = False) -> Refusal:

@@ -20,14 +20,14 @@ def greater(one: BreakGlass | None, other: BreakGlass | None) -> BreakGlass | No
     return other if _rank(other) > _rank(one) else one
 
 
-def holding(heard: BreakGlass | None, held: Accepted | None, base: Accepted, root_version: int) -> BreakGlass | None:
+def holding(heard: BreakGlass | None, held: Accepted | None, base: Accepted) -> BreakGlass | None:
     """Return the document that beats ``base``, None where none does.
 
     ``heard``: the greatest in the log whose key counts now. One that was accepted before holds on without its record, for absence
     changes nothing (F1), until a later root version: so a revoked key's word ends with the key.
     """
     document = base.document
-    if heard is not None and (heard.root_version > root_version or document.generation > heard.generation):
+    if heard is not None and document.generation > heard.generation:
         heard = None
     before = held.glass if held is not None else None
     if before is not None and (document.root_version > before.root_version or document.generation > before.generation):
