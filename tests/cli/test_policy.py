@@ -21,13 +21,14 @@ def test_a_freeze_is_signed_decided_listed_and_holds_a_plan_until_it_is_lifted(w
     queued = world.type("rollout", "start", plan)
     assert queued.code == 0
     assert "waits: The freeze incident-7 holds" in queued.out
+    assert "1 plan waiting: The freeze incident-7 holds" in world.type("rollout", "status", "shop").out
     (row,) = world.type("policy", "list", "-o", "json").json
     assert (row["policy"]["name"], row["frozen"]) == ("incident-7", True)
     assert "disks are full" in world.type("policy", "list").out
     lifted = world.type("policy", "lift", "incident-7", "--reason", "disks are empty")
     assert lifted.code == 0
     assert world.type("policy", "list", "-o", "json").json == []
-    assert "running" in world.type("rollout", "status", "shop").out or "done" in world.type("rollout", "status", "shop").out
+    assert "waiting" not in world.type("rollout", "status", "shop").out
 
 
 def test_lifting_what_does_not_hold_is_a_refusal(world: World) -> None:

@@ -58,7 +58,7 @@ def lines(one: Summary, now_ms: int) -> list[str]:
         found.append(f"  quarantined: {', '.join(one.quarantined)}; lift it with: tidegate rollout release {one.service} VERSION")
     found += [f"  alarm: {alarm}" for alarm in one.alarms]
     if one.queued:
-        found.append(f"  {one.queued} plan{'s' if one.queued > 1 else ''} waiting")
+        found.append(f"  {one.queued} plan{'s' if one.queued > 1 else ''} waiting" + (f": {one.waits}" if one.waits else ""))
     return found
 
 

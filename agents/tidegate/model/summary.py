@@ -4,6 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.model.model import Model, Told
+from tidegate.rollout.acceptance import waiting
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.scene import Scene, scene_of
@@ -53,6 +54,8 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blockers: tuple[Blocker, ...] = ()
     verdict: Verdict | None = None
     queued: int = 0
+    waits: str = ""
+    """Why the first plan of the queue does not begin."""
     quarantined: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """Nodes that were not reached when the last rollout ended."""
@@ -77,6 +80,7 @@ def summary(model: Model, subject: str, now_ms: int) -> Summary:
         settled=state.settled.version if state.settled else "",
         paused_reason=state.paused_reason,
         queued=len(state.queue),
+        waits=waiting(model.ledger, model.view, subject, now_ms),
         quarantined=state.quarantined,
         missing=state.missing,
         alarms=tuple(open_alarms),

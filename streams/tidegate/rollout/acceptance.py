@@ -53,6 +53,14 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
     return [ended, accepted] if ended is not None else [accepted]
 
 
+def waiting(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
+    """Return, as a sentence, what the first plan of a subject's queue waits for; empty where none waits."""
+    state = ledger.subject(subject)
+    if not state.queue:
+        return ""
+    return _waits(ledger, view, ledger.plans[state.queue[0]].plan, replace(state, queue=()), now_ms)
+
+
 def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | None:
     """Return what is wrong with a plan whatever its subject does now."""
     subject = service_subject(plan.service)
