@@ -14,7 +14,7 @@ async def test_kpis_are_a_direct_computation_over_restart_and_kill_9_of_both_rol
     fleet = Fleet(log)
     async with workers(connection) as both:
         running = asyncio.create_task(fleet.run(16))
-        await asyncio.sleep(4)
+        await kpis_until(log, 0)  # both are at work: before, a signal would find nobody to take it
         assert await both["judge"].stop() == 0
         await both["judge"].start()
         await asyncio.sleep(3)
