@@ -11,8 +11,9 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 READY := .venv/.ready
 CODE := schemas streams agents tests
-# On every core. Kafka and scenarios go one by one: they tell times, and share a broker or a whole system.
 EVERY_CORE := --numprocesses auto --maxprocesses 8 --dist worksteal
+# On real Kafka tests wait more than they work: two files at a time, each process with a broker of its own.
+TWO_FILES := --numprocesses 2 --dist loadfile
 ARGS ?=
 
 # Run the tests of a mark, with options; leave build/<name>.json, also when some fail.
@@ -35,9 +36,11 @@ help:
 demo: $(READY)
 	@$(BIN)/tidegate demo $(ARGS)
 
+# Scenarios go one by one: they tell times, and some share one running system.
 test: check
 	@mkdir -p build
-	$(call tests,test,"kafka or scenario")
+	$(call tests,kafka,"kafka and not scenario",$(TWO_FILES))
+	$(call tests,test,"scenario")
 
 check: $(READY)
 	@mkdir -p build
