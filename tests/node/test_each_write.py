@@ -183,6 +183,7 @@ async def test_damaged_memory_never_starts_what_was_rolled_back(capsys):
             node.files[slot] = bytes(data[: dice.choice([len(data), len(data), dice.randrange(len(data))])])
         lost += StateFile(Dying(node.files, 0, "")).load() is None
         await node.live(0.05)
+        node.log.compact("desired")  # or every life reads the heartbeats of all before it
         assert node.version() == "1"
     with capsys.disabled():
         print(f"\n{CORRUPTIONS} corruptions, {lost} of them of both copies: 0 wrong starts", end=" ")  # noqa: T201

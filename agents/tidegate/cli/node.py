@@ -1,8 +1,10 @@
-"""``tidegate node``: one node agent, from its file."""
+"""``tidegate node``: one node agent, from its file; and ``revert``, what a person on the node can do without any network."""
 
 import asyncio
 import os
+import secrets
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -10,21 +12,38 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from tidegate.broker import Connection, KafkaLog
+from tidegate.cli.output import Format, format_option, show
+from tidegate.cli.rollout_start import person
+from tidegate.cli.session import Exit
 from tidegate.node import ConfigError, NodeAgent, NodeConfig, build_agent, load_config
+from tidegate.node.by_hand import Revert, answer, ask
+from tidegate.node.state import StateFile
+from tidegate.ports import SystemDisk
+from tidegate.reconcile.held import NodeState
 from tidegate.runtime.logs import configure
+from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
 from tidegate.runtime.stopping import run_until, stop_signals
 
+ANSWERED_WITHIN_S = 10.0
 
-@click.command()
-@click.option("--config", "path", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The node's YAML file.")
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--config", "path", type=FILE, help="The node's YAML file.  [required]")
 @click.option("--stop-services", is_flag=True, help="Drain the services when the agent stops; without it they run on.")
-def node(path: Path, stop_services: bool) -> None:
+@click.pass_context
+def node(context: click.Context, path: Path | None, stop_services: bool) -> None:
     """Run a node agent: carry out what is desired, measure what runs, report it.
 
     Serves /metrics and health at metrics_port of the file. SIGTERM ends it; its services run on, and its successor adopts them.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if path is None:
+        raise click.MissingParameter(param_hint="--config", param_type="option")
     config = load_config(path)
     if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
         config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
@@ -33,6 +52,60 @@ def node(path: Path, stop_services: bool) -> None:
         asyncio.run(_run(config, stop_services=stop_services))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+@node.command()
+@click.argument("service", required=False)
+@click.option("--config", "path", type=FILE, required=True, help="The node's YAML file.")
+@click.option("--reason", default="", help="Why; stands in the node's reports, and in the decision that follows.")
+@format_option
+def revert(service: str | None, path: Path, reason: str, form: Format) -> int:
+    """Go back on this node from the version that SERVICE was started with last to what was good here before it.
+
+    Needs no broker. It holds until another rollout; one that is under way is rolled back everywhere once the fleet hears of it.
+    """
+    config = load_config(path)
+    disk = SystemDisk(Path(config.state))
+    asked = Revert(id=secrets.token_hex(8), leave=_leave(config, StateFile(disk).load(), service), actor=person(), reason=reason)
+    try:
+        ask(disk, asked)
+    except OSError as error:
+        raise Problem(
+            f"{config.state}: {error.strerror}", "run this as the user who runs the agent, with room on the disk"
+        ) from error
+    deadline_s = time.monotonic() + ANSWERED_WITHIN_S
+    while (answered := answer(disk)) is None or answered.id != asked.id:
+        if time.monotonic() >= deadline_s:
+            raise Problem(
+                f"no answer from the agent of {config.node} within {ANSWERED_WITHIN_S:g} s; it will obey when it runs",
+                f"start it: tidegate node --config {path}",
+                code=Exit.TIMEOUT,
+            )
+        time.sleep(0.1)
+    show([{"service": name, "said": said} for name, said in sorted(answered.said.items())], form, empty="nothing was asked")
+    left = StateFile(disk).load()
+    done = left is not None and all(_is_left(left, name, version) for name, version in asked.leave.items())
+    return Exit.OK if done else Exit.FAILED
+
+
+def _leave(config: NodeConfig, state: NodeState | None, service: str | None) -> dict[str, str]:
+    """Return the service to revert and the version that it leaves. Problem where that is not clear."""
+    if service is None and len(config.services) != 1:
+        raise Problem(
+            f"{config.node} has {len(config.services)} services", f"name one: {', '.join(sorted(config.services))}", code=2
+        )
+    name = service or next(iter(config.services))
+    if name not in config.services:
+        raise Problem(f"{config.node} has no service {name}", f"it has: {', '.join(sorted(config.services)) or 'none'}", code=2)
+    held = state.services.get(name) if state is not None else None
+    if held is None or held.applied is None:
+        raise Problem(f"nothing was started of {name} on {config.node}", f"see what its agent holds in {config.state}")
+    return {name: held.applied.version}
+
+
+def _is_left(state: NodeState, service: str, version: str) -> bool:
+    held = state.services.get(service)
+    return held is not None and any(bad.never and bad.artifact.version == version for bad in held.bad)
 
 
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:

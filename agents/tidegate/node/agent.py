@@ -7,6 +7,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.node.by_hand import ANSWERED, Reverted, asked
 from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Executor
 from tidegate.node.hands import Hands
@@ -19,7 +20,7 @@ from tidegate.node.scrape.scraper import Scraper
 from tidegate.ports import Clock, Disk, Log
 from tidegate.reconcile.held import Held
 from tidegate.reconcile.status import Status
-from tidegate.wire.codec import Malformed
+from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.documents import ServiceReport
 from tidegate.wire.envelope import Refused, Signer, Trust
 from tidegate.wire.keys import trust_of, unseal_root
@@ -76,6 +77,7 @@ class NodeAgent:
         self._ended.set()
         self._reporter = Reporter(log, clock, disk, config=config, signer=signer, boot=boot)
         self._clock = clock
+        self._disk = disk
         self._rows, self._scrape_rows = Rows(log, config.node), Rows(log, config.node)
         self._liveness = Liveness(self._rows, config.node, boot, (config.zone, config.labels))
         self._scraper = Scraper(config, self._executors, clock, self._scrape_rows, boot)
@@ -180,11 +182,29 @@ class NodeAgent:
         """Once a second say what is, and look whether time alone has changed what should be."""
         while True:
             end_ms = await full_second(self._clock)
+            self._obey()
             for service in self._executors:
                 held = self._memory.held(service)
                 if held.accepted is not None or service_subject(service) in self._reading.heard.candidates:
                     self._liveness.offer(service, self._hands.status(service), held, end_ms)
             self._wake.set()
+
+    def _obey(self) -> None:
+        """Do what a person on the node asks for."""
+        revert = asked(self._disk)
+        if revert is None:
+            return
+        said = {
+            service: self._hands.leave(service, version, revert.why)
+            if service in self._executors
+            else f"this node has no service {service}"
+            for service, version in revert.leave.items()
+        }
+        log.warning("asked by hand", actor=revert.actor, said=said)
+        try:
+            self._disk.write(ANSWERED, encode(Reverted(id=revert.id, said=said)))
+        except OSError as error:  # asked again in a second, and then it is done already
+            log.warning("answer not written", problem=str(error))
 
     async def _service_report(self, service: str) -> ServiceReport:
         digest = await self._executors[service].measure(service)

@@ -14,7 +14,7 @@ from tidegate.ports import Clock
 from tidegate.reconcile.accept import Refusal, accept
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Held, identity, same
-from tidegate.reconcile.ladder import barred
+from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good
 from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.names import service_subject
@@ -84,6 +84,20 @@ class Hands:
         """Return the status of a service now."""
         current = self._current if self._current is not None and self._current.service == service else None
         return status_of(self._node, self._memory.held(service), self.seen(service), current)
+
+    def leave(self, service: str, version: str, why: str) -> str:
+        """Go back from a version because a person on the node says so, without asking anybody; return what comes of it."""
+        held = self._memory.held(service)
+        if held.applied is None or held.applied.version != version:
+            return f"{version} is not what was started last here; that is {held.applied.version if held.applied else 'nothing'}"
+        if is_left(held, held.applied):
+            return f"{version} is left already: {why}"
+        back = next((one for one in _goods(held) if not same(one, held.applied) and self._executors[service].holds(one)), None)
+        if back is None:
+            return f"nothing that was good before {version} lies on this node; it runs on"
+        if not self._memory.leave(service, why, self._clock.now_ms()):
+            return f"not written down, so not done: {self._memory.trouble}"
+        return f"{version} is left for {back.version}, until another rollout"
 
     def exited(self, service: str, how: str) -> None:
         """Count an end that nobody ordered."""
@@ -200,6 +214,10 @@ class Hands:
             yield
         finally:
             self._interruptible = False
+
+
+def _goods(held: Held) -> list[Artifact]:
+    return [one for one in (known_good(held), *held.earlier) if one is not None and bad_of(held, one) is None]
 
 
 def _named(held: Held) -> list[Artifact]:

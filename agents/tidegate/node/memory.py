@@ -63,7 +63,7 @@ class Memory:
         if action.kind is Kind.REVERT and held.applied is not None and bad_of(held, held.applied) is None:
             why = _loop_text(held, action.artifact)
             failure = _failure(held, FailureKind.CRASH_LOOP, held.applied, now_ms, why)
-            held = noted_bad(replace(held, failure=failure), failure)
+            held = noted_bad(replace(held, failure=failure), failure, never=True)
         if action.kind is not Kind.REVIVE:
             held = replace(held, changed_ms=now_ms, exits=0, exits_ms=())
         return self._put(action.service, held)
@@ -112,6 +112,15 @@ class Memory:
     def good(self, service: str, artifact: Artifact) -> bool:
         """Keep a version as the one to go back to."""
         return self._put(service, proven(self.held(service), artifact))
+
+    def leave(self, service: str, why: str, now_ms: int) -> bool:
+        """Leave what was started last, for as long as the rollout at hand lasts: a person on the node says so."""
+        held = self.held(service)
+        if held.applied is None:
+            return True
+        failure = _failure(held, FailureKind.CRASH_LOOP, held.applied, now_ms, why)
+        log.warning("version left", service=service, version=held.applied.version, why=why)
+        return self._put(service, noted_bad(replace(held, failure=failure), failure, never=True))
 
     def trust(self, root: str) -> bool:
         """Keep the newest key document."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
-from tidegate.reconcile.ladder import bad_of, barred, known_good, revivable, rung, unproven
+from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good, revivable, rung, unproven
 from tidegate.reconcile.lease import BEATING, Pulse, leased
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
 from tidegate.wire.documents import Move
@@ -30,7 +30,7 @@ class Kind(StrEnum):
     """What is to be done."""
 
     REVERT = "revert"
-    """Back to last-known-good: the version that ran crashes again and again."""
+    """Back to last-known-good: the version that ran crashes again and again, or a person on the node has left it."""
     SWAP = "swap"
     START = "start"
     RESTART = "restart"
@@ -135,6 +135,8 @@ def _wanted(case: _Case) -> Iterator[Action]:
     target, running = case.target, case.seen.running
     if running is None:
         yield from _from_nothing(case)
+    elif is_left(case.held, running.artifact) and (target.artifact is None or same(running.artifact, target.artifact)):
+        yield from _revert(case)
     elif target.artifact is not None and not same(target.artifact, running.artifact):
         yield from _change(Kind.SWAP, case)
     elif target.artifact is not None and target.token and target.token not in (case.held.token, running.token):
@@ -172,6 +174,10 @@ def _back_from_nothing(case: _Case) -> Iterator[Action]:
     if target is not None and not same(target, before) and not barred(case.held, case.target, target):
         yield from _change(Kind.START, case)
         return
+    yield from _revert(case)
+
+
+def _revert(case: _Case) -> Iterator[Action]:
     back = rung(case.held, replace(case.target, artifact=None), case.seen.cached)
     if back is not None and _rested(case, back):
         yield Action(kind=Kind.REVERT, service=case.service, artifact=back, retreat=True)

@@ -54,16 +54,16 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Bad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An artifact that counts as bad here while a rollout lasts.
 
-    It crash-looped, and is not started any more; or it is a way back that did not come or start, and is tried only where there is
-    no other.
+    It crash-looped, or a person on the node left it, and it is ``never`` started any more; or it is a way back that did not come
+    or start, and is tried only where there is no other.
     """
 
-    kind: FailureKind
     artifact: Artifact
     rollout: str
     last_ms: int
     """When it was tried last."""
     error: str
+    never: bool = False
 
 
 class Proof(Struct, frozen=True, kw_only=True, omit_defaults=True):

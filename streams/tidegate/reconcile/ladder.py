@@ -8,7 +8,7 @@ stable version ended in the bad one.)
 
 from msgspec.structs import replace
 
-from tidegate.reconcile.held import BAD_KEPT, EARLIER_KEPT, Bad, Failure, FailureKind, Held, identity, same
+from tidegate.reconcile.held import BAD_KEPT, EARLIER_KEPT, Bad, Failure, Held, identity, same
 from tidegate.reconcile.target import Target, is_advance
 from tidegate.wire.plans import Artifact
 
@@ -17,10 +17,16 @@ TRIES = 3
 
 
 def barred(held: Held, target: Target, artifact: Artifact | None) -> bool:
-    """Return whether an artifact is never started here now: it crash-looped, or the fleet tells this node to leave it."""
+    """Return whether an artifact is never started here now: it was left, or the fleet tells this node to leave it."""
     if held.accepted is None or artifact is None or same(artifact, target.artifact):
-        return _looped(held, artifact)
-    return _looped(held, artifact) or (target.artifact is not None and is_advance(held.accepted, artifact))
+        return is_left(held, artifact)
+    return is_left(held, artifact) or (target.artifact is not None and is_advance(held.accepted, artifact))
+
+
+def is_left(held: Held, artifact: Artifact | None) -> bool:
+    """Return whether this node has left an artifact for as long as the rollout at hand lasts."""
+    bad = bad_of(held, artifact)
+    return bad is not None and bad.never
 
 
 def revivable(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) -> bool:
@@ -78,16 +84,16 @@ def is_proven(held: Held, artifact: Artifact) -> bool:
     return held.proof is not None and held.proof.rollout == rollout and same(held.proof.artifact, artifact)
 
 
-def noted_bad(held: Held, failure: Failure) -> Held:
+def noted_bad(held: Held, failure: Failure, *, never: bool = False) -> Held:
     """Return the memory that knows what failed as bad in its rollout. The oldest are forgotten first."""
     others = [one for one in held.bad if one.rollout != failure.rollout or not same(one.artifact, failure.artifact)]
-    bad = Bad(kind=failure.kind, artifact=failure.artifact, rollout=failure.rollout, last_ms=failure.last_ms, error=failure.error)
+    bad = Bad(artifact=failure.artifact, rollout=failure.rollout, last_ms=failure.last_ms, error=failure.error, never=never)
     return replace(held, bad=(*others, bad)[-BAD_KEPT:])
 
 
 def no_longer_bad(held: Held, artifact: Artifact) -> Held:
     """Return the memory after a start of an artifact that took place."""
-    kept = tuple(one for one in held.bad if not same(one.artifact, artifact) or one.kind is FailureKind.CRASH_LOOP)
+    kept = tuple(one for one in held.bad if not same(one.artifact, artifact) or one.never)
     return replace(held, bad=kept)
 
 
@@ -101,8 +107,3 @@ def proven(held: Held, good: Artifact) -> Held:
     """Return the memory that has a new last-known-good; the one before is kept as a rung."""
     before = [one for one in (held.good, *held.earlier) if one is not None and not same(one, good)]
     return replace(held, good=good, earlier=tuple(before[:EARLIER_KEPT]))
-
-
-def _looped(held: Held, artifact: Artifact | None) -> bool:
-    bad = bad_of(held, artifact)
-    return bad is not None and bad.kind is FailureKind.CRASH_LOOP
