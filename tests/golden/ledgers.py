@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cramjam
 import msgspec
+from msgspec.structs import replace
 from tests.decider.kit import FLEET, OPERATOR, STRANGER, World, desired, plan, signer
 
 from tidegate.ports import Record
@@ -22,6 +23,7 @@ from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdic
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.nodeseconds import decode as decode_nodeseconds
 from tidegate.wire.plans import Action, Artifact, GateDefault, Pause, Plan, Rollback, Stage
+from tidegate.wire.policies import Freeze, Policy
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
@@ -283,8 +285,29 @@ async def told() -> list[Record]:
     await story.want(Verb.UNDO)
     await story.turn(1)
     await story.until(Phase.DONE)
+    await policies(story)
     await story.end()
     return [record for topic in TOPICS for record in story.log.topic(topic)]
+
+
+async def policies(story: Story) -> None:
+    """A freeze, a second approver, a gate that asks, and fast back."""
+    calm = Policy(name="calm", fleet=FLEET, freezes=(Freeze(),), second_approver=True, issued_ms=1)
+    await story.log.append("plans", calm.key, seal(calm, OPERATOR))
+    ask = Pause(duration="60s", default=GateDefault.PROMOTE, ask="load-test")
+    await story.ask(release("v6", "v2", pause=ask, actor="kim"))
+    await story.turn(2)
+    await story.want(Verb.APPROVE, target="to-v6")
+    for number, rest in ((2, {"second_approver": True}), (3, {"dwell": "1s"})):
+        later = Policy(name="calm", fleet=FLEET, issued_ms=number, **rest)
+        await story.log.append("plans", later.key, seal(later, OPERATOR))
+        await story.turn(2)
+    story.outcome = Outcome.PASS
+    await story.until(Phase.WATCHING)
+    await story.until(Phase.DONE)
+    await story.ask(replace(release("v2", "v6", id="fast"), stages=(Stage(set_weight=100),), fast=True))
+    await story.turn(2)
+    await story.until(Phase.DONE)
 
 
 def main(number: int) -> None:

@@ -17,6 +17,7 @@ from tidegate.wire.codec import decode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.judgement import Outcome
+from tidegate.wire.policies import Freeze, RollbackBudget
 from tidegate.wire.reasons import Reason
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +26,13 @@ ROOT = Path(__file__).parents[2]
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_history_keeps_the_laws_and_rebuilds_to_the_byte(data):
-    """Fleet checks on every record: exposure, generations, no advance without a fresh pass of its placement."""
+    """Fleet checks on every record: exposure, generations, no advance without a fresh pass of its placement or in a freeze."""
     fleet = Fleet(nodes=data.draw(st.integers(4, 12)))
     if data.draw(st.booleans()):
         fleet.install()
     versions = iter(range(2, 1_000))
     for _ in range(data.draw(st.integers(1, 25))):
-        match data.draw(st.sampled_from(["turn", "plan", "intent", "verdict", "away", "broken", "judge"])):
+        match data.draw(st.sampled_from(["turn", "plan", "intent", "verdict", "away", "broken", "judge", "policy"])):
             case "turn":
                 fleet.turn(data.draw(st.integers(1, 20)))
             case "plan":
@@ -40,6 +41,14 @@ def test_any_history_keeps_the_laws_and_rebuilds_to_the_byte(data):
             case "intent":
                 fleet.ask(
                     data.draw(st.sampled_from(list(Verb))), generation=data.draw(st.none() | st.integers(0, 50)), target="2"
+                )
+            case "policy":
+                fleet.policy(
+                    data.draw(st.sampled_from(["a", "b"])),
+                    freezes=data.draw(st.sampled_from([(), (Freeze(),), (Freeze(until_ms=fleet.now_ms + 30_000),)])),
+                    rollback_budget=data.draw(st.sampled_from([None, RollbackBudget(rollbacks=1, within="1m")])),
+                    dwell=data.draw(st.sampled_from([None, "20s"])),
+                    second_approver=data.draw(st.booleans()),
                 )
             case "verdict":
                 fleet.judge(

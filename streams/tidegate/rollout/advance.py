@@ -209,7 +209,8 @@ def _bake(scene: Scene) -> Change:
         reason=Reason.BATCH_READY,
         subject=scene.state.subject,
         message=f"Every reachable node of stage {scene.state.stage + 1} runs "
-        f"{scene.plan.artifact.version}; it bakes for {scene.stage.bake}."
+        + scene.plan.artifact.version
+        + ("." if scene.plan.fast else f"; it bakes for {scene.stage.bake}.")
         + (f" Left out, unreachable: {sentence(left_out)}." if left_out else ""),
         facts={"ready": named(tuple(node for node in scene.canaries if scene.reachable(node))), "unreachable": named(left_out)},
         state=replace(scene.state, baking_since_ms=scene.now_ms),
