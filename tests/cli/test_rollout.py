@@ -175,6 +175,18 @@ def test_the_fleet_is_listed_cordoned_and_uncordoned(installed: World) -> None:
     assert (unknown.code, "n9 is no enrolled node" in unknown.err) == (Exit.FAILED, True)
 
 
+def test_a_node_that_is_replaced_leaves_the_fleet_and_its_successor_joins_it(installed: World) -> None:
+    """Cordon, drain, retire, add (docs/nodes.md)."""
+    assert installed.type("fleet", "cordon", "n3", "--reason", "disk fails").code == 0
+    assert installed.type("fleet", "retire", "n3").code == 0
+    assert {row["node"] for row in installed.type("fleet", "list", "-o", "json").json} == {"n1", "n2"}
+    assert installed.type("keys", "enrol", "n4", "--public", "ab" * 32).code == 0
+    listed = {row["node"]: row["node_state"] for row in installed.type("fleet", "list", "-o", "json").json}
+    assert listed == {"n1": "reachable", "n2": "reachable", "n4": "never seen"}
+    refused = installed.type("fleet", "cordon", "n3")
+    assert (refused.code, "n3 is no enrolled node" in refused.err) == (1, True)
+
+
 def test_status_of_what_nobody_rolled_out_says_what_is_known(installed: World) -> None:
     unknown = installed.type("rollout", "status", "shoe")
     assert unknown.code == Exit.FAILED

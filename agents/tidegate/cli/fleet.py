@@ -1,4 +1,4 @@
-"""``tidegate fleet``: nodes with what they run, what was learned of their services; cordon and uncordon."""
+"""``tidegate fleet``: nodes with what they run, what was learned of their services; cordon, uncordon, retire."""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import click
 
 from tidegate.cli.connect import run
 from tidegate.cli.fleet_learned import learned
+from tidegate.cli.keys_nodes import retire
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import ask
 from tidegate.cli.session import session
@@ -19,7 +20,7 @@ from tidegate.wire.documents import Verb
 
 @click.group()
 def fleet() -> None:
-    """List nodes; cordon and uncordon them; see what was learned of a service."""
+    """List nodes; cordon, uncordon and retire them; see what was learned of a service."""
 
 
 @fleet.command(name="list")
@@ -85,4 +86,5 @@ CORDONS = "svc/fleet"
 
 fleet.add_command(_cordon(Verb.CORDON, "Let NODE take part in no rollout that begins from now on."))
 fleet.add_command(_cordon(Verb.UNCORDON, "Let NODE take part again."))
+fleet.add_command(retire)
 fleet.add_command(learned)

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "silence": ("tidegate.cli.silence:silence", "Hide alarms for a while; see what was hidden."),
     "breakglass": ("tidegate.cli.breakglass:breakglass", "Pause or roll back whatever the decision agent says."),
     "keys": ("tidegate.cli.keys:keys", "List, rotate and revoke keys; enrol nodes."),
-    "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon and uncordon them."),
+    "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon, uncordon and retire them."),
     "replay": ("tidegate.cli.replay:replay", "Derive what was decided again, byte for byte."),
     "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
     "sim": ("tidegate.cli.sim:sim", "Judge one rollout of a simulated fleet."),
