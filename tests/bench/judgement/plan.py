@@ -49,9 +49,9 @@ def short(seed: int, hours: int) -> list[Piece]:
 
 
 def long(seed: int, hours: int) -> list[Piece]:
-    """Return the plan of ``make prove``: ``hours`` in ``everything``, a fortieth of that with each count in each harder world."""
-    each, part = -(-hours // len(CANARIES)), -(-hours // 40)
-    return pieces(seed, Size(episodes=each, delays=60, licences=150, harder=part, harder_delays=part))
+    """Return the plan of ``make prove``: ``hours`` in ``everything``, a fiftieth of that with each count in each harder world."""
+    each, part = -(-hours // len(CANARIES)), -(-hours // 50)
+    return pieces(seed, Size(episodes=each, delays=50, licences=80, harder=part, harder_delays=part))
 
 
 def shown(pieces_: Iterable[Piece]) -> str:

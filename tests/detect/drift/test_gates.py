@@ -79,9 +79,10 @@ def test_of_two_nobody_can_say_which_is_the_odd_one(controls):
     assert counts.all()
 
 
-def test_a_gate_is_of_one_metric():
-    _, counts = watched(FLEET, FLEET.times(10.0, ALL, (3,)), 8)
-    assert np.array_equal(~counts.any(axis=0), np.arange(COUNT) == 3)
+@pytest.mark.parametrize(("metric", "family"), [(3, range(2, COUNT)), (0, range(2))])
+def test_a_gate_is_of_one_family(metric, family):
+    _, counts = watched(FLEET, FLEET.times(10.0, ALL, (metric,)), 8)
+    assert np.array_equal(~counts.any(axis=0), np.isin(np.arange(COUNT), family))
 
 
 def test_a_gate_holds_ten_seconds_after_the_last_hot_one_and_then_opens():

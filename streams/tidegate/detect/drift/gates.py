@@ -5,9 +5,9 @@ twice that and beyond four standard deviations, and stays shut for ten seconds, 
 
 | gate | who is hot | what is left out |
 |---|---|---|
-| burst | all servers of the old version together | the second |
-| stratum | those of one zone and kind of machine | the second of that stratum |
-| peer | one server of the old version against the rest of its cohort, where there are three | its second |
+| burst | all servers of the old version together | the second, for the whole family of metrics |
+| stratum | those of one zone and kind of machine | the second of that stratum, likewise |
+| peer | one server of the old version against the others of its cohort and stratum, where there are three | its second |
 
 A canary is no peer of others: what ails one of them is left out by ``weigh.without``, and what ails two of five is no incident.
 """
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tidegate.detect.drift.arrays import places
-from tidegate.detect.drift.metrics import COUNT, Floats
+from tidegate.detect.drift.metrics import COUNT, FAMILIES, Floats
 
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -94,6 +94,9 @@ def look(gates: Gates, who: Who, told: tuple[Floats, Floats, Floats]) -> Gates:
     calm = ~hot(sums, owed * levels, HOT) & (gates.strata[:, 2] <= 1.0)
     sums[-1], owed[-1] = (sums * calm)[:-1].sum(axis=0), (owed * calm)[:-1].sum(axis=0)
     together = hot(sums, owed * levels, HOT)
+    for columns in FAMILIES.values():
+        # Latency is one thing: where its quantiles below are in trouble, slower servers are so in one above that is not yet.
+        together[:, columns] = together[:, columns].any(axis=1, keepdims=True)
     present = owed[:-1].sum(axis=1) > 0
     ratio = np.clip(np.where(owed > 0, sums / np.maximum(owed, 1e-9), 1.0), 0.5 * levels, HOT * levels)
     held = np.where(together, HOLD_S, np.maximum(0.0, gates.strata[:, 2] - 1.0))
@@ -124,19 +127,24 @@ def _rows(gates: Gates, nodes: tuple[str, ...]) -> tuple[Floats, NDArray[np.uint
 
 
 def _alone(who: Who, seen: Floats, expected: Floats, known: Floats) -> Flags | None:
-    """Return who is hot beside the rest of its cohort; None: nobody. A level is at least 1, so it must be hot by itself first."""
+    """Return who is hot beside its peers; None: nobody. A level is at least 1, so it must be hot by itself first.
+
+    Peers are those of its cohort and stratum, or else of its whole cohort: where a zone is in trouble, none of it is alone.
+    """
     suspects = hot(seen, expected, HOT)
     if not suspects.any():
         return None
     alone = np.zeros_like(suspects)
     rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
     # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
-    cohorts = (rest, controls, who.control & who.cold)
-    for side in map(np.flatnonzero, cohorts):
-        if len(side) >= PEERS_MIN and suspects[side].any():
-            level = _others(seen[side], expected[side])
-            times = np.where(known[side] > 0.5, HOT, HOT_UNKNOWN)
-            alone[side] = hot(seen[side], expected[side] * level, times)
+    for cohort in (rest, controls, who.control & who.cold):
+        for stratum in np.unique(who.stratum[cohort & suspects.any(axis=1)]).tolist():
+            mine = np.flatnonzero(cohort & (who.stratum == stratum))
+            peers = mine if len(mine) >= PEERS_MIN else np.flatnonzero(cohort)
+            if len(peers) >= PEERS_MIN:
+                level = _others(seen[peers], expected[peers])
+                times = np.where(known[mine] > 0.5, HOT, HOT_UNKNOWN)
+                alone[mine] = hot(seen[mine], expected[mine] * level, times)
     return alone
 
 
