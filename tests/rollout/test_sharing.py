@@ -4,7 +4,7 @@ import pytest
 from hypothesis import Phase as Turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.rollout.fleet import Fleet, plan
+from tests.rollout.fleet import Fleet, artifact, plan
 
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.scene import scene_of
@@ -83,6 +83,43 @@ def test_who_waits_for_another_rollout_misses_no_deadline():
     fleet.outcome = Outcome.PASS
     fleet.until(Phase.DONE, subject=TILL)
     assert set(fleet.versions("till").values()) == {"2"}
+
+
+def test_who_began_earlier_waits_for_a_change_under_way_on_a_node_and_for_nothing_else():
+    fleet = shared()
+    both(fleet)
+    fleet.turn(3)
+    canary = fleet.ledger.rosters[TILL].nodes[0]
+    fleet.nodes[canary].slow.add("2")
+    fleet.nodes[canary].running["till"] = artifact("1")
+    fleet.until_stage(2, baking=False)
+    fleet.turn(30)
+    said = dict(blockers(fleet.ledger, fleet.view, SHOP, fleet.now_ms))
+    assert canary in said[Reason.NODES_BUSY]
+    assert "till-2.1" in said[Reason.NODES_BUSY]
+    fleet.nodes[canary].slow.clear()
+    fleet.until(Phase.DONE)
+    assert set(fleet.versions("shop").values()) == {"2"}
+
+
+def test_nobody_is_blamed_for_the_time_in_which_another_rollout_had_its_nodes():
+    fleet = shared()
+    both(fleet, progress_deadline="60s")
+    fleet.until_stage(2)
+    fleet.outcome = Outcome.HOLD
+    for _ in range(120):
+        fleet.judge(Outcome.PASS, TILL)
+        fleet.turn()
+    node = fleet.nodes[fleet.ledger.rosters[TILL].nodes[0]]
+    node.slow.add("2")
+    node.running.pop("till")
+    fleet.turn(2)
+    fleet.ask(Verb.ABORT)
+    fleet.until(Phase.DONE)
+    fleet.turn(50)
+    assert fleet.state(TILL).phase is Phase.RUNNING
+    fleet.turn(20)
+    assert fleet.state(TILL).phase is not Phase.RUNNING
 
 
 @pytest.mark.parametrize("subject", [SHOP, TILL])
