@@ -7,6 +7,7 @@ from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, World,
 from tidegate.decider import Decider
 from tidegate.rollout.breakglass import intent_of
 from tidegate.rollout.ledger import Ledger
+from tidegate.runtime.problem import Problem
 from tidegate.wire.decisions import SubjectState
 from tidegate.wire.documents import BreakGlass, Claim, Desired, GlassAction, KeyRole, Phase, Root, Verb
 from tidegate.wire.envelope import Refused, Signer, seal, unseal
@@ -34,6 +35,17 @@ class Keyed(World):
 
     def run(self, life: str, by: Signer = DECISION, root: Root = FIRST) -> Decider:
         return self.start(life, by=by, trust=trust_of(root))
+
+    def ended(self, life: str) -> Problem:
+        """Return why a process has ended by itself."""
+        problem = self._tasks.pop(life).exception()
+        assert isinstance(problem, Problem)
+        return problem
+
+    async def end(self) -> None:
+        for life in [life for life, task in self._tasks.items() if task.done()]:
+            self.ended(life)
+        await super().end()
 
     async def keys(self, *without: Signer, add: tuple[Signer, ...] = ()) -> None:
         """Publish the next key document."""
@@ -110,17 +122,27 @@ async def test_a_successor_with_the_new_key_takes_over_and_the_old_key_goes(worl
     assert (world.said().root_version, world.said().epoch) == (3, 2)
 
 
-async def test_who_leads_by_a_key_that_is_revoked_stops_at_once_and_says_why(world):
+async def test_who_leads_by_a_key_that_is_revoked_ends_at_once_and_says_why(world):
+    """Whatever starts it again starts it with the newest key that is there."""
     first = world.run("a")
     await world.ask(plan())
     await world.clock.advance(2)
+    records = len(world.log.topic("desired"))
     await world.keys(DECISION)
     await world.clock.advance(1)
-    records = len(world.log.topic("desired"))
     assert not first.leading
-    assert "no decision key of root version 2" in first.not_ready()
-    await world.clock.advance(60)
-    assert len(world.log.topic("desired")) == records, "it claims nothing, and publishes nothing"
+    assert "no decision key of root version 2" in str(world.ended("a"))
+    assert len(world.log.topic("desired")) == records, "it publishes nothing more"
+
+
+async def test_who_has_no_key_that_counts_waits_for_one_and_claims_nothing(world):
+    second = world.run("b", SECOND)
+    await world.clock.advance(30)
+    assert (second.leading, world.log.topic("desired")) == (False, [])
+    assert "no decision key of root version 1" in second.not_ready()
+    await world.keys(add=(SECOND,))
+    await world.clock.advance(10)
+    assert second.leading
 
 
 @pytest.mark.parametrize("root_known", [False, True], ids=["its root file is the first", "its root file is the newest"])
@@ -156,6 +178,20 @@ async def test_a_claim_that_is_read_before_the_key_document_that_entitles_it_cou
     assert not first.leading
     await world.clock.advance(12)
     assert (first.leading, world.takeovers()) == (True, [1, 3]), "b never came; its epoch stays its own"
+
+
+@pytest.mark.parametrize("value", [b"garbage", None], ids=["another record", "a tombstone"])
+async def test_an_author_whose_claim_is_evicted_claims_the_next_epoch(world, value):
+    """E6: compaction leaves the last record of a key. A node that begins to read then would know no author."""
+    first = world.run("a")
+    await world.ask(plan())
+    await world.clock.advance(2)
+    await world.log.append("desired", "claim/1/a", value)
+    await world.clock.advance(2)
+    assert (first.leading, world.takeovers()) == (True, [1, 2])
+    world.log.compact("desired")
+    assert "claim/2/a" in {record.key for record in world.log.topic("desired")}
+    assert world.said().epoch == 2
 
 
 async def test_a_claim_under_another_key_is_none(world):

@@ -113,8 +113,9 @@ def rotate(home: Home, key: str, now: bool, public: str | None, passphrase: bool
         kept = [one for one in root.keys if one.id != old.id]
         return next_root(trust, kept, revoked=[old.public])
 
-    if run(_change(home, change, root_keys)) and names and not now:
-        click.echo(f"next: {NEXT[names[0].role]}, then: tidegate keys revoke {names[0].id}")
+    if run(_change(home, change, root_keys)) and names:
+        then = "" if now else f", then: tidegate keys revoke {names[0].id}"
+        click.echo(f"next: {NEXT[names[0].role]}{then}")
 
 
 @click.command()

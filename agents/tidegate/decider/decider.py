@@ -19,6 +19,7 @@ from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log, LogReader, Record, SendUnknown
 from tidegate.rollout.events import Event, Tick
 from tidegate.rollout.step import step, wake_at
+from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import digest_of
@@ -28,6 +29,7 @@ from tidegate.wire.reasons import Reason
 TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
 """In the order that makes sense of them: whose keys count, who leads, what was decided, what the world says and asks."""
 RANKS = {topic: rank for rank, topic in enumerate(TOPICS)}
+KEYS = "start it with a key that counts: tidegate keys list"
 ANSWERS_PER_TURN = 50
 """A flood of questions must not hold up a retreat or a heartbeat."""
 
@@ -68,6 +70,8 @@ class Decider:
         self._wake_s = LONG_AGO_S
         """On the monotonic clock: when time itself is news."""
         self._stopping = asyncio.Event()
+        self._counted = False
+        """Whether this process's key has counted."""
         self.caught_up = False
 
     @property
@@ -84,7 +88,10 @@ class Decider:
         return f"decisions is broken: {self._book.broken}" if self._book.broken else None
 
     async def run(self) -> None:
-        """Read everything, then lead or stand by until ``stop``. A broker that is away delays, and nothing else."""
+        """Read everything, then lead or stand by until ``stop``. A broker that is away delays, and nothing else.
+
+        Problem where this process's key is revoked: what starts it again starts it with the newest one (H1).
+        """
         self._reader = await self._log.reader(TOPICS)
         try:
             await self._catch_up()
@@ -183,7 +190,7 @@ class Decider:
             self._inbox.take_question(record, self._book.ledger.inputs)
         elif key != HEARTBEAT and not key.startswith(CLAIM):
             self._levels.saw(key, record.value, record.offset)
-        elif record.value is not None:
+        else:
             self._seat.hear(key, record.value, self._inbox.trust)
 
     def _tell(self, last: Record) -> None:
@@ -197,14 +204,14 @@ class Decider:
 
     async def _lead_if_free(self) -> None:
         """Claim the next epoch where the place is free; lead once the log says that it is won (E2)."""
+        entitled = self._seat.entitled(self._inbox.trust)
+        if self._counted and not entitled:
+            raise Problem(f"this process may not decide any more: {self.not_ready()}", KEYS)
+        self._counted = entitled
         if not (self._seat.won or self._seat.free):
             return
-        if not self._seat.entitled(self._inbox.trust):
-            log.error(
-                "this process may not decide; others may",
-                cause=self.not_ready(),
-                remedy="start it with a key that counts: tidegate keys list",
-            )
+        if not entitled:
+            log.error("this process may not decide; others may", cause=self.not_ready(), remedy=KEYS)
             await self._clock.sleep(self._timings.takeover_s)
             return
         asked_s = self._clock.monotonic_s()

@@ -28,13 +28,22 @@ class Seat:
         self.epoch = 0
         """The epoch in which this process acts; 0: it stands by."""
         self._claimed = 0
+        self._claim = b""
+        self._evicted = False
+        """Another record stands under the key of our claim: compaction will leave that one, and who begins to read then knows no
+        author.
+        """
         self._used = 0
         self._beats = 0
         self._beat_s = LONG_AGO_S
 
-    def hear(self, key: str, value: bytes, trust: Trust) -> None:
+    def hear(self, key: str, value: bytes | None, trust: Trust) -> None:
         """Take a claim or a heartbeat as read. Raises Malformed or Refused where it does not count."""
         now_s = self._clock.monotonic_s()
+        if self._claimed and key == _claim_key(self._claimed, self.life) and value != self._claim:
+            self._evicted = True
+        if value is None:
+            return
         if key == HEARTBEAT:
             self.leadership = heard(self.leadership, unseal(value, Heartbeat, trust)[0], now_s)
             return
@@ -65,8 +74,8 @@ class Seat:
 
     @property
     def lost(self) -> bool:
-        """Whether this process acts in an epoch that is another's, or void, by now."""
-        return bool(self.epoch) and not self._mine(self.epoch)
+        """Whether this process acts in an epoch that is another's, or void, or whose claim has been evicted by now (E6)."""
+        return bool(self.epoch) and (self._evicted or not self._mine(self.epoch))
 
     @property
     def won(self) -> int:
@@ -91,7 +100,8 @@ class Seat:
         """
         epoch = self._claimed = max(self.leadership.epoch, self._claimed, decided_epoch) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
-        await self._log.append("desired", _claim_key(epoch, self.life), seal(claim, self._signer))
+        self._claim, self._evicted = seal(claim, self._signer), False
+        await self._log.append("desired", _claim_key(epoch, self.life), self._claim)
 
     def sit(self, epoch: int) -> None:
         """Act in an epoch from now on."""
