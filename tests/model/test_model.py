@@ -13,8 +13,8 @@ from tidegate.wire.codec import encode
 from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
 from tidegate.wire.documents import Enrolment, KeyRole, Report, digest
 from tidegate.wire.envelope import Signer, Trust, seal
-from tidegate.wire.keys import trust_of, unseal_root
 from tidegate.wire.judgement import Kpi
+from tidegate.wire.keys import trust_of, unseal_root
 from tidegate.wire.reasons import Reason
 
 SHOP = "svc/shop"
