@@ -187,6 +187,16 @@ def test_what_is_no_envelope_is_malformed(text):
         unseal(text.encode(), Plan, TRUST)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Root])
+@pytest.mark.parametrize("by", [STRANGER, Signer("root", STRANGER.private)], ids=["a stranger", "a borrowed name"])
+def test_nothing_of_a_payload_is_read_before_a_signature_of_the_role_holds(kind, by):
+    """Size, envelope, type, signature, and only then the payload: a parser is no place for strangers."""
+    envelope = {"payloadType": payload_type(kind), "payload": base64.b64encode(b"[" * 100_000).decode()}
+    sig = base64.b64encode(by.sign(pae(payload_type(kind), b"[" * 100_000))).decode()
+    with pytest.raises(Refused):
+        unseal(json.dumps(envelope | {"signatures": [{"keyid": by.key_id, "sig": sig}]}).encode(), kind, TRUST)
+
+
 def test_an_envelope_beyond_its_bound_is_not_even_read():
     with pytest.raises(Malformed, match="at most"):
         unseal(b" " * (ENVELOPE_BYTES_MAX + 1), Plan, TRUST)

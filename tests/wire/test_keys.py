@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Report, Root, Token, digest
-from tidegate.wire.envelope import Refused, Signer, Trust, seal, unseal
+from tidegate.wire.envelope import Refused, Signer, Trust, pae, payload_type, seal, unseal
 from tidegate.wire.keys import enrolment_key, trust_after, trust_of, unseal_root
 
 
@@ -106,6 +106,14 @@ def test_a_key_document_that_is_not_newer_changes_nothing():
     after = rotated(FIRST, root(2, ROOT_2), ROOT_1, ROOT_2)
     assert trust_after(after, "1", seal(root(), ROOT_1), 1) is after
     assert trust_after(after, "2", b"anything", 1) is after
+
+
+def test_nothing_of_a_key_document_is_read_before_the_root_keys_of_the_one_before_have_signed_it():
+    payload = b"[" * 100_000
+    sig = base64.b64encode(OTHER.sign(pae(payload_type(Root), payload))).decode()
+    envelope = {"payloadType": payload_type(Root), "payload": base64.b64encode(payload).decode()}
+    with pytest.raises(Refused):
+        trust_after(FIRST, "2", json.dumps(envelope | {"signatures": [{"keyid": "root-1", "sig": sig}]}).encode(), 1)
 
 
 def test_a_key_document_under_another_number_is_refused():
