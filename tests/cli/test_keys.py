@@ -213,12 +213,12 @@ def test_a_key_under_a_passphrase_signs_for_who_knows_it(world: World, monkeypat
     monkeypatch.setenv("TIDEGATE_PASSPHRASE", "correct horse")
     done(world.type("keys", "rotate", "operator", "--passphrase"))
     assert "horse" not in (world.home.keys / "operator-2.key").read_text()
-    done(world.type("keys", "retire", "n3"))
+    done(world.type("fleet", "retire", "n3"))
     monkeypatch.setenv("TIDEGATE_PASSPHRASE", "wrong")
-    refused = world.type("keys", "retire", "n2")
+    refused = world.type("fleet", "retire", "n2")
     assert (refused.code, "not its passphrase" in refused.err) == (1, True)
     monkeypatch.delenv("TIDEGATE_PASSPHRASE")
-    refused = world.type("keys", "retire", "n2")
+    refused = world.type("fleet", "retire", "n2")
     assert (refused.code, "a passphrase is needed" in refused.err) == (1, True)
 
 
@@ -229,7 +229,7 @@ def test_a_key_in_a_device_signs(world: World) -> None:
     path = world.home.keys / "stick.signer"
     path.write_text(json.dumps({"public": public, "command": [sys.executable, "-c", DEVICE, private.private_bytes_raw().hex()]}))
     path.chmod(0o600)
-    done(world.type("keys", "retire", "n2"))
+    done(world.type("fleet", "retire", "n2"))
     assert told(world).nodes() == {"n1", "n3"}
     by = [json.loads(one.value)["signatures"][0]["keyid"] for one in world.log.topic("keys") if one.key == "n2"]
     assert by[-1] == "stick"
@@ -250,9 +250,9 @@ def test_a_node_is_enrolled_by_its_public_half_gets_another_key_and_retires(worl
     assert told(world).keys["node-n4"].public == "ab" * 32
     done(world.type("keys", "enrol", "n4", "--public", "cd" * 32))
     assert told(world).keys["node-n4"].public == "cd" * 32
-    done(world.type("keys", "retire", "n4"))
+    done(world.type("fleet", "retire", "n4"))
     assert told(world).nodes() == {"n1", "n2", "n3"}
-    assert world.type("keys", "retire", "n9").code == 1
+    assert world.type("fleet", "retire", "n9").code == 1
 
 
 @pytest.mark.parametrize(("node", "public"), [("a b", "ab" * 32), ("12", "ab" * 32), ("n4", "zz" * 32), ("n4", "")])

@@ -10,7 +10,7 @@ import click
 from tidegate.cli.connect import run
 from tidegate.cli.keyring import named_keys, ring
 from tidegate.cli.keys_change import add, publish, revoke, rotate, sign, threshold
-from tidegate.cli.keys_nodes import enrol, join, retire, token
+from tidegate.cli.keys_nodes import enrol, join, token
 from tidegate.cli.output import Format, dump, format_option, show
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import COMMAND_SUFFIX, OFFLINE, SUFFIX
@@ -106,5 +106,5 @@ def _locked(path: Path) -> bool:
     return path.read_bytes()[:1] == b"{"
 
 
-for _command in (add, rotate, revoke, threshold, sign, publish, token, join, enrol, retire):
+for _command in (add, rotate, revoke, threshold, sign, publish, token, join, enrol):
     keys.add_command(_command)

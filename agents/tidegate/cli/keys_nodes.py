@@ -1,4 +1,4 @@
-"""``tidegate keys token | join | enrol | retire``: nodes come and go (H3).
+"""``tidegate keys token | join | enrol`` and ``tidegate fleet retire``: nodes come and go (H3).
 
 A token is a key that may do one thing: enrol nodes of some names that were never enrolled, for a while. The node's own key is
 made on the node and never leaves it.
