@@ -56,7 +56,7 @@ CANARIES, CONTROLS, REST = (FLEET.where(kind) for kind in Kind)
         (FLEET.where(zone="x"), False, FLEET.where(zone="x")),  # an incident of one zone
         ((REST | CONTROLS) & FLEET.where(zone="x"), False, FLEET.where(zone="x")),
         (nodes("r003"), False, nodes("r003")),  # of one server
-        (nodes("k003"), False, nodes("k003")),
+        (nodes("k003"), False, NONE),  # of one side of the comparison: left out, it would be a bias
         (nodes("c003"), False, NONE),  # of one canary: it is left out later, and seen by the pause tier
         (CANARIES, False, NONE),  # a regression
         (nodes("c001", "c002"), False, NONE),  # also of a part of the canaries
@@ -64,7 +64,7 @@ CANARIES, CONTROLS, REST = (FLEET.where(kind) for kind in Kind)
         (CONTROLS, True, NONE),  # a cold start is no weather
         (CANARIES | CONTROLS, True, NONE),
         (nodes("c003"), True, NONE),
-        (nodes("k003"), True, nodes("k003")),
+        (nodes("k003"), True, NONE),
     ],
 )
 def test_a_gate_shuts_for_those_who_say_nothing_about_the_release_and_for_nobody_else(trouble, cold, left_out):
@@ -72,10 +72,10 @@ def test_a_gate_shuts_for_those_who_say_nothing_about_the_release_and_for_nobody
     assert np.array_equal(counts, np.repeat(~left_out[:, None], COUNT, axis=1))
 
 
-@pytest.mark.parametrize("controls", [1, 2])
-def test_of_two_nobody_can_say_which_is_the_odd_one(controls):
-    fleet = Fleet(canaries=3, controls=controls, rest=20)
-    _, counts = watched(fleet, fleet.times(10.0, np.isin(fleet.nodes, ["k000"])), 8)
+@pytest.mark.parametrize("rest", [1, 2])
+def test_of_two_nobody_can_say_which_is_the_odd_one(rest):
+    fleet = Fleet(canaries=3, controls=20, rest=rest)
+    _, counts = watched(fleet, fleet.times(10.0, np.isin(fleet.nodes, ["r000"])), 8)
     assert counts.all()
 
 

@@ -422,11 +422,12 @@ def two_errors_would_shut_gates_where_next_to_none_are_due() -> bool:
     return by_chance(0.004) > 0.98
 
 
-@prevents((gates, "PEERS_MIN", 1))
-def of_two_controls_the_colder_one_would_be_an_incident() -> bool:
-    fleet = replace(ZONED, controls=2)
-    _, counts = watched(fleet, fleet.times(10.0, fleet.where(Kind.CONTROL) & fleet.where(zone="x")), 8, cold=True)
-    return bool(counts.all())
+@prevents((gates, "PEERS_MIN", 2))
+def what_ails_one_of_two_would_be_no_matter_of_their_zone() -> bool:
+    fleet = replace(ZONED, controls=0, rest=6)
+    ill = fleet.where(Kind.REST, zone="x") & (np.cumsum(fleet.where(Kind.REST)) == 1)
+    _, counts = watched(fleet, fleet.times(10.0, ill), 8)
+    return not counts[fleet.where(Kind.CANARY, zone="x")].any()
 
 
 def part_of_them(ill: int, canaries: int = 6) -> bool:
@@ -681,6 +682,15 @@ def an_incident_of_one_of_sixteen_would_be_what_all_have_in_common() -> bool:
 
 
 # Weighing.
+
+
+@prevents((weighing, "RECENT", 1e-3))
+def a_cold_start_that_is_known_would_be_as_good_as_unknown() -> bool:
+    curve = dict.fromkeys(METRICS, tuple(6.0 if age < 60 else 1.0 for age in AGES_S))
+    known = Learned(revision=4, restarts=80, cold_s=90.0, curve=curve)
+    few = replace(FLEET, controls=3)
+    sick = few.times(10.0, few.where(Kind.CONTROL), (ERRORS,)) * few.times(60.0, few.where(Kind.CANARY), (ERRORS,))
+    return delay_s(Play(fleet=few, seconds=60, every=1, ages=aged, learned=known, times=lambda _: sick).run()) < 5
 
 
 @prevents((weighing, "ALPHA", 2.0))

@@ -7,9 +7,10 @@ twice that and beyond four standard deviations, and stays shut for ten seconds, 
 |---|---|---|
 | burst | all servers of the old version together | the second, for the whole family of metrics |
 | stratum | those of one zone and kind of machine | the second of that stratum, likewise |
-| peer | one server of the old version against the others of its cohort and stratum, where there are three | its second |
+| peer | one server of the rest against the others of its stratum, where there are three | its second |
 
-A canary is no peer of others: what ails one of them is left out by ``weigh.without``, and what ails two of five is no incident.
+Of canaries and controls none is left out here: of one side alone it would be a bias, and what ails two of five canaries is no
+incident. One canary that is ill is left out by ``weigh.without``.
 """
 
 import numpy as np
@@ -127,24 +128,21 @@ def _rows(gates: Gates, nodes: tuple[str, ...]) -> tuple[Floats, NDArray[np.uint
 
 
 def _alone(who: Who, seen: Floats, expected: Floats, known: Floats) -> Flags | None:
-    """Return who is hot beside its peers; None: nobody. A level is at least 1, so it must be hot by itself first.
+    """Return who of the rest is hot beside its peers; None: nobody. A level is at least 1, so it must be hot by itself first.
 
-    Peers are those of its cohort and stratum, or else of its whole cohort: where a zone is in trouble, none of it is alone.
+    Peers are those of its stratum: where a zone is in trouble, none of it is alone.
     """
     suspects = hot(seen, expected, HOT)
     if not suspects.any():
         return None
     alone = np.zeros_like(suspects)
-    rest, controls = ~who.canary & ~who.control, who.control & ~who.cold
-    # Controls are their own peers: what restarting did to all of them must be seen, or nothing could be checked against it.
-    for cohort in (rest, controls, who.control & who.cold):
-        for stratum in np.unique(who.stratum[cohort & suspects.any(axis=1)]).tolist():
-            mine = np.flatnonzero(cohort & (who.stratum == stratum))
-            peers = mine if len(mine) >= PEERS_MIN else np.flatnonzero(cohort)
-            if len(peers) >= PEERS_MIN:
-                level = _others(seen[peers], expected[peers])
-                times = np.where(known[mine] > 0.5, HOT, HOT_UNKNOWN)
-                alone[mine] = hot(seen[mine], expected[mine] * level, times)
+    rest = ~who.canary & ~who.control
+    for stratum in np.unique(who.stratum[rest & suspects.any(axis=1)]).tolist():
+        mine = np.flatnonzero(rest & (who.stratum == stratum))
+        if len(mine) >= PEERS_MIN:
+            level = _others(seen[mine], expected[mine])
+            times = np.where(known[mine] > 0.5, HOT, HOT_UNKNOWN)
+            alone[mine] = hot(seen[mine], expected[mine] * level, times)
     return alone
 
 

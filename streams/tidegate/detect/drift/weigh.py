@@ -34,6 +34,8 @@ DELETED = 0.1
 WORTH = 5.0
 """Onsets whose standardised log ratio has a smaller square, which is about 2.5 nats at most, are not worked out: leaving them out
 can only lower the evidence, and three times that is what it takes."""
+RECENT = 3.0
+"""So many rollouts are in what is learned of cold starts, about: older ones are forgotten."""
 LEVEL_DRIFTS = 0.15
 """How far a service's rate of events is from what it was before the rollout, as a deviation of its log."""
 DOUBT_FROM, DOUBT_MAX = 4.0, 1.0
@@ -233,22 +235,26 @@ def _remembered(counts: Counts, learned: Learned, past: Past, told: tuple[Floats
 
     A gamma prior on the rate of a cold server of this service: as unsure as cold starts vary from rollout to rollout, in the part
     of events that they make up, and as the level of a service drifts. So controls say nearly all about the first seconds, in
-    which a cold start is most of what is seen, and the fleet's own level more and more as it fades. Where controls are two
-    standard deviations from it, what was learned does not fit, and they are believed alone.
+    which a cold start is most of what is seen, and the fleet's own level more and more as it fades. It is known once, not once a
+    stratum, so strata share it. Where controls are two standard deviations from it, what was learned does not fit, and they are
+    believed alone.
     """
     exposure, beside, cold = told
     width = len(counts.strata)
     if not learned.curve:
         return np.zeros((len(exposure), 2, width, COUNT))
+    part = exposure / np.maximum(exposure.sum(axis=1, keepdims=True), 1e-12)
     share = np.minimum(0.95, cold[:, :width] / np.maximum(exposure, 1e-12))
     tempered = history.dispersion(past)
-    unsure = (column(learned, "warm") * share) ** 2 + LEVEL_DRIFTS**2
+    # The mean of few rollouts is unsure itself.
+    few = 1.0 + 1.0 / min(max(1, learned.revision), RECENT)
+    unsure = (column(learned, "warm") * share) ** 2 * few + LEVEL_DRIFTS**2
     level = np.where(counts.gates.strata[-1, 3] > 0, counts.gates.strata[-1, 3], 1.0)
     rate = np.maximum(history.rate(past) * level, 1e-9) / (1.0 - share)
-    seen, due = beside[:, 0, :width], beside[:, 1, :width] * rate
+    seen, due = beside[:, 0, :width].sum(axis=1), (beside[:, 1, :width] * rate).sum(axis=1)
     apart = np.log((seen + tempered) / (due + tempered)) ** 2
-    fits = apart <= DOUBT_FROM * (unsure + tempered / (seen + tempered))
-    worth = tempered / unsure * ((exposure > 0) & fits)
+    fits = apart <= DOUBT_FROM * ((part * unsure).sum(axis=1) + tempered / (seen + tempered))
+    worth = tempered / unsure * part * fits[:, None]
     return np.stack((worth, worth / rate), axis=1)
 
 
