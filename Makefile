@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sim prove lock clean
+.PHONY: help demo test check bench sim sim-protocol prove lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -29,6 +29,7 @@ help:
 	@echo "make check   format, lint, types, layers, fast tests on every core; two minutes on two"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
 	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
+	@echo "make sim-protocol  deciders and nodes in simulated worlds under every fault -> build/sim-protocol.json"
 	@echo "make prove   the long proofs, minutes each (ARGS=\"--only NAME\") -> docs/proofs/"
 	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
@@ -55,6 +56,9 @@ bench: $(READY)
 
 sim: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench.judgement $(ARGS)
+
+sim-protocol: $(READY)
+	@PYTHONPATH=. $(BIN)/python -m tests.bench.protocol $(ARGS)
 
 prove: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.prove $(ARGS)
