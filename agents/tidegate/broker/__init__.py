@@ -10,7 +10,7 @@ from tidegate.broker.find import RunningBroker, find_broker
 from tidegate.broker.jars import KafkaJars
 from tidegate.broker.kafka import KafkaProcess
 from tidegate.broker.log import KafkaLog
-from tidegate.broker.topics import check_topics, create_topics
+from tidegate.broker.topics import check_topics, create_topics, delete_topics, list_topics, settle_topics
 
 __all__ = [
     "BrokerProblem",
@@ -21,5 +21,8 @@ __all__ = [
     "RunningBroker",
     "check_topics",
     "create_topics",
+    "delete_topics",
     "find_broker",
+    "list_topics",
+    "settle_topics",
 ]

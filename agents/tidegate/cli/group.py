@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("tidegate.cli.keys:keys", "List, rotate and revoke keys; enrol nodes."),
     "fleet": ("tidegate.cli.fleet:fleet", "List nodes; cordon, uncordon and retire them."),
     "replay": ("tidegate.cli.replay:replay", "Derive what was decided again, byte for byte."),
+    "export": ("tidegate.cli.archive:export", "Write the control topics to one file."),
+    "restore": ("tidegate.cli.archive:restore", "Make the control topics of a cluster from such a file."),
     "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
     "sim": ("tidegate.cli.sim:sim", "Judge one rollout of a simulated fleet."),
     "demo": ("tidegate.demo.main:demo", "Show the whole loop on this machine."),

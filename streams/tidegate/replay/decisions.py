@@ -101,8 +101,14 @@ def _broken(entries: list[Entry]) -> Found | None:
 
 def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, Ledger, View]:
     ledger, done, at = Ledger(), Replayed(records=len(entries)), 0
+    moved = _moved(entries)
     while at < len(entries):
         entry = entries[at]
+        if at < moved:
+            taken = entry.decision.kind is DecisionKind.TAKEOVER
+            done = replace(done, takeovers=done.takeovers + taken, unchecked=done.unchecked + (not taken))
+            ledger, at = apply(ledger, entry.decision, entry.raw), at + 1
+            continue
         for event in inputs.news(entry.decision.inputs, entry.decision.now_ms):
             view = see(view, event)
         if entry.decision.kind is DecisionKind.TAKEOVER:
@@ -114,6 +120,20 @@ def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, L
             ledger = apply(ledger, one.decision, one.raw)
         at += max(1, equal)
     return done, ledger, view
+
+
+def _moved(entries: list[Entry]) -> int:
+    """Return the index of the last takeover of a restored log; 0: there is none.
+
+    Only there an input falls: from then on offsets are those of another cluster, and what records before it had read is not to be
+    found by their numbers.
+    """
+    moved, inputs = 0, dict[str, int]()
+    for index, entry in enumerate(entries):
+        if any(end < inputs.get(at, 0) for at, end in entry.decision.inputs.items()):
+            moved = index
+        inputs |= entry.decision.inputs
+    return moved
 
 
 def _equal(ledger: Ledger, view: View, entries: list[Entry], inputs: Inputs) -> int:

@@ -138,13 +138,23 @@ def counting(records: Iterable[tuple[int, bytes]]) -> list[Entry]:
     Raises Malformed where one cannot be read.
     """
     read = [Entry(offset, decode(raw, Decision), raw) for offset, raw in records]
+    cuts = cuts_of((one.offset, one.decision) for one in read if one.decision.kind is DecisionKind.TAKEOVER)
+    return [one for one in read if not is_void(one.offset, one.decision, cuts)]
+
+
+def cuts_of(takeovers: Iterable[tuple[int, Decision]]) -> list[tuple[int, int]]:
+    """Return (epoch, offset) for each takeover that counts: what older epochs wrote from there on is void (E3)."""
     cuts: list[tuple[int, int]] = []
-    takeovers = [(one.offset, one.decision) for one in read if one.decision.kind is DecisionKind.TAKEOVER]
     # The newest first: a takeover that landed behind a later author's cut is void itself, and its own cut with it.
     for offset, takeover in sorted(takeovers, key=lambda one: -one[1].epoch):
-        if not _void(offset, takeover, cuts):
+        if not is_void(offset, takeover, cuts):
             cuts.append((takeover.epoch, takeover.cut))
-    return [one for one in read if not _void(one.offset, one.decision, cuts)]
+    return cuts
+
+
+def is_void(offset: int, decision: Decision, cuts: Iterable[tuple[int, int]]) -> bool:
+    """Return whether a takeover's cut makes a record void."""
+    return any(decision.epoch < epoch and offset >= cut for epoch, cut in cuts)
 
 
 def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
@@ -164,10 +174,6 @@ def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
 def document_in(envelope: bytes, kind: type[T]) -> T:
     """Return the plan or policy inside an envelope that was verified before it was accepted. Malformed on anything else."""
     return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), kind)
-
-
-def _void(offset: int, decision: Decision, cuts: list[tuple[int, int]]) -> bool:
-    return any(decision.epoch < epoch and offset >= cut for epoch, cut in cuts)
 
 
 def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
