@@ -91,6 +91,8 @@ class Fleet:
         self.said: list[tuple[str, bytes]] = []
         """Valid records of ``desired`` of before, with their keys."""
         self.last: Desired | None = None
+        self.evicted = False
+        """Something else stands last under the keys of plan and roster: the author says its own again (E6)."""
         self.stale = False
         """Something of a greater generation was signed that nobody may accept: the author goes on above it."""
 
@@ -99,6 +101,8 @@ class Fleet:
         await self.log.append("desired", key, value)
 
     async def command(self, **changes: Any) -> Desired:
+        if self.evicted:
+            await self.bodies()
         document = self.author.desired(root_version=self.root.version, **changes)
         await self.say(SUBJECT, seal(document, self.author.decision))
         self.last, self.stale = document, False
@@ -121,9 +125,14 @@ class Fleet:
         )
         author.envelope = seal(author.plan, author.operator)
         author.roster = replace(author.roster, rollout=f"p{self.plans}.1")
-        await self.say(f"plan/{SUBJECT}", author.envelope)
-        await self.say(f"roster/{SUBJECT}", seal(author.roster, author.decision))
+        await self.bodies()
         return await self.command(cohorts=(self.canary(1),), released=1)
+
+    async def bodies(self) -> None:
+        """The plan and the roster that commands name."""
+        self.evicted = False
+        await self.say(f"plan/{SUBJECT}", self.author.envelope)
+        await self.say(f"roster/{SUBJECT}", seal(self.author.roster, self.author.decision))
 
     def canary(self, count: int, token: str = "") -> Cohort:
         return Cohort(name="canary", first=0, count=count, version=self.author.plan.artifact.version, token=token)
@@ -170,9 +179,7 @@ class Fleet:
         """The next key document; what the log holds of before is compacted away."""
         self.root = replace(self.root, version=self.root.version + 1)
         value = self.roots[str(self.root.version)] = seal(self.root, ROLES[KeyRole.ROOT])
-        author = self.author
-        await self.say(f"plan/{SUBJECT}", author.envelope)
-        await self.say(f"roster/{SUBJECT}", seal(author.roster, author.decision))
+        await self.bodies()
         await self.log.append("keys", str(self.root.version), value)
         # What was forged under the key of the claim has evicted it (E6).
         found = await self.succeed()
@@ -471,6 +478,7 @@ class Trial:
             before, refused = self.holds(), self.refused()
             await self.log.append(bad.topic, bad.key, bad.value)
             await self.settle()
+            self.fleet.evicted |= bad.key.startswith(("plan/", "roster/"))
             self.sent[bad.kind] += 1
             more = self.refused() - refused
             self.counted[bad.kind] += more
