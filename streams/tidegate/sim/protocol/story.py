@@ -100,9 +100,9 @@ class Story(Struct, frozen=True, kw_only=True, omit_defaults=True):
     acts: tuple[Act, ...] = ()
 
 
-SPAN_MS = 16_000
+SPAN_MS = 12_000
 """The acts of a story happen within this time."""
-ACTS_MOST = 16
+ACTS_MOST = 14
 ASKED = (Deed.ABORT, Deed.PAUSE, Deed.RESUME, Deed.PROMOTE, Deed.UNDO, Deed.RETRY, Deed.PLAN)
 FAULTS = tuple(deed for deed in Deed if deed not in ASKED)
 LONG_MS = 120_000
@@ -141,8 +141,8 @@ def draw(seed: int, rng: np.random.Generator) -> Story:
             acts.append(_act(luck, kinds[luck.below(len(kinds))]))
     return Story(
         seed=seed,
-        deciders=luck.of(1, 1, 2, 2, 3),
-        nodes=luck.of(3, 3, 4, 5),
+        deciders=luck.of(1, 1, 1, 2, 2, 3),
+        nodes=luck.of(3, 3, 3, 4, 5),
         links=_links(luck),
         shape=Shape(
             first_nodes=luck.of(1, 1, 2),
@@ -153,7 +153,7 @@ def draw(seed: int, rng: np.random.Generator) -> Story:
             control=luck.happens(0.5),
             lasts_s=luck.of(3_600, 3_600, 3_600, 15),
         ),
-        slack_ms=luck.of(200, 1_000, 2_000, 3_000),
+        slack_ms=luck.of(500, 2_000, 4_000, 6_000),
         start_ms=luck.of(0, 0, 0, 700, 3_000),
         restart_ms=luck.of(6_000, 6_000, 30_000),
         judge_lag_ms=luck.of(0, 0, 0, 3_000),
