@@ -10,7 +10,7 @@ from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, plan, signer
 from tests.decider.test_keys import FIRST, GLASS
 from tests.node.kit import bare, config_of
 
-from tidegate.archive.export import TOPICS
+from tidegate.archive.export import BACK
 from tidegate.archive.file import Head
 from tidegate.decider import Decider
 from tidegate.node import NodeAgent, NoneExecutor
@@ -224,10 +224,10 @@ class Target:
         self.done += 1
 
     async def held(self) -> list[str]:
-        return [topic for topic in TOPICS if self.log.topic(topic)]
+        return [topic for topic in BACK if self.log.topic(topic)]
 
     async def clear(self) -> None:
-        for topic in TOPICS[::-1]:
+        for topic in BACK[::-1]:
             self._step()
             self.topics.discard(topic)
             for at in self.log.records:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from tidegate.archive.export import TOPICS
+from tidegate.archive.export import BACK
 from tidegate.broker import Connection, KafkaLog, create_topics, delete_topics, list_topics, settle_topics
 from tidegate.broker.connection import UNANSWERED
 from tidegate.broker.log import REQUEST_BYTES_MAX
@@ -31,7 +31,7 @@ class Cluster:
     async def held(self) -> list[str]:
         """Return the archive's topics that hold records, or have held some."""
         there = await list_topics(self._connection)
-        names = [topic for topic in TOPICS if topic in there]
+        names = [topic for topic in BACK if topic in there]
         if not names:
             return []
         log = KafkaLog(self._connection, client_id="restore")
@@ -44,7 +44,7 @@ class Cluster:
 
     async def clear(self) -> None:
         """Remove the archive's topics, ``desired`` first: from then on no agent begins."""
-        await delete_topics(self._connection, TOPICS[::-1])
+        await delete_topics(self._connection, BACK[::-1])
 
     async def make(self, topic: str) -> None:
         """Make a topic that keeps the times of records."""

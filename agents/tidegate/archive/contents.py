@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tidegate.archive.export import TOPICS
+from tidegate.archive.export import BACK, TOPICS
 from tidegate.archive.file import Block, Damaged, Head, Reader
 from tidegate.ports import Record
 from tidegate.rollout.ledger import BrokenChain, Ledger, apply, cuts_of, is_void
@@ -80,10 +80,13 @@ def check(path: Path, fleet: str, sha256: str = "") -> Checked:
 
 
 def goes_back(record: Record) -> bool:
-    """Return whether a record is written back. Of ``desired`` only what people signed in an emergency is: all else there follows
-    from the decisions, and is said anew, in a new epoch, by the agent that leads next. So nobody can act on half of it.
+    """Return whether a record is written back. Reports are not: nodes say them anew. Of ``desired`` only what people signed in an
+    emergency is: all else there follows from the decisions, and is said anew, in a new epoch, by the agent that leads next. So
+    nobody can act on half of it.
     """
-    return record.topic != "desired" or (record.value is not None and (record.key or "").startswith(GLASS))
+    if record.topic != "desired":
+        return record.topic in BACK
+    return record.value is not None and (record.key or "").startswith(GLASS)
 
 
 def _cuts(reader: Reader) -> list[tuple[int, int]]:

@@ -18,7 +18,11 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.topics import BY_NAME
 
 TOPICS = ("decisions", "keys", "plans", "intents", "verdicts", "reports", "alarms", "flags", "experiments", "desired")
-"""In the order in which they stand in the file, and are written back. Telemetry and what derives from it is not among them."""
+"""In the order in which they stand in the file. Telemetry and what derives from it is not among them."""
+BACK = tuple(topic for topic in TOPICS if topic != "reports")
+"""Those that a restore makes and writes, in this order. Nodes report where they find the topic, also while a restore is under
+way, and what was reported more than 90 s ago says nothing any more (B5).
+"""
 WHOLE = ("keys",)
 """Compacted topics that are small, so that every record is kept; of the others the last of each key, as a broker may leave it."""
 POLL_S = 1.0

@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from tidegate.archive.contents import Checked, goes_back
-from tidegate.archive.export import TOPICS
+from tidegate.archive.export import BACK
 from tidegate.archive.file import Reader
 from tidegate.ports import Record
 from tidegate.runtime.problem import Problem
@@ -27,7 +27,7 @@ from tidegate.wire.reasons import Reason
 
 LEAP = 1_000
 """More authors than any fleet has between two archives."""
-FIRST, LAST = TOPICS[0], TOPICS[-1]
+FIRST, LAST = BACK[0], BACK[-1]
 
 
 class Target(Protocol):
@@ -84,13 +84,13 @@ async def restore(checked: Checked, target: Target, *, replace: bool, now_ms: in
         records = [one for one in block.records() if goes_back(one)]
         if block.topic == LAST:
             glasses += records
-        else:
+        elif records:
             await writing.upto(block.topic)
             await writing.write(records)
     if reader.sha256 != checked.sha256:
         raise Problem(f"{checked.path} has changed since it was read first", "leave it alone, and run the same with --replace")
-    await writing.upto(TOPICS[-2])
-    await target.finish(TOPICS[1:-1])
+    await writing.upto(BACK[-2])
+    await target.finish(BACK[1:-1])
     # From here on agents begin to read.
     await writing.upto(LAST)
     await writing.write(glasses)
@@ -110,10 +110,10 @@ class _Writing:
 
     async def upto(self, topic: str) -> None:
         """Make the topics up to this one; the decisions are closed with the takeover before another begins."""
-        for name in TOPICS[: TOPICS.index(topic) + 1]:
+        for name in BACK[: BACK.index(topic) + 1]:
             if name in self.written:
                 continue
-            if name == TOPICS[1]:
+            if name == BACK[1]:
                 await self.write([self._takeover()])
             await self._target.make(name)
             self.written[name] = 0

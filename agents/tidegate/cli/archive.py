@@ -11,7 +11,7 @@ from tidegate.archive import Checked, Exported, Restored, check
 from tidegate.archive import export as export_log
 from tidegate.archive import restore as restore_to
 from tidegate.archive.cluster import Cluster
-from tidegate.archive.export import TOPICS
+from tidegate.archive.export import BACK
 from tidegate.archive.file import Head
 from tidegate.broker import create_topics
 from tidegate.cli.connect import connection, open_log, run
@@ -85,7 +85,7 @@ async def _restore(home: Home, checked: Checked, *, replace: bool) -> Restored:
     where = connection(home)
     async with open_log(home, "restore"):
         # What is no part of an archive is there before agents begin.
-        await create_topics(where, names=frozenset(BY_NAME) - frozenset(TOPICS))
+        await create_topics(where, names=frozenset(BY_NAME) - frozenset(BACK))
         cluster = Cluster(where)
         try:
             return await restore_to(checked, cluster, replace=replace, now_ms=time.time_ns() // 1_000_000)
