@@ -100,7 +100,7 @@ async def test_a_rollout_in_mid_flight_is_exported_restored_and_finished_elsewhe
         with pytest.raises(Problem, match="holds records"):
             await written(there, checked)
 
-        # A new break-glass, and a person who goes on: both are read, although offsets are other ones here.
+        # A person goes on; that is read, although a takeover has counted the offsets anew.
         assert fleet.ledger.subject(SHOP).phase is Phase.PAUSED
         await fleet.resume()
         await fleet.finish()
