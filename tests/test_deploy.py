@@ -21,7 +21,7 @@ def test_every_command_of_the_compose_file_is_one(name):
     """Click parses it whole: an option or command that does not exist is a usage error."""
     command, arguments = tidegate, list(COMMANDS[name])
     context = click.Context(tidegate, info_name="tidegate")
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and not arguments[0].startswith("-"):
         found, command, arguments = command.resolve_command(context, arguments)
         assert command is not None, f"no command {found}"
         context = click.Context(command, parent=context, info_name=found)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.detect.drift.kit import ERRORS, FIRST_SLOW, GOLDEN, REQUESTS, START_MS, Fleet, drawn, learnt, quiet, table
+from tests.detect.drift.kit import ERRORS, FIRST_SLOW, GOLDEN, REQUESTS, SECONDS, START_MS, Fleet, drawn, learnt, quiet, table
 
 from tidegate.detect.drift import past as history
 from tidegate.detect.drift.learned import Learned, Spread
@@ -79,6 +79,14 @@ def test_bursts_are_not_usual():
     """A minute in ten with thirty times the errors makes the usual no more than a tenth higher."""
     past = learnt(BUSY, 50, lambda at: 30.0 if at % 600 >= 540 else 1.0)
     assert history.rate(past)[ERRORS] == pytest.approx(BUSY.errors, rel=0.15)
+
+
+def test_a_service_that_fails_every_second_is_known_for_it_from_its_first_minute():
+    """Seconds with errors and errors have one level, however many of each there are."""
+    failing = replace(BUSY, errors=0.2)
+    for minutes in (1, 10):
+        found = history.rate(learnt(failing, minutes))
+        assert found[SECONDS] == pytest.approx(found[ERRORS], rel=0.1)
 
 
 def test_what_has_become_usual_is_learned_a_factor_at_a_time():

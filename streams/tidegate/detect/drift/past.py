@@ -240,7 +240,9 @@ def _calmed(past: Past) -> Floats:
 
 def _exposed(past: Past, rows: Floats) -> Floats:
     """Return rows in which seconds with requests are the seconds with errors that were to be expected of them."""
-    level = max(1e-6, float(rate(past)[0])) if len(past.nodes) else 1e-3
+    known = past.sums[:, _REQUESTS].any()
+    level = float(rate(past)[0]) if known else rows[:, 0].sum() / max(1.0, rows[:, _REQUESTS].sum())
+    level = max(1e-6, level)
     seconds = np.maximum(1.0, rows[:, _SECONDS])
     found = rows.copy()
     found[:, _SECONDS] = -np.expm1(-level * rows[:, _REQUESTS] / seconds) / level * seconds
