@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import fcntl
+import random
 import socket
 import uuid
 from importlib import resources
@@ -15,6 +16,8 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 20.0
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ""
+PORTS = range(20_000, 32_000)
+"""Above those of well-known services, below those that Linux gives outgoing connections (32768 and up)."""
 
 _PROPERTIES = resources.files("tidegate.broker").joinpath("server.properties").read_text()
 
@@ -44,12 +47,23 @@ def new_cluster() -> str:
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports of loopback that nobody has at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Return ports of loopback that nobody has at this moment, and that no outgoing connection will be given.
+
+    What the system gives for port 0 is from the range of outgoing connections: by the time a server listens there, a client may
+    have it.
+    """
+    found: list[int] = []
+    candidates = random.sample(PORTS, len(PORTS))
+    while len(found) < number:
+        if not candidates:
+            raise BrokerProblem(
+                f"fewer than {number} ports between {PORTS.start} and {PORTS.stop} are free", "end what listens there"
+            )
+        port = candidates.pop()
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            found.append(port)
+    return found
 
 
 def listens(port: int) -> bool:

@@ -1,0 +1,28 @@
+"""Ports for servers of this machine."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tidegate.broker import BrokerProblem, local
+from tidegate.broker.local import free_ports
+
+
+def test_ports_are_free_and_nobody_is_given_them_for_an_outgoing_connection():
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert max(found) < lowest
+    for port in found:
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+
+
+def test_where_all_are_taken_it_says_so(monkeypatch):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        monkeypatch.setattr(local, "PORTS", range(port, port + 1))
+        with pytest.raises(BrokerProblem, match="fewer than 1"):
+            free_ports(1)
