@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.cli.yaml_file import faulty, load
 from tidegate.runtime.faults import Fault, faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.plans import Artifact, Plan, Rollback, faults
@@ -99,22 +99,11 @@ def with_target(draft: Draft, settled: Artifact | None) -> Plan:
 
 def problem(path: Path, found: list[Fault]) -> Problem:
     """Return the problem that a plan's faults are."""
-    number = f"{len(found)} fault{'s' if len(found) > 1 else ''}"
-    return Problem(
-        f"{path} has {number}; nothing was started",
-        "mend the file and start again",
-        code=2,
-        details=tuple(f"{at or '(whole file)'}: {what}" for at, what in found),
-    )
+    return faulty(path, found, "nothing was started", "mend the file and start again")
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}", "name a plan file", code=2) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path}: not YAML: {' '.join(str(error).split())}", "mend the file", code=2) from error
+    raw = load(path, "plan")
     if not isinstance(raw, dict):
         raise problem(path, [("", "expected service, artifact and stages")])
     return raw

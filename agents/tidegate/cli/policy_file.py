@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
+from tidegate.cli.yaml_file import faulty, load
 from tidegate.runtime.faults import Fault, faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.policies import Policy, policy_faults
@@ -19,12 +19,7 @@ def read_policy(path: Path, known: dict[str, Any]) -> Policy:
 
     A freeze may say ``from`` and ``until`` as times with their zone, as in 2026-12-24T18:00:00+01:00.
     """
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}", "name a policy file", code=2) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path}: not YAML: {' '.join(str(error).split())}", "mend the file", code=2) from error
+    raw = load(path, "policy")
     if not isinstance(raw, dict):
         raise _problem(path, [("", "expected name and at least one of freezes, rollbackBudget, dwell, secondApprover")])
     raw = known | raw
@@ -64,10 +59,4 @@ def _times(raw: dict[str, Any]) -> list[Fault]:
 
 
 def _problem(path: Path, found: list[Fault]) -> Problem:
-    number = f"{len(found)} fault{'s' if len(found) > 1 else ''}"
-    return Problem(
-        f"{path} has {number}; nothing was sent",
-        "mend the file and set it again",
-        code=2,
-        details=tuple(f"{at or '(whole file)'}: {what}" for at, what in found),
-    )
+    return faulty(path, found, "nothing was sent", "mend the file and set it again")
