@@ -1,6 +1,7 @@
 """What befalls a fleet: each deed of a story, carried out on whom its numbers mean, and undone when its time is over."""
 
 from collections.abc import Callable
+from functools import partial
 
 from tidegate.sim.protocol import Act, Deed
 from tidegate.world import cast
@@ -124,10 +125,10 @@ class Deeds:
         self._fleet.tell(f"links of {', '.join(host.name for host in hosts) or 'nobody'} go one by one and come back so")
         step_ms = max(1, act.lasts_ms // (2 * len(hosts) or 1))
         for number, host in enumerate(hosts):
-            fleet.later(number * step_ms, lambda host=host: self._set_link(host, up=False, down=False))  # type: ignore[misc]
+            fleet.later(number * step_ms, partial(self._set_link, host, up=False, down=False))
         mended = sorted(hosts, key=lambda host: (act.how ^ hash_of(host.name)) % 97)
         for number, host in enumerate(mended):
-            fleet.later((len(hosts) + number) * step_ms, lambda host=host: self._set_link(host, up=True, down=True))  # type: ignore[misc]
+            fleet.later((len(hosts) + number) * step_ms, partial(self._set_link, host, up=True, down=True))
 
     def _mend_links(self) -> None:
         for host in self._fleet.hosts:

@@ -1,7 +1,7 @@
 """Plays a story: a fleet on which one version is settled, what befalls it, the healing, and the judgement of it all."""
 
 import hashlib
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from msgspec import Struct
 
@@ -53,7 +53,7 @@ def play(story: Story, *, tell: bool = False) -> Played:
         host.lives = 1  # the one that was before
     deeds = Deeds(fleet)
     for act in story.acts:
-        fleet.later(act.at_ms, lambda act=act: deeds.carry_out(act))  # type: ignore[misc]
+        fleet.later(act.at_ms, partial(deeds.carry_out, act))
     for host in fleet.hosts:
         fleet.start(host)
     deeds.judge.sit()
