@@ -92,8 +92,8 @@ class Custom(Struct, frozen=True, kw_only=True, eq=False):
     """Sums since the first release and as they stood at each onset. Rows of canaries and strata are those of ``Counts``.
 
     ``canary`` [2, groups, metrics] and ``control`` [2, strata, metrics]: events, exposure; the first stratum holds all controls.
-    At most 19 onsets * 2 * (12 + 12) * 8 float32: 30 kB with eight metrics, twelve rows and strata; 2 kB for one metric with five
-    canaries.
+    At most 18 onsets * 2 * (20 + 12) * 8 float32: 37 kB with eight metrics, twenty rows and twelve strata; 2 kB for one metric
+    with five canaries.
     """
 
     metrics: tuple[str, ...] = ()
