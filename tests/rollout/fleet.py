@@ -33,6 +33,7 @@ from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
 from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, PublicKey, Report, ServiceReport, Verb
 from tidegate.wire.envelope import Envelope, Signature, payload_type
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdict
+from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Artifact, Plan, Rollback, Stage
 from tidegate.wire.policies import Policy
 from tidegate.wire.reasons import Reason
@@ -179,8 +180,17 @@ class Fleet:
         self.say(node)
         return node
 
+    def retire(self, name: str) -> None:
+        """A node leaves the fleet for good: it says nothing that counts any more."""
+        del self.nodes[name]
+        self.feed(NodesEnrolled(frozenset(self.nodes)))
+
     def state(self, subject: str = SHOP) -> SubjectState:
         return self.ledger.subject(subject)
+
+    def context(self, subject: str = SHOP) -> Context:
+        """What the judge is told now."""
+        return context_of(self.ledger, self.view, subject)
 
     def kinds(self, subject: str = SHOP) -> list[str]:
         return [decision.kind for decision in self.decisions if decision.subject == subject]
@@ -238,7 +248,7 @@ class Fleet:
         self.feed(ReportArrived(node.report(self.services, self.now_ms), self.now_ms))
 
     def judge(self, outcome: Outcome, subject: str = SHOP, **fields) -> tuple[Decision, ...]:
-        state, context = self.state(subject), context_of(self.ledger, subject)
+        state, context = self.state(subject), self.context(subject)
         known = {
             "placement": context.placement,
             "generation": context.generation,
@@ -276,7 +286,7 @@ class Fleet:
                     self.say(node)
             for service in self.services:
                 subject = f"svc/{service}"
-                if self.outcome is not None and context_of(self.ledger, subject).placement:
+                if self.outcome is not None and self.context(subject).placement:
                     self.judge(self.outcome, subject)
             self.feed(Tick())
 
@@ -307,7 +317,7 @@ class Fleet:
         assert replace(again, epoch=1) == self.ledger
         for subject in self.ledger.subjects:
             assert encode(desired_of(again, subject, 1, FLEET)) == encode(desired_of(self.ledger, subject, 1, FLEET))
-            assert context_of(again, subject) == context_of(self.ledger, subject)
+            assert context_of(again, self.view, subject) == self.context(subject)
 
     def _act(self, node: Node) -> None:
         for service in self.services:

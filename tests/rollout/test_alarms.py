@@ -6,7 +6,6 @@ from tests.rollout.fleet import FLEET, Fleet, artifact, plan
 
 from tidegate.rollout.alarms import DRIFT_MS, alarms_of
 from tidegate.rollout.events import IntentArrived
-from tidegate.rollout.levels import context_of
 from tidegate.rollout.silences import SILENCES_MAX
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import Hush, Intent, Phase, Verb
@@ -79,9 +78,9 @@ def test_no_version_of_a_rollout_is_astray_however_long_it_takes(fleet: Fleet) -
 def test_an_objective_goes_to_the_judge_with_every_context_of_its_service() -> None:
     fleet = Fleet()
     fleet.submit(plan("1", None, slo=99.9))
-    assert context_of(fleet.ledger, "svc/shop").slo == 99.9
+    assert fleet.context().slo == 99.9
     fleet.until(Phase.WATCHING)
-    assert context_of(fleet.ledger, "svc/shop").slo == 99.9
+    assert fleet.context().slo == 99.9
 
 
 def ask(fleet: Fleet, verb: Verb, **fields: object) -> Decision:

@@ -7,7 +7,7 @@ from tests.rollout.fleet import SHOP, Fleet, plan
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.events import VerdictArrived
-from tidegate.rollout.levels import context_of, desired_of
+from tidegate.rollout.levels import desired_of
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Move, Phase, Verb
 from tidegate.wire.judgement import Outcome
@@ -149,16 +149,16 @@ def test_controls_restart_once_for_each_stage_and_the_canary_once_for_the_attemp
 def test_observed_controls_are_named_and_not_restarted(fleet, mode, controls):
     fleet.submit(plan("2", control=mode))
     fleet.until_stage(1)
-    members = {cohort.name: cohort.nodes for cohort in context_of(fleet.ledger, SHOP).cohorts}
+    members = {cohort.name: cohort.nodes for cohort in fleet.context().cohorts}
     assert len(members.get("control", ())) == controls
     assert all(len(fleet.nodes[name].starts) == 1 for name in members.get("control", ()))
 
 
 def test_the_context_names_exactly_the_released_nodes(fleet):
     fleet.submit(plan("2"))
-    assert context_of(fleet.ledger, SHOP).placement == ""
+    assert fleet.context().placement == ""
     fleet.until_stage(1)
-    context, nodes = context_of(fleet.ledger, SHOP), fleet.ledger.rosters[SHOP].nodes
+    context, nodes = fleet.context(), fleet.ledger.rosters[SHOP].nodes
     assert [(one.name, one.version, one.nodes) for one in context.cohorts] == [
         ("canary", "2", nodes[:3]),
         ("control", "1", nodes[3:6]),

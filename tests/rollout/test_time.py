@@ -4,7 +4,7 @@ import pytest
 from tests.rollout.fleet import FLEET, SHOP, Fleet, plan, wake_at
 
 from tidegate.rollout.events import Tick
-from tidegate.rollout.levels import context_of, desired_of
+from tidegate.rollout.levels import desired_of
 from tidegate.wire.codec import encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Move, Phase, Verb
@@ -73,11 +73,11 @@ def test_nothing_is_due_where_nothing_is_under_way(fleet):
 def test_levels_do_not_depend_on_when_they_are_published(fleet):
     fleet.submit(plan("2"))
     fleet.until_stage(1)
-    desired, context = encode(desired_of(fleet.ledger, SHOP, 1, FLEET)), context_of(fleet.ledger, SHOP)
+    desired, context = encode(desired_of(fleet.ledger, SHOP, 1, FLEET)), fleet.context()
     fleet.now_ms += 5_000
     fleet.feed(Tick())
     assert encode(desired_of(fleet.ledger, SHOP, 1, FLEET)) == desired
-    assert context_of(fleet.ledger, SHOP) == context
+    assert fleet.context() == context
 
 
 def test_only_an_advance_expires_and_it_does_at_the_progress_deadline_after_its_decision(fleet):

@@ -339,7 +339,7 @@ class Decider:
     async def _publish(self) -> None:
         ledger, trust = self._book.ledger, self._inbox.trust
         self._metrics.levels.inc(await self._levels.publish(ledger, trust.root_version, trust.fleet))
-        await self._notices.contexts(ledger)
+        await self._notices.contexts(ledger, self._inbox.view)
         await self._notices.alarms(ledger, self._inbox.view)
         if self._seat.beat_due_s() <= 0:
             await self._seat.beat(trust.fleet, self._digest())

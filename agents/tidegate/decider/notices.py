@@ -36,11 +36,11 @@ class Notices:
         self._told_s = LONG_AGO_S
         self._alarms = {key: alarm for key, alarm in (view.ended | view.alarms).items() if alarm.writer == WRITER}
 
-    async def contexts(self, ledger: Ledger) -> None:
+    async def contexts(self, ledger: Ledger, view: View) -> None:
         """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
         again = self._clock.monotonic_s() - self._told_s >= self._timings.context_s
         for subject in sorted(ledger.subjects):
-            context = context_of(ledger, subject)
+            context = context_of(ledger, view, subject)
             if again or self._contexts.get(subject) != context:
                 target = partition_of(context.service, BY_NAME["nodeseconds"].partitions)
                 await self._log.append("nodeseconds", None, nodeseconds.encode(context), partition=target)

@@ -88,7 +88,7 @@ def watched(scene: Scene) -> Change | None:
 
 def complete_rollout(scene: Scene, reason: Reason, message: str) -> Change:
     """Return the end of a rollout in which everything was promoted: its version is what is settled from now on."""
-    missing = tuple(node for node in scene.roster.nodes if not scene.canary_ready(node))
+    missing = tuple(node for node in scene.enrolled(scene.roster.nodes) if not scene.canary_ready(node))
     result = Result.SUPERSEDED if reason is Reason.SUPERSEDED else Result.PROMOTED
     return Change(
         kind=DecisionKind.COMPLETE,
@@ -118,7 +118,7 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
         yield Reason.PREFETCHING, f"{sentence(now.fetching)} must still fetch {scene.plan.artifact.version}.{complaint(scene)}"
     if now.unready:
         yield Reason.NOT_READY, f"Not reported ready yet: {sentence(now.unready)}.{complaint(scene)}"
-    if len(now.unreachable) > now.tolerated:
+    if now.lost:
         yield Reason.UNREACHABLE, f"{waits_for(now)} for 90 s."
     if not complete(scene):
         yield Reason.NOT_READY, f"{state.released} of {scene.sizes.canary} nodes of this stage have been released."

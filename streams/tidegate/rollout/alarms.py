@@ -170,7 +170,7 @@ def _ended_badly(scene: Scene) -> tuple[AlarmKind, str] | None:
         return (ROLLBACK_HAPPENED, f"Not back yet from a version that was rolled back: {', '.join(bad)}.") if bad else None
     if _never_settled(state):
         return FIRST_INSTALL_FAILED, f"The first install {version} failed; nodes keep what they run."
-    away = [node for node in state.missing if not back(scene, node)]
+    away = [node for node in scene.enrolled(state.missing) if not back(scene, node)]
     if away and state.result in (Result.ROLLED_BACK, Result.ABORTED):
         return ROLLBACK_HAPPENED, f"{version} was rolled back; not back yet: {', '.join(away)}."
     return None

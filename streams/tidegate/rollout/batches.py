@@ -110,6 +110,8 @@ def waits_for(now: Standing) -> str:
         return f"{sentence(now.unready)} did not become ready"
     if now.fetching:
         return f"{sentence(now.fetching)} did not fetch the artifact"
+    if now.deserted:
+        return "Every node of the stage was retired: none reported"
     return f"{sentence(now.unreachable)} cannot be reached, {now.tolerated} such nodes are tolerated; no report came"
 
 

@@ -1,4 +1,6 @@
-"""What is published, as functions of the ledger alone: publishing it again gives equal bytes (E3, E4, A6)."""
+"""What is published, as functions of the ledger: publishing it again gives equal bytes (E3, E4). The judge's context leaves out
+who has left the fleet as well (A6).
+"""
 
 from typing import assert_never
 
@@ -59,12 +61,13 @@ def plan_of(ledger: Ledger, subject: str) -> bytes | None:
     return accepted.envelope.encode() if accepted is not None else None
 
 
-def context_of(ledger: Ledger, subject: str) -> Context:
+def context_of(ledger: Ledger, view: View, subject: str) -> Context:
     """Return what the judge must know: exactly the released nodes by name, and what they are to be compared with (A6).
 
-    There is a placement from the first release on, so that the baseline is learned until then (C3).
+    There is a placement from the first release on, so that the baseline is learned until then (C3). Of the view only who is
+    enrolled counts: a node that was retired is neither silent nor missing.
     """
-    state, scene = ledger.subject(subject), scene_of(ledger, View(), subject, ledger.now_ms)
+    state, scene = ledger.subject(subject), scene_of(ledger, view, subject, ledger.now_ms)
     settled = state.settled.version if state.settled is not None else ""
     service = service_of(subject) or subject.rpartition("/")[2]
     bare = Context(
@@ -77,9 +80,10 @@ def context_of(ledger: Ledger, subject: str) -> Context:
     )
     if scene is None or not state.placement or not (state.released or state.reached):
         return bare
-    plan, cohorts = scene.plan, [CohortMembers(name="canary", version=scene.plan.artifact.version, nodes=scene.canaries)]
-    if scene.controls:
-        cohorts.append(CohortMembers(name="control", version=settled, nodes=scene.controls))
+    plan, canaries, controls = scene.plan, scene.enrolled(scene.canaries), scene.enrolled(scene.controls)
+    cohorts = [CohortMembers(name="canary", version=plan.artifact.version, nodes=canaries)]
+    if controls:
+        cohorts.append(CohortMembers(name="control", version=settled, nodes=controls))
     return Context(
         subject=subject,
         service=service,
@@ -98,7 +102,7 @@ def context_of(ledger: Ledger, subject: str) -> Context:
         guardrails=plan.guardrails,
         default_guardrails=plan.default_guardrails,
         min_requests=scene.stage.min_requests,
-        stage_nodes=scene.sizes.canary,
+        stage_nodes=len(scene.enrolled(scene.members)),
         started_ms=state.started_ms,
         absence=plan.absence,
         slo=plan.slo,

@@ -205,8 +205,11 @@ def _ended(scene: Scene, version: str, behind: tuple[str, ...]) -> str:
 
 
 def _behind(scene: Scene) -> tuple[str, ...]:
-    """Return who must come back and is not: nodes that had been given the new version, and any that says it runs it."""
-    given = scene.roster.nodes[: scene.state.reached]
+    """Return who must come back and is not: nodes that had been given the new version, and any that says it runs it.
+
+    Who was retired is no part of the fleet that has to be back.
+    """
+    given = scene.enrolled(scene.roster.nodes[: scene.state.reached])
     elsewhere = [node for node in sorted(scene.view.reports.keys() - set(given)) if scene.measured_new(node)]
     return tuple(node for node in (*given, *elsewhere) if not back(scene, node))
 

@@ -24,11 +24,18 @@ class Standing(Struct, frozen=True):
     unreachable: tuple[str, ...]
     tolerated: int
     """So many unreachable ones are left out (B5)."""
+    deserted: bool
+    """Every node of the stage was retired."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether more nodes are away than may be left out."""
+        return len(self.unreachable) > self.tolerated or self.deserted
 
     @property
     def clear(self) -> bool:
         """Whether the stage waits for none of its nodes."""
-        return not self.fetching and not self.unready and len(self.unreachable) <= self.tolerated
+        return not self.fetching and not self.unready and not self.lost
 
 
 class Scene(Struct, frozen=True, dict=True):
@@ -62,6 +69,11 @@ class Scene(Struct, frozen=True, dict=True):
         return sizes(self.plan, self.state.stage, len(self.roster.nodes))
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Nodes that have the new version when the stage is complete."""
+        return self.roster.nodes[: self.sizes.canary]
+
+    @property
     def canaries(self) -> tuple[str, ...]:
         """Nodes that have been given the new version."""
         return self.roster.nodes[: self.state.released]
@@ -89,9 +101,11 @@ class Scene(Struct, frozen=True, dict=True):
 
     @cached_property
     def standing(self) -> Standing:
-        """How the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5)."""
-        target = self.sizes.canary
-        members = self.roster.nodes[:target]
+        """How the nodes of the stage stand. Unreachable ones leave the batch, up to 10 % of the stage (B5).
+
+        Retired ones are no part of it: neither waited for nor tolerated.
+        """
+        members = self.enrolled(self.members)
         unready = [
             node
             for node in self.canaries
@@ -101,13 +115,18 @@ class Scene(Struct, frozen=True, dict=True):
         unready += [
             node for node in self.controls if self.reachable(node) and not self.control_ready(node) and not self._down(node)
         ]
-        coming = () if self.state.prefetch_done else members[self.state.released :]
+        coming = () if self.state.prefetch_done else self.members[self.state.released :]
         return Standing(
             fetching=tuple(node for node in coming if self.reachable(node) and not self._holds_artifact(node)),
             unready=tuple(unready),
             unreachable=tuple(node for node in members if not self.reachable(node)),
-            tolerated=target // 10,
+            tolerated=len(members) // 10,
+            deserted=not members,
         )
+
+    def enrolled(self, nodes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the nodes that belong to the fleet now."""
+        return tuple(node for node in nodes if node in self.view.enrolled)
 
     def reachable(self, node: str) -> bool:
         """Return whether a node has reported within 90 s (B5)."""
