@@ -22,7 +22,7 @@ from tidegate.rollout.events import (
 )
 from tidegate.rollout.ledger import Ledger, apply, rebuild
 from tidegate.rollout.levels import context_of, desired_of
-from tidegate.rollout.policies import restraint
+from tidegate.rollout.restraint import restraint
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING, changing
 from tidegate.rollout.stages import size_of
@@ -349,9 +349,10 @@ class Fleet:
         advances = (
             decision.kind in (DecisionKind.START, DecisionKind.PROMOTE, DecisionKind.WATCH) or after.released > before.released
         )
-        fast = after.plan_digest in self.ledger.plans and self.ledger.plans[after.plan_digest].plan.fast
-        if advances and not fast:
-            assert restraint(self.ledger, decision.subject, self.now_ms) is None
+        running = self.ledger.plans[after.plan_digest].plan if after.plan_digest in self.ledger.plans else None
+        fast = running is not None and running.fast
+        if advances and running is not None:
+            assert restraint(self.ledger, self.view, running, self.now_ms) is None
         if after.phase is Phase.RUNNING and (after.released, after.controls) > (before.released, before.controls):
             self._check_shared(decision)
         assert after.generation == before.generation + 1

@@ -158,6 +158,10 @@ class Plan(
     """
     second_approver: bool = False
     """It begins only when somebody else than who signed it approves of it."""
+    despite_alarms: bool = False
+    """It is the fix: it starts and advances while critical alarms of its service are open, which no other plan does. ``reason``
+    must say why. Guardrails judge it like any other.
+    """
     issued_ms: Annotated[int, Meta(ge=0)] = 0
     slo: Annotated[float, Meta(gt=0, lt=100)] | None = None
     """Percent of the service's requests that shall succeed over 30 days, as in 99.9: alarms tell when errors come too fast for
@@ -191,6 +195,8 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         found.append(("stages", "a fast plan has one stage, setWeight: 100, and no pause: it skips the slow path"))
     if plan.fast and plan.rollback is None:
         found.append(("fast", "the first plan of a service goes back to nothing; leave it out"))
+    if plan.despite_alarms and not plan.reason:
+        found.append(("despiteAlarms", "needs a reason: say it in the plan or with --reason"))
     for index, guardrail in enumerate(plan.guardrails):
         at = f"guardrails[{index}]"
         if (guardrail.max is None) == (guardrail.max_ratio_to_control is None):

@@ -18,23 +18,20 @@ from tidegate.rollout.batches import (
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.policies import restraint
+from tidegate.rollout.restraint import restraint, restraints
 from tidegate.rollout.roster import eligible, in_order
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.stages import placement
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, digest_of
-from tidegate.wire.judgement import Outcome, Severity, Verdict
+from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import Gate, GateDefault
 from tidegate.wire.reasons import Reason
 
 FRESH_MS = 5_000
 """D4: a pass is used at most so long after the end of the last pane that it judged."""
-WRITER = "decide"
-"""Alarms of this writer are about rollouts themselves and stop none."""
-
 Blocker = tuple[Reason, str]
 
 
@@ -60,7 +57,7 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
             message="The plan has expired: nodes apply no advance of it any more. Abort it, or start a plan that lasts longer.",
             state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
         )
-    held = _restraint(scene)
+    held = restraint(ledger, scene.view, scene.plan, scene.now_ms)
     change = reaffirm(scene) or (None if held else next_batch(scene))
     if change is not None or not complete(scene) or not scene.standing.clear:
         return change
@@ -126,21 +123,10 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
         yield Reason.NODES_BUSY, others
     yield from _bake_blocker(scene)
     yield from _verdict_blockers(scene)
-    if scene.plan.fast:
-        return
-    held = _restraint(scene)
-    if held is not None:
-        yield held
-    for alarm in _stopping_alarms(scene):
-        yield Reason.ALARM_OPEN, f"A critical alarm is open: {alarm}."
-    gate = gate_blocker(scene)
+    yield from restraints(scene.ledger, scene.view, scene.plan, scene.now_ms)
+    gate = None if scene.plan.fast else gate_blocker(scene)
     if gate is not None:
         yield gate
-
-
-def _restraint(scene: Scene) -> Blocker | None:
-    """Return what policies have against an advance; a fast plan goes back, and they stop no way back (D5)."""
-    return None if scene.plan.fast else restraint(scene.ledger, scene.state.subject, scene.now_ms)
 
 
 def _bake_blocker(scene: Scene) -> Iterator[Blocker]:
@@ -190,16 +176,6 @@ def _unlicensed(verdict: Verdict) -> str:
     ]
     what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
     return f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. rollout promote overrules it."
-
-
-def _stopping_alarms(scene: Scene) -> list[str]:
-    return [
-        key
-        for key, alarm in sorted(scene.view.alarms.items())
-        if alarm.severity is Severity.CRITICAL
-        and alarm.writer != WRITER
-        and (alarm.subject == scene.state.subject or alarm.service == scene.plan.service)
-    ]
 
 
 def _bake(scene: Scene) -> Change:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, counted
-from tidegate.rollout.policies import restraint, thawed_ms
+from tidegate.rollout.restraint import freed_ms, restraint
 from tidegate.rollout.scene import Scene, Standing
 from tidegate.rollout.sharing import busy, let_go_ms
 from tidegate.rollout.view import UNREACHABLE_MS
@@ -80,15 +80,15 @@ def reaffirm(scene: Scene) -> Change | None:
 def overdue(scene: Scene) -> str:
     """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
 
-    While a stage bakes, or a policy or another rollout holds it up, the time counts from when its nodes went away; before, from
-    its last batch. An open gate waits for people, not for nodes.
+    While a stage bakes, or a policy, an alarm or another rollout holds it up, the time counts from when its nodes went away;
+    before, from its last batch. An open gate waits for people, not for nodes.
     """
     state, now = scene.state, scene.standing
     if now.clear or state.gate_since_ms:
         return ""
-    thawed = thawed_ms(scene.ledger, state.subject, scene.now_ms)
-    since = max(state.stage_ms, state.batch_ms, state.phase_ms, thawed, let_go_ms(scene))
-    if state.baking_since_ms or restraint(scene.ledger, state.subject, scene.now_ms) is not None or busy_with(scene):
+    about = (scene.ledger, scene.view, scene.plan, scene.now_ms)
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms, freed_ms(*about), let_go_ms(scene))
+    if state.baking_since_ms or restraint(*about) is not None or busy_with(scene):
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""

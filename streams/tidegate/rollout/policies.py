@@ -62,8 +62,8 @@ def in_force(ledger: Ledger, subject: str) -> Iterator[InForce]:
     return (held for held in _ever_covering(ledger, subject) if not held.policy.empty)
 
 
-def restraint(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
-    """Return what keeps a subject's rollouts from starting and advancing now: a freeze, a budget that is spent; or None."""
+def forbidden(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
+    """Return which policy keeps a subject's rollouts from starting and advancing now: a freeze, or a spent budget; or None."""
     for held in in_force(ledger, subject):
         policy = held.policy
         frozen = next((freeze for freeze in policy.freezes if holds(freeze, now_ms)), None)

@@ -6,7 +6,8 @@ from tidegate.rollout.approvals import approved, asks_for_approval, still_approv
 from tidegate.rollout.change import Change, counted
 from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
-from tidegate.rollout.policies import resting_from, restraint
+from tidegate.rollout.policies import resting_from
+from tidegate.rollout.restraint import restraint
 from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
 from tidegate.rollout.view import View
@@ -17,7 +18,16 @@ from tidegate.wire.reasons import Reason
 
 Obstacle = tuple[Reason, str]
 
-PASSING = frozenset({Reason.ALREADY_RUNNING, Reason.FROZEN, Reason.BUDGET_SPENT, Reason.DWELLING, Reason.NOT_APPROVED})
+PASSING = frozenset(
+    {
+        Reason.ALREADY_RUNNING,
+        Reason.FROZEN,
+        Reason.BUDGET_SPENT,
+        Reason.DWELLING,
+        Reason.NOT_APPROVED,
+        Reason.ALARM_OPEN,
+    }
+)
 """Obstacles that pass: a plan may wait for it. Every other one is for good."""
 
 
@@ -36,7 +46,7 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
         return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
     if unfit := _unfit(ledger, plan, state):
         return unfit
-    if waits := _waits(ledger, plan, state, now_ms):
+    if waits := _waits(ledger, view, plan, state, now_ms):
         return waits
     nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
     if not nodes.free and not nodes.held:
@@ -129,14 +139,14 @@ def _unfit(ledger: Ledger, plan: Plan, state: SubjectState) -> Obstacle | None:
     return None
 
 
-def _waits(ledger: Ledger, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
-    """Return which policy, or whose word, a plan waits for (H3)."""
+def _waits(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+    """Return which policy or alarm, or whose word, a plan waits for (H3, D4)."""
     if not approved(ledger, plan, state):
         asks = asks_for_approval(ledger, plan, state.subject)
         return Reason.NOT_APPROVED, f"{asks} asks for a second approver: rollout approve {plan.service} {plan.id}"
     if plan.fast:
         return None
-    return restraint(ledger, state.subject, now_ms) or resting_from(ledger, state, now_ms)
+    return restraint(ledger, view, plan, now_ms) or resting_from(ledger, state, now_ms)
 
 
 def _too_few(plan: Plan, nodes: Eligible) -> Obstacle | None:

@@ -1,0 +1,48 @@
+"""What keeps a plan from starting and advancing, whatever its own rollout looks like: policies and open critical alarms (D4, D5).
+
+An incident is no time to change what it is about (Amazon: an active alarm blocks new starts). A way back waits for neither, and
+the fix of an incident says in its plan that it does not wait for the alarm (argo-rollouts 1774: a broken stable version kept out
+its fix).
+"""
+
+from collections.abc import Iterator
+
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.policies import Restraint, forbidden, thawed_ms
+from tidegate.rollout.view import View
+from tidegate.wire.judgement import Alarm, Severity
+from tidegate.wire.names import service_subject
+from tidegate.wire.plans import Plan
+from tidegate.wire.reasons import Reason
+
+WRITER = "decide"
+"""Alarms of this writer are about rollouts themselves and stop none."""
+
+
+def restraint(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Restraint | None:
+    """Return the first of what keeps a plan from starting and advancing now, or None."""
+    return next(restraints(ledger, view, plan, now_ms), None)
+
+
+def restraints(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Iterator[Restraint]:
+    """Yield all of it. Nothing stops a fast plan: it goes back (H2)."""
+    if plan.fast:
+        return
+    policy = forbidden(ledger, service_subject(plan.service), now_ms)
+    if policy is not None:
+        yield policy
+    if not plan.despite_alarms:
+        for key, alarm in sorted(view.alarms.items()):
+            if _stops(alarm, plan):
+                yield Reason.ALARM_OPEN, f"A critical alarm is open: {key}."
+
+
+def freed_ms(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> int:
+    """Return when a restraint of a plan may last have begun or ended: nobody can be blamed for the time before."""
+    ended = [alarm.end_ms for alarm in view.ended.values() if _stops(alarm, plan)]
+    return max([thawed_ms(ledger, service_subject(plan.service), now_ms), *ended])
+
+
+def _stops(alarm: Alarm, plan: Plan) -> bool:
+    mine = alarm.service == plan.service or alarm.subject == service_subject(plan.service)
+    return mine and alarm.severity is Severity.CRITICAL and alarm.writer != WRITER
