@@ -299,6 +299,30 @@ async def test_a_newer_key_document_takes_over_and_the_old_key_counts_no_more(wo
     assert versions(world) == ["1", "2"]
 
 
+@pytest.mark.parametrize("evictor", [b"garbage", None], ids=["garbage", "tombstone"])
+async def test_a_key_document_that_was_trusted_once_is_held_without_its_record(world, evictor):
+    """Whatever becomes of ``keys``: the next life of the agent knows the new key, and the old one counts no more."""
+    author = world.author
+    old, author.decision = author.decision, signer("decision-2")
+    kept = tuple(key for key in author.root.keys if key.role is not KeyRole.DECISION)
+    root = replace(author.root, version=2, keys=(*kept, author.decision.public(KeyRole.DECISION)))
+    async with world.agent():
+        await author.claim(2)
+        await author.start(TWO, ONE)
+        await author.say(author.desired(root_version=2, settled=TWO, phase=Phase.DONE, move=Move.HOLD))
+        await world.log.append("keys", "2", seal(root, signer("root")))
+        await world.runs("2")
+    await world.log.append("keys", "2", evictor)
+    async with world.agent() as agent:
+        author.decision = old
+        await author.say(author.desired(root_version=2, settled=ONE, phase=Phase.DONE, move=Move.HOLD))
+        author.decision = signer("decision-2")
+        await world.accepted(
+            agent, await author.say(author.desired(root_version=2, settled=TWO, phase=Phase.DONE, move=Move.HOLD))
+        )
+    assert versions(world) == ["1", "2"]
+
+
 async def test_liveness_rows_come_once_a_second_for_what_desired_names():
     world = World(("shop", "idle"))
     await world.installed()

@@ -179,7 +179,7 @@ class Decider:
                 self._book.read(record)
             case "plans" | "intents":
                 self._inbox.take_question(record, self._book.ledger.inputs)
-            case "keys" if record.value is not None:
+            case "keys":
                 self._inbox.take_key(record)
             case _ if record.value is not None:
                 self._inbox.take_news(record)
@@ -338,6 +338,7 @@ class Decider:
 
     async def _publish(self) -> None:
         ledger, trust = self._book.ledger, self._inbox.trust
+        self._metrics.levels.inc(await self._inbox.kept.publish(self._log))
         self._metrics.levels.inc(await self._levels.publish(ledger, trust.root_version, trust.fleet))
         await self._notices.contexts(ledger, self._inbox.view)
         await self._notices.alarms(ledger, self._inbox.view)

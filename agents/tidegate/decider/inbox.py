@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import structlog
 
 from tidegate.decider.intake import view_event
+from tidegate.decider.kept import Kept
 from tidegate.ports import Record
 from tidegate.rollout.events import Event, NodesEnrolled, ReportArrived
 from tidegate.rollout.view import UNREACHABLE_MS, View, see
 from tidegate.wire.envelope import Trust
-from tidegate.wire.keys import trust_after
 
 AGAIN_MS = UNREACHABLE_MS // 2
 """A report after a longer silence is news whatever it says: its node may have counted as unreachable (B5)."""
@@ -28,6 +28,7 @@ class Inbox:
 
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
+        self.kept = Kept()
         self.view = View(fleet=trust.fleet)
         self.asked: deque[Record] = deque()
         """Plans, policies and intents that no record of the ledger answers yet, in order. As many as the log holds."""
@@ -45,7 +46,7 @@ class Inbox:
     def take_key(self, record: Record) -> None:
         """Take a record of ``keys``. Raises Malformed or Refused where it does not count."""
         self.inputs[place(record)] = record.offset + 1
-        self.trust = trust_after(self.trust, record.key or "", record.value or b"", record.time_ms)
+        self.trust = self.kept.trust_after(self.trust, record)
 
     def keys_taken(self) -> None:
         """Tell the view who is enrolled, once after many records: each telling costs as much as there are nodes."""

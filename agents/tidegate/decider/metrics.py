@@ -10,7 +10,9 @@ class Metrics:
         self.decisions = Counter("tidegate_decisions", "Records written to the ledger.", ("kind", "reason"), registry=registry)
         self.refused = Counter("tidegate_decide_refused", "Records that do not count, by topic.", ("topic",), registry=registry)
         self.deadletters = Counter("tidegate_decide_deadletters", "Dead letters written.", registry=registry)
-        self.levels = Counter("tidegate_decide_levels", "Records published to desired.", registry=registry)
+        self.levels = Counter(
+            "tidegate_decide_levels", "Levels published to desired, and records put back on keys.", registry=registry
+        )
         self.unknown = Counter("tidegate_decide_sends_unknown", "Sends that got no answer.", registry=registry)
         self.epoch = Gauge("tidegate_decide_epoch", "Highest epoch claimed by anyone.", registry=registry)
         self.leading = Gauge("tidegate_decide_leading", "1: this process is the author.", registry=registry)

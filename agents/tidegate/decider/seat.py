@@ -22,6 +22,7 @@ class Seat:
         self._log = log
         self._clock = clock
         self._signer = signer
+        self._public = signer.public(KeyRole.DECISION)
         self.life = life
         self._timings = timings
         self.leadership = Leadership()
@@ -70,7 +71,7 @@ class Seat:
 
     def entitled(self, trust: Trust) -> bool:
         """Return whether this process's key may decide under a key document."""
-        return trust.keys.get(self._signer.key_id) == self._signer.public(KeyRole.DECISION)
+        return trust.keys.get(self._signer.key_id) == self._public
 
     @property
     def lost(self) -> bool:

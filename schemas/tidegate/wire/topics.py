@@ -153,7 +153,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         compacted=True,
         log_append_time=True,
-        writers=("root", "operator", "join"),
+        writers=("root", "operator", "join", "decide"),
         readers=("node", "decide", "service", *_CONTROL),
     ),
     Topic(
