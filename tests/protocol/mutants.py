@@ -22,6 +22,10 @@ from tidegate.rollout import advance, ledger, scene
 from tidegate.wire import envelope
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import Opened
+from tidegate.world.play import beginning
+
+NODES = range(2, 6)
+"""How many a fleet of a story may have."""
 
 Patch = tuple[Any, str, Callable[[Any], Any]]
 """Where a guard lives, its name, and what makes a replacement of the real one."""
@@ -179,6 +183,8 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
 @contextlib.contextmanager
 def without(name: str) -> Iterator[None]:
     """Let what is inside run without some guards."""
+    for nodes in NODES:
+        beginning(nodes)  # made once, with every guard
     with contextlib.ExitStack() as stack:
         for owner, attribute, make in MUTANTS[name]:
             real = getattr(owner, attribute)

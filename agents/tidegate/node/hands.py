@@ -77,7 +77,8 @@ class Hands:
     def seen(self, service: str) -> Seen:
         """Return what the executor sees of a service now."""
         executor = self._executors[service]
-        here = frozenset(identity(one) for one in _named(self._memory.held(service)) if executor.holds(one))
+        named = {identity(one): one for one in _named(self._memory.held(service))}
+        here = frozenset(name for name, one in named.items() if executor.holds(one))
         return Seen(running=executor.running(service), cached=here)
 
     def status(self, service: str) -> Status:

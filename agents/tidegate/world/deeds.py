@@ -62,7 +62,7 @@ class Deeds:
         for host in fleet.hosts:
             link = host.link
             link.lost = link.late = link.unanswered = link.doubled = 0.0
-            link.lag_ms, link.delay_ms = 0, 2
+            link.lag_ms, link.delay_ms, link.gather_ms = 0, 2, 200
             self._set_link(host, up=True, down=True)
             self._set_skew(host, 0)
             if host.machine is not None:

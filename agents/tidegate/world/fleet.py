@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+import msgspec
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
@@ -19,6 +20,7 @@ from tidegate.reconcile.held import NodeState
 from tidegate.sim.protocol import Launched, Stood, Story, Watch
 from tidegate.wire import nodeseconds
 from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import Order
 from tidegate.wire.plans import Artifact
 from tidegate.world import cast
 from tidegate.world.machine import Machine, MachineDisk, MachineExecutor
@@ -130,6 +132,7 @@ class Fleet:
             doubled=links.doubled,
             delay_ms=links.delay_ms,
             lag_ms=links.lag_ms,
+            gather_ms=links.gather_ms,
         )
         return Host(name, link, machine)
 
@@ -182,11 +185,9 @@ class Fleet:
             self.context = context
 
     def _wrote(self, machine: Machine, file: str) -> None:
-        try:
-            state = unpack(machine.files[file])
-        except Malformed:
-            return  # it was torn: what counts is the copy before it
-        self.watch.wrote(machine.name, self.timeline.now_ms, state)
+        order = _accepted(machine.files[file])
+        if order is not None:
+            self.watch.wrote(machine.name, self.timeline.now_ms, order)
 
     def _launched(self, machine: Machine, launch: Launch) -> None:
         host = next(host for host in self.nodes if host.machine is machine)
@@ -206,6 +207,38 @@ class Fleet:
                 state=durable(machine),
             )
         )
+
+
+class _Document(Struct):
+    root_version: int
+    epoch: int
+    generation: int
+
+
+class _Accepted(Struct):
+    document: _Document
+
+
+class _Held(Struct):
+    accepted: _Accepted | None = None
+
+
+class _State(Struct):
+    """As much of a node's state as a judge looks at after every write."""
+
+    services: dict[str, _Held] = {}
+
+
+_states = msgspec.json.Decoder(_State)
+
+
+def _accepted(data: bytes) -> Order | None:
+    """Return the order that a written copy of a node's state has accepted, if any."""
+    held = _states.decode(data[data.index(b"{") :]).services.get(cast.SERVICE)
+    if held is None or held.accepted is None:
+        return None
+    document = held.accepted.document
+    return Order(document.root_version, document.epoch, document.generation)
 
 
 def durable(machine: Machine) -> NodeState:

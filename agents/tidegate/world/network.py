@@ -20,6 +20,7 @@ from tidegate.world.timeline import Timeline
 SEND_TIMEOUT_MS = 10_000
 BULK = frozenset({"telemetry", "nodeseconds"})
 """Nobody here reads them by a reader: a record of them needs no way."""
+HEARTBEAT = "heartbeat"
 
 At = tuple[str, int]
 
@@ -40,6 +41,8 @@ class Link(Struct):
     late_ms: int = 10_000
     lag_ms: int = 0
     """Following shows a record so long after it landed."""
+    gather_ms: int = 1
+    """Who waits for news is told at multiples of this: a broker answers with all that there is by then."""
     up: bool = True
     down: bool = True
 
@@ -92,7 +95,7 @@ class Broker:
         self._landed(record, who, life)
         if topic not in BULK:
             for client in self.clients:
-                client.news(at)
+                client.news(at, key)
         return record
 
     def compact(self, topic: str) -> None:
@@ -111,7 +114,11 @@ class Broker:
 
 
 class Client:
-    """``tidegate.ports.Log`` of one process. ``lazy``: a wait for news that is over wakes nobody who is asleep anyway."""
+    """``tidegate.ports.Log`` of one process.
+
+    ``lazy``: a wait for news that is over wakes nobody who is asleep anyway, nor does a heartbeat alone: it is read with what
+    comes next.
+    """
 
     def __init__(self, broker: Broker, process: Process, link: Link, *, who: str = "", lazy: bool = False) -> None:
         self.broker = broker
@@ -192,12 +199,11 @@ class Client:
         """Keep what cannot leave until there is a way."""
         self._stuck.append(sending)
 
-    def news(self, at: At) -> None:
+    def news(self, at: At, key: str | None) -> None:
         """Hear that a record has landed."""
         for reader in self._readers:
-            if at in reader.offsets and reader.waits and self.link.down:
-                timeline = self.broker.timeline
-                timeline.at(timeline.now_ms + 1 + self.link.lag_ms, reader.look)
+            if at in reader.offsets:
+                reader.hear(alone=self.lazy and key == HEARTBEAT)
 
     def forget(self, reader: "Reader") -> None:
         """Drop a reader that was closed."""
@@ -278,6 +284,10 @@ class Reader:
         self.offsets = offsets
         """The next offset of each (topic, partition)."""
         self._news: asyncio.Future[None] | None = None
+        self._behind = any(offset < client.broker.ends[at] for at, offset in offsets.items())
+        """Whether something may stand in the log that was not taken yet."""
+        self._look_ms = 0
+        """When the timeline comes to look for news, at the latest it was told of."""
         self._due_ms = 0
         self._told = True
         """Whether the timeline knows of the end of this wait."""
@@ -311,7 +321,7 @@ class Reader:
         self._told = not client.lazy
         if not client.lazy:
             timeline.at(self._due_ms, lambda: self._end(news))
-        if client.link.lag_ms:
+        if self._behind and client.link.lag_ms:
             timeline.at(timeline.now_ms + client.link.lag_ms, self.look)
         await news
         self._news = None
@@ -329,6 +339,18 @@ class Reader:
     def waits(self) -> bool:
         """Whether somebody waits for news here."""
         return self._news is not None and not self._news.done()
+
+    def hear(self, *, alone: bool) -> None:
+        """Hear that a record has landed. ``alone``: nobody wakes for it."""
+        self._behind = True
+        client = self._client
+        if alone or not client.link.down or not self.waits:
+            return
+        gather_ms, at_ms = client.link.gather_ms, client.broker.timeline.now_ms + 1 + client.link.lag_ms
+        at_ms = -(-at_ms // gather_ms) * gather_ms
+        if at_ms != self._look_ms:
+            self._look_ms = at_ms
+            client.broker.timeline.at(at_ms, self.look)
 
     def look(self) -> None:
         """End the wait where there is something to see."""
@@ -355,21 +377,16 @@ class Reader:
 
     def _seen(self) -> bool:
         broker, link = self._client.broker, self._client.link
-        if not link.down:
+        if not self._behind or not link.down:
             return False
-        latest_ms, ends = broker.timeline.now_ms - link.lag_ms, broker.ends
-        for at, offset in self.offsets.items():
-            if offset < ends[at]:
-                if not link.lag_ms:
-                    return True
-                found = broker.since(at, offset)
-                if not found or found[0].time_ms <= latest_ms:
-                    return True
-        return False
+        if not link.lag_ms:
+            return True
+        latest_ms = broker.timeline.now_ms - link.lag_ms
+        return any(found[0].time_ms <= latest_ms for at, offset in self.offsets.items() if (found := broker.since(at, offset)))
 
     def _visible(self) -> list[Record]:
         broker, link = self._client.broker, self._client.link
-        if not link.down:
+        if not self._behind or not link.down:
             return []
         latest_ms, ends = broker.timeline.now_ms - link.lag_ms, broker.ends
         found: list[Record] = []
@@ -381,4 +398,5 @@ class Reader:
                 if seen:
                     found += seen
                     self.offsets[at] = seen[-1].offset + 1
+        self._behind = link.lag_ms > 0 and any(offset < ends[at] for at, offset in self.offsets.items())
         return found

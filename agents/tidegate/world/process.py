@@ -61,19 +61,16 @@ class Process:
         """Run until everything waits. Called whenever something has become ready."""
         if self.main is not None and self.dead and self.main.done():
             return
+        loop = self.loop
         try:
-            self._turn()
+            loop.turn()
+            while not loop.halted and self.overdue():
+                loop.turn()
         except Spinning:
             self.spins()
             self.dead = True
         if self.dead:
             self._bury()
-
-    def _turn(self) -> None:
-        loop, halted = self.loop, self._halted
-        loop.turn(halted)
-        while not halted() and self.overdue():
-            loop.turn(halted)
 
     def look_again(self) -> None:
         """Run for a lazy wait, if it is over by now."""
@@ -93,7 +90,7 @@ class Process:
     def kill(self) -> None:
         """End it as kill -9 does: nothing is said, nothing is tidied up."""
         if not self.dead:
-            self.dead = True
+            self.dead = self.loop.halted = True
             for tell in self.on_death:
                 tell()
             if not self.loop.is_running():
@@ -101,13 +98,13 @@ class Process:
 
     def stop(self) -> None:
         """Let it stand still, as SIGSTOP does. Time goes on."""
-        self.stopped = True
+        self.stopped = self.loop.halted = True
 
     def go_on(self) -> None:
         """Let it go on where it stood still."""
         self._fuse = None
         if self.stopped:
-            self.stopped = False
+            self.stopped, self.loop.halted = False, self.dead
             self.awake_ms = self.timeline.now_ms
             waiting, self._waiting = self._waiting, []
             for future in waiting:
@@ -125,7 +122,7 @@ class Process:
             if left <= 1 and end is End.KILL:
                 return True
             if left <= 1:
-                self.stopped = True
+                self.stop()
         return False
 
     async def reach_out(self) -> None:
@@ -138,18 +135,17 @@ class Process:
             self._waiting.append(future)
             await future
 
-    def _halted(self) -> bool:
-        return self.dead or self.stopped
-
     def _bury(self) -> None:
         """End its tasks without letting them do anything: every port raises Died."""
+        self.loop.halted = False
         for _ in range(BURIALS):
             tasks = self.loop.unfinished()
             if not tasks:
-                return
+                break
             for task in tasks:
                 task.cancel()
-            self.loop.turn(lambda: False)
+            self.loop.turn()
+        self.loop.halted = True
 
 
 class ProcessClock:

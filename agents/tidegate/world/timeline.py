@@ -6,7 +6,7 @@ here is fed by the timeline alone: no selector, no thread, no real clock.
 
 import asyncio
 import heapq
-from asyncio import events
+from asyncio.events import _get_running_loop, _set_running_loop  # what every event loop must do, and only this does
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -50,30 +50,35 @@ class ProcessLoop:
         """The same, as asyncio's own types know it."""
         self._timeline = timeline
         self._run = run
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[tuple[Callable[..., object], tuple[Any, ...], Context | None]] = deque()
         self._tasks: list[asyncio.Task[Any]] = []
+        self.halted = False
+        """While true nothing runs, whatever is ready."""
 
-    def turn(self, stop: Callable[[], bool]) -> None:
+    def turn(self) -> None:
         """Run what is ready, and what becomes ready by that."""
-        before = events._get_running_loop()  # noqa: SLF001 - what every event loop must do, and only this does
-        events._set_running_loop(self.loop)  # noqa: SLF001
+        before = _get_running_loop()
+        _set_running_loop(self.loop)
         try:
             ready, left = self._ready, CALLS_MOST
-            while ready and not stop():
-                handle = ready.popleft()
-                if not handle.cancelled():
-                    handle._run()  # noqa: SLF001
+            while ready and not self.halted:
+                callback, args, context = ready.popleft()
+                try:
+                    if context is None:
+                        callback(*args)
+                    else:
+                        context.run(callback, *args)
+                except BaseException as fault:  # noqa: BLE001 - what a process does ends that process at most
+                    self.call_exception_handler({"exception": fault})
                 left -= 1
                 if not left:
                     raise Spinning
         finally:
-            events._set_running_loop(before)  # noqa: SLF001
+            _set_running_loop(before)
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
-        """Put a call behind what is ready."""
-        handle = asyncio.Handle(callback, args, self.loop, context)
-        self._ready.append(handle)
-        return handle
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> None:
+        """Put a call behind what is ready. No handle: tasks and futures never take back what they put here."""
+        self._ready.append((callback, args, context))
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -88,8 +93,9 @@ class ProcessLoop:
         timer = asyncio.TimerHandle(when, callback, args, self.loop, context)
 
         def due() -> None:
-            self._ready.append(timer)
-            self._run()
+            if not timer.cancelled():
+                self.call_soon(timer._run)  # noqa: SLF001
+                self._run()
 
         self._timeline.at(round(when * 1000), due)
         return timer
@@ -126,7 +132,7 @@ class ProcessLoop:
 
     def is_running(self) -> bool:
         """Return whether this loop is at work."""
-        return events._get_running_loop() is self.loop  # noqa: SLF001
+        return _get_running_loop() is self.loop
 
     def is_closed(self) -> bool:
         """Return whether nothing may be called any more; always something may."""

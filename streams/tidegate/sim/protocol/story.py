@@ -65,6 +65,7 @@ class Links(Struct, frozen=True, kw_only=True, omit_defaults=True):
     doubled: float = 0.0
     delay_ms: int = 2
     lag_ms: int = 0
+    gather_ms: int = 1
 
 
 class Shape(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -178,4 +179,5 @@ def _links(luck: _Luck) -> Links:
         doubled=share(0.1),
         delay_ms=luck.of(2, 2, 20, 500),
         lag_ms=luck.of(0, 0, 0, 300, 4_000),
+        gather_ms=luck.of(1, 50, 100, 200),
     )

@@ -97,13 +97,10 @@ class Watch:
             case _:
                 pass
 
-    def wrote(self, node: str, at_ms: int, state: NodeState) -> None:
-        """Take what a node's disk holds after a write: what was accepted never goes back (I1)."""
+    def wrote(self, node: str, at_ms: int, order: Order) -> None:
+        """Take what order a node's disk says it has accepted, after a write: that never goes back (I1)."""
         self._now_ms = at_ms
-        held = state.services.get(self._service)
-        if held is None or held.accepted is None:
-            return
-        order, before = held.accepted.document.order, self._orders.get(node, Order())
+        before = self._orders.get(node, Order())
         if order < before:
             self._say("I1", f"{node} goes back from {_text(before)} to {_text(order)}")
         self._orders[node] = order
