@@ -19,7 +19,7 @@ from tidegate.ports import Record
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import decode, encode
 from tidegate.wire.decisions import Decision
-from tidegate.wire.documents import BreakGlass, Desired, Enrolment, GlassAction, Intent, KeyRole, Phase, Verb
+from tidegate.wire.documents import BreakGlass, Desired, Enrolment, GlassAction, Heartbeat, Intent, KeyRole, Phase, Verb
 from tidegate.wire.envelope import seal, unseal
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.keys import trust_of
@@ -129,7 +129,8 @@ class Fleet:
     async def _intend(self, verb: Verb) -> None:
         generation = self.ledger.subject(SHOP).generation
         name = f"{verb}-{generation}"
-        intent = Intent(id=name, fleet=FLEET, subject=SHOP, verb=verb, generation=generation, actor="kim", issued_ms=1)
+        now_ms = self.clock.now_ms()
+        intent = Intent(id=name, fleet=FLEET, subject=SHOP, verb=verb, generation=generation, actor="kim", issued_ms=now_ms)
         await self.log.append("intents", SHOP, seal(intent, OPERATOR))
 
     async def finish(self) -> None:
@@ -225,6 +226,12 @@ class Target:
 
     async def held(self) -> list[str]:
         return [topic for topic in BACK if self.log.topic(topic)]
+
+    async def leader(self) -> str:
+        beats = [one for one in self.log.topic("desired") if one.key == "heartbeat"]
+        beat = unseal(beats[-1].value, Heartbeat, TRUST)[0] if beats else None
+        fresh = beat is not None and not beat.resigned and self.log._clock.now_ms() - beats[-1].time_ms < 9_000
+        return beat.life if beat is not None and fresh else ""
 
     async def clear(self) -> None:
         for topic in BACK[::-1]:

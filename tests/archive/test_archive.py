@@ -12,6 +12,7 @@ from tidegate.decider.recorded import Recorded
 from tidegate.replay.decisions import replay
 from tidegate.runtime.problem import Problem
 from tidegate.wire.documents import GlassAction, Phase
+from tidegate.wire.reasons import Reason
 from tidegate.world import MemoryLog, SimClock
 
 COMPACTED = ("desired", "reports", "keys", "alarms")
@@ -43,7 +44,7 @@ def records(log: MemoryLog, topics=BACK):
     return [record for topic in topics for record in log.topic(topic)]
 
 
-async def test_a_rollout_under_way_goes_on_elsewhere_and_no_node_changes_for_it(fleet, tmp_path):
+async def test_a_rollout_under_way_goes_on_elsewhere_when_a_person_says_so_and_no_node_changes_for_the_move(fleet, tmp_path):
     await fleet.begin(bake="10s")
     before = max(one.order for one in commands(fleet.log.topic("desired")))
     launches = fleet.launches()
@@ -55,13 +56,17 @@ async def test_a_rollout_under_way_goes_on_elsewhere_and_no_node_changes_for_it(
     fleet.decide()
     await fleet.clock.advance(5)
     assert fleet.launches() == launches, "nor for its epoch alone"
+    assert fleet.ledger.subject(SHOP).paused_reason is Reason.RESTORED
+    await fleet.resume()
+    await fleet.wait(lambda: fleet.ledger.subject(SHOP).phase is Phase.RUNNING)
     await fleet.finish()
     assert fleet.versions() == ["v2"] * 3
     assert fleet.launches() == [["v1", "v2"]] * 3
     assert min(one.order for one in commands(fleet.log.topic("desired"))) > before
     epochs = [one.epoch for one in decisions(fleet.log.topic("decisions"))]
     assert epochs == sorted(epochs)
-    assert not [one for one in decisions(fleet.log.topic("decisions")) if one.kind in ("pause", "rollback", "refuse")]
+    kinds = [one.kind for one in decisions(fleet.log.topic("decisions")) if one.kind in ("pause", "resume", "rollback", "refuse")]
+    assert kinds == ["pause", "resume"]
 
 
 @pytest.mark.parametrize("asked", ["abort", "fail", "glass"])
@@ -97,8 +102,12 @@ async def test_a_break_glass_after_the_move_counts_although_offsets_begin_anew(f
     await fleet.wait(lambda: fleet.ledger.subject(SHOP).phase is Phase.ROLLING_BACK)
 
 
-async def test_nodes_that_went_on_after_an_old_archive_obey_the_restored_fleet(fleet, tmp_path):
-    """The cluster is lost a day after the archive was made; meanwhile other agents led there, in later epochs."""
+@pytest.mark.parametrize("age_s", [1, 86_400])
+async def test_nodes_that_went_on_after_an_old_archive_obey_the_restored_fleet(fleet, tmp_path, age_s):
+    """The cluster is lost some time after the archive was made; meanwhile other agents led there, in later epochs.
+
+    A command of a second ago has not expired: it comes back as none.
+    """
     await fleet.begin()
     await export(fleet.log, tmp_path / "old", HEAD)
     for _ in range(5):
@@ -110,7 +119,7 @@ async def test_nodes_that_went_on_after_an_old_archive_obey_the_restored_fleet(f
     lost = max(one.order for one in commands(fleet.log.topic("desired")))
     await fleet.end()
     fleet.decider = None
-    await fleet.clock.advance(86_400)
+    await fleet.clock.advance(age_s)
     launches = fleet.launches()
     target = Target(MemoryLog(fleet.clock))
     await restore(check(tmp_path / "old", FLEET), target, replace=False, now_ms=fleet.clock.now_ms())
@@ -119,7 +128,7 @@ async def test_nodes_that_went_on_after_an_old_archive_obey_the_restored_fleet(f
     fleet.decide()
     await fleet.clock.advance(60)
     assert min(one.order for one in commands(fleet.log.topic("desired"))) > lost
-    assert fleet.versions() == ["v1"] * 3, "an advance of a day ago has expired: the rollback that is not in the archive stands"
+    assert fleet.versions() == ["v1"] * 3, "the rollback that is not in the archive stands"
     assert fleet.launches() == launches
     await fleet.abort()
     await fleet.wait(lambda: fleet.ledger.subject(SHOP).phase is Phase.DONE)
@@ -151,12 +160,38 @@ async def test_decisions_of_after_a_move_are_derived_again_and_the_chain_speaks_
     old = len(fleet.log.topic("decisions"))
     fleet.serve()
     fleet.decide()
+    await fleet.wait(lambda: fleet.ledger.subject(SHOP).paused_reason is Reason.RESTORED)
+    await fleet.resume()
+    await fleet.wait(lambda: fleet.ledger.subject(SHOP).phase is Phase.RUNNING)
     await fleet.finish()
     raws = [(one.offset, one.value) for one in fleet.log.topic("decisions")]
     levels = {SHOP: commands(fleet.log.topic("desired"))[-1]}
     done = replay(raws, Recorded(records(fleet.log, READ), TRUST), FLEET, levels)
     assert done.found == ()
     assert done.derived >= len(raws) - old - 1 > 3
+
+
+async def test_a_cluster_on_which_an_agent_leads_is_not_replaced_unless_it_is_named(fleet, tmp_path):
+    await fleet.begin()
+    await export(fleet.log, tmp_path / "a", HEAD)
+    checked, target = check(tmp_path / "a", FLEET), Target(fleet.log)
+    life = fleet.decider[0]._seat.life
+    for over in ("", "another"):
+        with pytest.raises(Problem, match=f"agent {life} leads on the target") as refused:
+            await restore(checked, target, replace=True, over=over, now_ms=7)
+        assert f"--over {life}" in refused.value.remedy
+    assert len(fleet.log.topic("decisions")) > 3
+    await restore(checked, target, replace=True, over=life, now_ms=7)
+
+
+@pytest.mark.parametrize("gone", ["resign", "kill"])
+async def test_a_cluster_whose_agent_is_gone_is_replaced_when_asked(fleet, tmp_path, gone):
+    await fleet.begin()
+    await export(fleet.log, tmp_path / "a", HEAD)
+    fleet.remember()
+    await getattr(fleet, gone)()
+    await fleet.clock.advance(10)
+    await restore(check(tmp_path / "a", FLEET), Target(fleet.log), replace=True, now_ms=7)
 
 
 # what a crash leaves

@@ -18,6 +18,7 @@ from tidegate.ports import SystemClock
 from tidegate.replay.decisions import replay
 from tidegate.runtime.problem import Problem
 from tidegate.wire.documents import GlassAction, Phase
+from tidegate.wire.reasons import Reason
 from tidegate.wire.topics import BY_NAME
 
 pytestmark = pytest.mark.kafka
@@ -101,8 +102,11 @@ async def test_a_rollout_in_mid_flight_is_exported_restored_and_finished_elsewhe
             await written(there, checked)
 
         # A person goes on; that is read, although a takeover has counted the offsets anew.
-        assert fleet.ledger.subject(SHOP).phase is Phase.PAUSED
+        await fleet.wait(lambda: fleet.ledger.subject(SHOP).paused_reason is Reason.RESTORED)
+        with pytest.raises(Problem, match="leads on the target"):
+            await written(there, checked, replace=True)
         await fleet.resume()
+        await fleet.wait(lambda: fleet.ledger.subject(SHOP).phase is Phase.RUNNING)
         await fleet.finish()
         assert fleet.versions() == ["v2"] * 3
         assert fleet.launches() == [["v1", "v2"]] * 3

@@ -1,12 +1,14 @@
 """A Kafka cluster as the target of a restore."""
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
+from tidegate.archive.contents import HEARTBEAT, beat_in
 from tidegate.archive.export import BACK
 from tidegate.broker import Connection, KafkaLog, create_topics, delete_topics, list_topics, settle_topics
 from tidegate.broker.connection import UNANSWERED
@@ -16,14 +18,17 @@ from tidegate.runtime.problem import Problem
 
 UNDER_WAY = 500
 """Sends that wait for their answer at once."""
+LAST = BACK[-1]
 AGAIN = "end whatever writes there, and run the same with --replace"
 
 
 class Cluster:
     """``tidegate.archive.Target``: topics under the prefix of a connection. ``close`` it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, silence_s: float = 9.0) -> None:
+        """``silence_s``: a decision agent of which nothing is heard for so long does not lead (E3)."""
         self._connection = connection
+        self._silence_s = silence_s
         self._producer: AIOKafkaProducer | None = None
         self._written: dict[tuple[str, int], int] = defaultdict(int)
         """The offset that the next record of each partition must get."""
@@ -41,6 +46,25 @@ class Cluster:
         finally:
             await reader.close()
         return [topic for topic in names if any(ends[at] for at in ends if at[0] == topic)]
+
+    async def leader(self) -> str:
+        """Return who leads there: whoever is heard while one listens, for no two clocks are compared. Not at all where there was
+        never a heartbeat.
+        """
+        if LAST not in await list_topics(self._connection):
+            return ""
+        reader = await KafkaLog(self._connection, client_id="restore").reader([LAST])
+        try:
+            if not _lives(await reader.read_to_end()):
+                return ""
+            until_s = time.monotonic() + self._silence_s
+            while (left_s := until_s - time.monotonic()) > 0:
+                lives = _lives(await reader.poll(left_s))
+                if lives and lives[-1]:
+                    return lives[-1]
+        finally:
+            await reader.close()
+        return ""
 
     async def clear(self) -> None:
         """Remove the archive's topics, ``desired`` first: from then on no agent begins."""
@@ -106,3 +130,9 @@ class Cluster:
                 raise
             self._producer = producer
         return self._producer
+
+
+def _lives(records: Sequence[Record]) -> list[str]:
+    """Return whose heartbeats these are; one who resigns is nobody."""
+    beats = [beat_in(record) for record in records if record.key == HEARTBEAT]
+    return ["" if beat.resigned else beat.life for beat in beats if beat is not None]

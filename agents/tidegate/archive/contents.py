@@ -136,9 +136,14 @@ def _folded(ledger: Ledger, record: Record, cuts: list[tuple[int, int]], path: P
 
 
 def _resigned(record: Record, epoch: int) -> bool:
-    """Return whether the author's last word was that it goes. Not verified: it only decides what a person is told."""
+    """Return whether the author's last word was that it goes."""
+    beat = beat_in(record)
+    return beat is not None and beat.resigned and beat.epoch == epoch
+
+
+def beat_in(record: Record) -> Heartbeat | None:
+    """Return what a record under ``heartbeat`` says. Not verified: it only decides what a person is told or asked."""
     try:
-        beat = decode_strict(open_envelope(record.value or b"", Heartbeat).payload, Heartbeat)
+        return decode_strict(open_envelope(record.value or b"", Heartbeat).payload, Heartbeat)
     except Malformed:
-        return False
-    return beat.resigned and beat.epoch == epoch
+        return None

@@ -37,6 +37,10 @@ class Target(Protocol):
         """Return those of the archive's topics that hold records, or have held some."""
         ...
 
+    async def leader(self) -> str:
+        """Return the life of the decision agent that leads there now; empty: none does."""
+        ...
+
     async def clear(self) -> None:
         """Remove the archive's topics, the last one first; return when nobody sees them any more."""
         ...
@@ -66,15 +70,23 @@ class Restored(Struct, frozen=True, kw_only=True):
     """The one that the takeover begins; the next agent leads in the one after it."""
 
 
-async def restore(checked: Checked, target: Target, *, replace: bool, now_ms: int) -> Restored:
-    """Write a checked archive. Problem where the target holds records and is not to be replaced, Damaged where the file has
-    changed since it was checked: then ``desired`` is never made.
+async def restore(checked: Checked, target: Target, *, replace: bool, over: str = "", now_ms: int) -> Restored:
+    """Write a checked archive.
+
+    Problem where the target holds records and is not to be replaced, or where a decision agent leads there and is not the one
+    named in ``over``: its nodes obey it. Damaged where the file has changed since it was checked: then ``desired`` is never made.
     """
     held = await target.held()
     if held and not replace:
         raise Problem(
             f"the target holds records: {', '.join(held)}",
             "name another prefix or cluster; if it is an unfinished restore, or nothing there is needed: --replace",
+        )
+    leader = await target.leader() if held else ""
+    if leader and leader != over:
+        raise Problem(
+            f"the decision agent {leader} leads on the target: a fleet runs there",
+            f"is it the right cluster and prefix? If so end that agent first, or name it: --over {leader}",
         )
     await target.clear()
     writing = _Writing(checked, target, now_ms)
@@ -125,7 +137,8 @@ class _Writing:
 
     def _takeover(self) -> Record:
         ledger, offset = self._checked.ledger, self.written[FIRST]
-        now_ms = max(self._now_ms, ledger.now_ms)
+        # Later than all that the archive knows: what a person says from here on is told by its time.
+        now_ms = max(self._now_ms, ledger.now_ms + 1)
         taken = Decision(
             seq=ledger.seq,
             prev=ledger.head,
@@ -134,7 +147,7 @@ class _Writing:
             subject="",
             generation=0,
             now_ms=now_ms,
-            reason=Reason.TAKEOVER,
+            reason=Reason.RESTORED,
             message=f"restored from an archive, sha256 {self._checked.sha256}; epoch {self.epoch} begins here",
             inputs=self._checked.inputs,
             cut=offset,

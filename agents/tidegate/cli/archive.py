@@ -18,6 +18,7 @@ from tidegate.cli.connect import connection, open_log, run
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.tell import clock, subject_name
 from tidegate.runtime.home import Home
+from tidegate.wire.names import duration_ms
 from tidegate.wire.topics import BY_NAME
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,22 +56,23 @@ async def _export(home: Home, file: Path, *, quiet: bool) -> Exported:
 @click.argument("file", type=_FILE)
 @click.option("--sha256", default="", metavar="DIGEST", help="Refuse another file than the one that export printed this for.")
 @click.option("--replace", is_flag=True, help="Delete the control topics of the target first, whatever they hold.")
+@click.option("--over", default="", metavar="LIFE", help="Replace although this decision agent leads on the target.")
 @click.option("--check", "only_check", is_flag=True, help="Verify the file and write nothing. Needs no broker.")
 @format_option
 @click.pass_obj
-def restore(home: Home, file: Path, sha256: str, replace: bool, only_check: bool, form: Format) -> None:
+def restore(home: Home, file: Path, sha256: str, replace: bool, over: str, only_check: bool, form: Format) -> None:
     """Make the control topics of an empty cluster, or prefix, from the archive FILE.
 
     The whole file and the chain of its decisions are verified before anything is written. Agents that are started too early wait:
     the topic desired comes last.
 
     \b
-    Exit codes: 0 done, 1 a file that is damaged, or a target that holds records, 2 another fleet's file, or none.
+    Exit codes: 0 done, 1 a file that is damaged, or a target that holds records or is led, 2 another fleet's file, or none.
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     checked = check(file, home.trust.fleet, sha256)
     if form == "table":
         click.echo("\n".join(_lines(checked)))
-    restored = None if only_check else run(_restore(home, checked, replace=replace))
+    restored = None if only_check else run(_restore(home, checked, replace=replace, over=over))
     if form != "table":
         dump(_said(checked, restored), form)
     elif restored is not None:
@@ -78,17 +80,18 @@ def restore(home: Home, file: Path, sha256: str, replace: bool, only_check: bool
         click.echo(
             f"{sum(restored.records.values())} records written to {where.prefix}* at {where.bootstrap}\n"
             f"start the decision agents: the next one leads in epoch {restored.epoch + 1}; then the rest"
+            + (f"\npaused until you say tidegate rollout resume or abort: {_services(checked)}" if checked.under_way else "")
         )
 
 
-async def _restore(home: Home, checked: Checked, *, replace: bool) -> Restored:
+async def _restore(home: Home, checked: Checked, *, replace: bool, over: str) -> Restored:
     where = connection(home)
     async with open_log(home, "restore"):
         # What is no part of an archive is there before agents begin.
         await create_topics(where, names=frozenset(BY_NAME) - frozenset(BACK))
-        cluster = Cluster(where)
+        cluster = Cluster(where, duration_ms(home.settings.timings.takeover) / 1_000)
         try:
-            return await restore_to(checked, cluster, replace=replace, now_ms=time.time_ns() // 1_000_000)
+            return await restore_to(checked, cluster, replace=replace, over=over, now_ms=time.time_ns() // 1_000_000)
         finally:
             await cluster.close()
 
@@ -131,10 +134,14 @@ def _lines(checked: Checked) -> list[str]:
         f"{sum(checked.records.values())} records, whole; {checked.ledger.seq} decisions, each follows from the one before",
     ]
     if checked.under_way:
-        found.append(f"under way: {', '.join(map(subject_name, checked.under_way))}")
+        found.append(f"under way: {_services(checked)}")
     if checked.ledger.seq and not checked.resigned:
         found.append("a decision agent had not resigned when it was made: what was decided after that is not in it")
     return found
+
+
+def _services(checked: Checked) -> str:
+    return ", ".join(map(subject_name, checked.under_way))
 
 
 def _version() -> str:

@@ -61,6 +61,7 @@ class Reason(StrEnum):
     FLEET_BACK = "fleet_back"
     FLEET_PARTLY_BACK = "fleet_partly_back"
     TAKEOVER = "takeover"
+    RESTORED = "restored"
     # what an advance still waits for
     PREFETCHING = "prefetching"
     NOT_READY = "not_ready"

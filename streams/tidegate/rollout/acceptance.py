@@ -7,6 +7,7 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.events import PlanArrived
 from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING
 from tidegate.rollout.start import PASSING, Obstacle, obstacle, resting
@@ -71,6 +72,8 @@ def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | 
         return Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong)
     if f"{subject}/{plan.id}" in ledger.plan_ids:
         return Reason.DUPLICATE, f"id: {plan.id} was used before; a plan's id is used once, give this one another"
+    if before := plan_of_before(ledger, plan):
+        return Reason.RESTORED, before
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan has expired; sign it again with a later time"
     return None

@@ -11,6 +11,7 @@ from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.outgoing import answer_gate
+from tidegate.rollout.restored import intent_of_before
 from tidegate.rollout.retreat import resume, rollback
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.silences import answer_silence
@@ -47,6 +48,8 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
             Reason.STALE_GENERATION,
             f"{intent.subject} is at generation {state.generation}, you saw {intent.generation}; look again, then ask again",
         )
+    if before := intent_of_before(ledger, intent):
+        return _refuse(intent, Reason.RESTORED, before)
     if gate:
         return answer_gate(scene_of(ledger, view, intent.subject, now_ms), intent)
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):

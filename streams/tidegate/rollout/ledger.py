@@ -60,6 +60,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """sha256 of the last record's bytes."""
     now_ms: int = 0
     """Time of the last record: no later one is before it (D1)."""
+    restored_ms: int = 0
+    """When the log was last made from an archive: who decides after it cannot know what was decided before it; 0: never."""
     inputs: dict[str, int] = {}
     """Topic/partition to the next offset that no record covers yet."""
     subjects: dict[str, SubjectState] = {}
@@ -102,6 +104,8 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
     ledger = _apply_state(ledger, decision)
     if decision.roster is not None:
         ledger = replace(ledger, rosters=ledger.rosters | {decision.subject: decision.roster})
+    if decision.reason is Reason.RESTORED and decision.kind is DecisionKind.TAKEOVER:
+        ledger = replace(ledger, restored_ms=decision.now_ms)
     if decision.cordoned is not None:
         ledger = replace(ledger, cordoned=decision.cordoned)
     if decision.silences is not None:

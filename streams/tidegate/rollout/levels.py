@@ -5,6 +5,7 @@ who has left the fleet as well (A6).
 from typing import assert_never
 
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.restored import is_unsure
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.stages import canary_token, control_token
 from tidegate.rollout.view import View
@@ -18,10 +19,14 @@ _UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.WATCHING})
 
 
 def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> Desired:
-    """Return the command of a subject. Only an advance expires, ``progressDeadline`` after the decision that made it."""
+    """Return the command of a subject. Only an advance expires, ``progressDeadline`` after the decision that made it.
+
+    After a restore it names nobody until a person has spoken: each node keeps what it runs.
+    """
     state, scene = ledger.subject(subject), scene_of(ledger, View(), subject, ledger.now_ms)
     move = move_of(state.phase)
     under_way = state.phase in _UNDER_WAY
+    nobody = is_unsure(state)
     return Desired(
         fleet=fleet,
         subject=subject,
@@ -38,13 +43,13 @@ def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> D
         stage=state.stage,
         placement=state.placement,
         released=state.released,
-        cohorts=_cohorts(scene) if scene is not None else (),
-        settled=state.settled,
+        cohorts=_cohorts(scene) if scene is not None and not nobody else (),
+        settled=state.settled if not nobody else None,
         # Those outside the roster come last: when the last stage has been given to everyone in it (B6).
         newcomers=scene.plan.artifact
-        if scene is not None and under_way and scene.last_stage and state.released >= scene.sizes.canary
+        if scene is not None and under_way and not nobody and scene.last_stage and state.released >= scene.sizes.canary
         else None,
-        prefetch=state.phase in (Phase.RUNNING, Phase.PAUSED),
+        prefetch=state.phase in (Phase.RUNNING, Phase.PAUSED) and not nobody,
         issued_ms=state.decided_ms,
         expires_ms=state.decided_ms + scene.deadline_ms if scene is not None and move is Move.ADVANCE else 0,
     )
@@ -77,6 +82,7 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
         generation=state.generation,
         rest_version=settled,
         slo=scene.plan.slo if scene is not None else None,
+        probe=scene.plan.probe if scene is not None else None,
     )
     if scene is None or not state.placement or not (state.released or state.reached):
         return bare
@@ -106,6 +112,7 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
         started_ms=state.started_ms,
         absence=plan.absence,
         slo=plan.slo,
+        probe=plan.probe,
     )
 
 

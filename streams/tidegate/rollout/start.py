@@ -7,6 +7,7 @@ from tidegate.rollout.change import Change, counted
 from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import resting_from
+from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.restraint import restraint
 from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
@@ -61,7 +62,8 @@ def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change 
         return None
     name = state.queue[0]
     plan, waiting = ledger.plans[name].plan, replace(state, queue=state.queue[1:])
-    found = obstacle(ledger, view, plan, state, now_ms)
+    before = plan_of_before(ledger, plan)
+    found = (Reason.RESTORED, before) if before else obstacle(ledger, view, plan, state, now_ms)
     if found is None:
         return begin(ledger, view, waiting, name, now_ms)
     reason, problem = found

@@ -21,6 +21,7 @@ from tidegate.rollout.gates import gate_ends_ms
 from tidegate.rollout.intents import answer_intent
 from tidegate.rollout.ledger import Ledger, apply
 from tidegate.rollout.policies import answer_policy, edges_ms
+from tidegate.rollout.restored import unsure
 from tidegate.rollout.retreat import failing, recovered, returning
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.start import next_start
@@ -119,11 +120,11 @@ def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | Non
         case Phase.IDLE | Phase.DONE:
             return next_start(ledger, view, subject, now_ms)
         case Phase.RUNNING:
-            return failing(scene) or forward(ledger, scene)
+            return unsure(scene) or failing(scene) or forward(ledger, scene)
         case Phase.PAUSED:
-            return failing(scene) or recovered(scene)
+            return unsure(scene) or failing(scene) or recovered(scene)
         case Phase.WATCHING:
-            return failing(scene) or watched(scene)
+            return unsure(scene) or failing(scene) or watched(scene)
         case Phase.ROLLING_BACK:
             return returning(scene)
         case _:
