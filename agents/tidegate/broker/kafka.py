@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -33,12 +34,14 @@ PR_SET_PDEATHSIG = 1
 class KafkaProcess:
     """A broker on loopback ports that stay the same over restarts.
 
-    Ends with the thread that started it, however that ends: start it from the main thread.
+    Ends with the thread that started it, however that ends: start it from the main thread. ``doors``: further ports,
+    each with the port that its clients are told to connect to; what stands between is the caller's.
     """
 
-    def __init__(self, jars: KafkaJars, folder: Path) -> None:
+    def __init__(self, jars: KafkaJars, folder: Path, doors: Mapping[int, int] | None = None) -> None:
         self._jars = jars
         self._folder = folder
+        self._doors = doors or {}
         self._process: asyncio.subprocess.Process | None = None
         self._lock: TextIO | None = None
         self._port, self._controller = free_ports(2)
@@ -122,7 +125,7 @@ class KafkaProcess:
             if await self._process.wait():
                 raise BrokerProblem("Kafka could not prepare its data folder", self._why())
         sharing = (shared if archive.exists() else f"-XX:ArchiveClassesAtExit={self._archive_new}",)
-        self._process = await self._java(*sharing, "-Xshare:auto", "kafka.Kafka", str(properties))
+        self._process = await self._java(*sharing, "-Xshare:auto", "kafka.Kafka", str(properties), *self._overrides())
         while not (listens(self._port) and await answers(self.bootstrap)):
             if self._process.returncode is not None:
                 raise BrokerProblem(f"Kafka ended with exit code {self._process.returncode} while it started", self._why())
@@ -151,6 +154,20 @@ class KafkaProcess:
                 start_new_session=True,
                 preexec_fn=tie,
             )
+
+    def _overrides(self) -> list[str]:
+        """Return how the properties differ from those of a broker without doors."""
+        if not self._doors:
+            return []
+        own, controller = f"PLAINTEXT://{LOOPBACK}:{self._port}", f"CONTROLLER://{LOOPBACK}:{self._controller}"
+        told = {
+            "listeners": [own, *(f"DOOR{port}://{LOOPBACK}:{port}" for port in self._doors), controller],
+            "advertised.listeners": [own, *(f"DOOR{port}://{LOOPBACK}:{door}" for port, door in self._doors.items())],
+            "listener.security.protocol.map": [
+                f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *(f"DOOR{port}" for port in self._doors))
+            ],
+        }
+        return [word for name, values in told.items() for word in ("--override", f"{name}={','.join(values)}")]
 
     def _why(self) -> str:
         """Return what to do, from what the broker said."""
