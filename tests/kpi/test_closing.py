@@ -98,9 +98,8 @@ def test_of_several_rows_of_an_agent_the_one_of_the_latest_change_counts(order):
     ("sources", "counts"),
     [
         ((Source.SDK, Source.OTLP, Source.SCRAPE), Source.SDK),
-        ((Source.PROBE, Source.SCRAPE, Source.OTLP), Source.OTLP),
-        ((Source.PROBE, Source.SCRAPE), Source.SCRAPE),
-        ((Source.PROBE,), Source.PROBE),
+        ((Source.SCRAPE, Source.OTLP), Source.OTLP),
+        ((Source.SCRAPE,), Source.SCRAPE),
     ],
 )
 @pytest.mark.parametrize(("node", "cohort"), [("n1", "control"), ("n9", "rest")])

@@ -19,7 +19,8 @@ class Kpi(Struct, frozen=True, kw_only=True):
     4.33 %; -1.0: no requests.
 
     ``values`` (gauges as ``gauge.<name>``: mean over nodes; ratios as ``ratio.<name>``; counters as ``counter.<name>``:
-    per second) are flattened into the record.
+    per second; where there were probes ``probe.rate``, ``probe.error_ratio``, ``probe.p50_ms``, ``probe.p95_ms``) are flattened
+    into the record. Probes are in no other field.
     """
 
     service: Name
@@ -139,10 +140,17 @@ class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compared_with: str = ""
     """``control``, ``rest``, ``baseline`` or empty."""
     canary_requests: int = 0
-    """Requests of the canary since this placement began."""
+    """Requests of the canary since this placement began, with its probes where the plan lets them count."""
     control_requests: int = 0
     canary_errors: int = 0
     control_errors: int = 0
+    canary_probes: int = 0
+    """Answers to probes since then, whether they count or not."""
+    control_probes: int = 0
+    canary_probe_errors: int = 0
+    control_probe_errors: int = 0
+    slice: str = ""
+    """``probe``: it is the probes that say so. Empty: people's requests, or both."""
     coverage: float = 1.0
     silent_nodes: tuple[str, ...] = ()
     first_pane_ms: int = 0

@@ -15,6 +15,7 @@ from tidegate.wire.absence import AbsenceRules
 from tidegate.wire.codec import Malformed, malformed
 from tidegate.wire.names import Label, Name, Subject, UncheckedName
 from tidegate.wire.plans import ControlMode, Guardrail
+from tidegate.wire.probes import Probe
 from tidegate.wire.telemetry import FIELDS_MAX, GAUGE_MAX, SLICES_MAX, Count, MillisecondsEpoch, ServiceState, Slice, Source
 
 SOURCES: tuple[Source, ...] = tuple(Source)
@@ -117,6 +118,10 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
     absence: AbsenceRules = AbsenceRules()
     slo: float | None = None
     """Percent of the service's requests that shall succeed; None: not declared."""
+    probe: Probe | None = None
+    """What node agents ask: the slice ``probe`` is judged beside people's requests (I2). Of the subject's last plan, also while
+    nothing is rolled out.
+    """
 
 
 Record = NodeSeconds | Context

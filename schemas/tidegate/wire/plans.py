@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.absence import AbsenceRules, absence_faults
 from tidegate.wire.names import Duration, Label, Name, Sha256, Share, duration_ms
+from tidegate.wire.probes import Probe, probe_faults
 
 STAGES_MAX = 50
 LEASE_LEAST_MS = 30_000
@@ -144,6 +145,8 @@ class Plan(
     control: ControlMode = ControlMode.RESTART
     absence: AbsenceRules = AbsenceRules()
     """What becomes of a rollout whose rows do not come (C6)."""
+    probe: Probe | None = None
+    """What node agents ask their own copies of the service (I2), until another plan is accepted; none: nothing."""
     lease: Duration | None = None
     """A canary that has heard nothing of the decision agent for so long goes back by itself; none: it keeps what it runs."""
     on_fail: Action = Action.ROLLBACK
@@ -205,6 +208,8 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         if broken > window:
             found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
     found += absence_faults(plan.absence)
+    if plan.probe is not None:
+        found += probe_faults(plan.probe)
     if plan.lease is not None and duration_ms(plan.lease) < LEASE_LEAST_MS:
         found.append(("lease", f"must be at least {LEASE_LEAST_MS // 1_000}s: a change of decision agents takes up to 15 s"))
     if plan.rollback is not None and plan.rollback.artifact.version == plan.artifact.version:

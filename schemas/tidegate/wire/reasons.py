@@ -13,6 +13,7 @@ class Reason(StrEnum):
     # verdicts: pass
     CLEAN = "clean"
     CLEAN_WITHOUT_BASELINE = "clean_without_baseline"
+    CLEAN_ON_PROBES = "clean_on_probes"
     # verdicts: fail
     GROSS_ERRORS = "gross_errors"
     LIMIT_BROKEN = "limit_broken"

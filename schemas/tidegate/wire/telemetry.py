@@ -37,8 +37,8 @@ MillisecondsEpoch = Annotated[int, Meta(ge=0, lt=1 << 43)]
 
 
 class Source(StrEnum):
-    """Who measured. For one (node, service) and second the first in this order counts (A5); agent rows carry state,
-    never requests.
+    """Who measured. For one (node, service) and second the first in this order counts (A5). Rows of ``probe`` are the slice
+    ``probe`` (I2), kept apart from what others measure; agent rows carry state, never requests.
     """
 
     SDK = "sdk"

@@ -18,6 +18,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     canary: float | None = None
     control: float | None = None
     limit: float | None = None
+    slice: str = ""
+    """``probe``: found in what probes saw."""
 
 
 def rolls_back(finding: Finding) -> bool:

@@ -73,7 +73,11 @@ class Others(Struct, frozen=True):
 
 
 def remember(
-    panes: tuple[Seen, ...], nodes: Sequence[NodePane], others: tuple[Sums | None, Sums | None], neighbours: Neighbours
+    panes: tuple[Seen, ...],
+    nodes: Sequence[NodePane],
+    others: tuple[Sums | None, Sums | None],
+    neighbours: Neighbours,
+    most: int = PANES,
 ) -> tuple[Seen, ...]:
     """Return the last panes with this one. ``others``: control and rest. A pane without any request changes nothing."""
     requests, errors = sum(node.requests for node in nodes), sum(node.errors for node in nodes)
@@ -87,7 +91,7 @@ def remember(
         rest=_counts(others[1]),
         near=(beside[1], beside[0]) if beside is not None else (0.0, 0.0),
     )
-    return (*panes, seen)[-PANES:]
+    return (*panes, seen)[-most:]
 
 
 def judge_gross(panes: Sequence[Seen], size: int, others: Others, dispersion: float) -> Finding | None:

@@ -5,10 +5,12 @@ from msgspec import Struct
 from tidegate.detect.absence import Arrivals
 from tidegate.detect.baseline import Baseline
 from tidegate.detect.drift.state import Drift
+from tidegate.detect.gathering import NOTHING, Gathered
 from tidegate.detect.gross import Seen
 from tidegate.detect.guard import Told
 from tidegate.detect.measure import Measured
 from tidegate.detect.presence import Watch
+from tidegate.wire.probes import Probe
 
 
 class SubjectJudgement(Struct, frozen=True, kw_only=True):
@@ -35,3 +37,9 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     """Since when the canary has had no request; 0: it has."""
     lost: bool = False
     """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""
+    gathered: Gathered = NOTHING
+    """Of the slice ``probe`` only: the pane of its limits that is not full yet."""
+    asked: Probe | None = None
+    """Of the slice ``probe`` only: the question that all of this answers."""
+    probe: "SubjectJudgement | None" = None
+    """The same of the slice ``probe`` (I2), on counts of its own; None: the plan has none."""

@@ -2,7 +2,7 @@
 judged.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +21,8 @@ from tidegate.kpi.clock import GRACE_MS
 from tidegate.kpi.closing import close
 from tidegate.kpi.kpis import kpi_of
 from tidegate.kpi.pane import PANE_MS, ServicePane
-from tidegate.kpi.rows import gather
+from tidegate.kpi.rows import Rows, gather
+from tidegate.kpi.sources import apart, probed
 from tidegate.wire.judgement import Alarm, Kpi, Score, Verdict
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context, Record
@@ -120,8 +121,9 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     services: dict[str, Collection[str]] = {context.service: () for context in waiting.values()}
     if not services:
         return
-    rows = state.sources.heeded(gather(parts, services), start_ms)
-    panes = {pane.service: pane for pane in close(start_ms, rows, state.members, services)}
+    rows, probes = _parted(state, start_ms, gather(parts, services), services)
+    closed = close(start_ms, state.sources.heeded(rows, start_ms), state.members, services)
+    panes = {pane.service: replace(pane, probe=probes.get(pane.service)) for pane in closed}
     for subject, context in waiting.items():
         verdict = judge_open(_subject(state, context), context, panes[context.service], now_ms)
         if verdict is not None:
@@ -150,21 +152,38 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             state.seen[service] = {node: start_ms}
     for service, nodes in state.seen.items():
         services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
+    rows, probes = _parted(state, start_ms, rows, services)
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
     for pane in close(start_ms, heeded, state.members, services, state.edges()):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         exceeded = state.exceeded.pop(pane.service, {})
+        late_nodes, skewed = state.late_nodes.pop(pane.service, {}), frozenset(state.skewed.pop(pane.service, ()))
+        probe = probes.get(pane.service)
         state.tally.panes += 1
-        state.tally.transition += pane.transition_rows
+        state.tally.transition += pane.transition_rows + (probe.transition_rows if probe is not None else 0)
         yield replace(
             pane,
             late_rows=late,
             excluded_nodes=tuple(sorted(excluded or ())),
             exceeded=exceeded,
-            late_nodes=state.late_nodes.pop(pane.service, {}),
-            skewed_nodes=frozenset(state.skewed.pop(pane.service, ())),
+            late_nodes=late_nodes,
+            skewed_nodes=skewed,
+            probe=replace(probe, late_nodes=late_nodes, skewed_nodes=skewed) if probe is not None else None,
         )
+
+
+def _parted(
+    state: JudgeState, start_ms: int, rows: Rows, services: Mapping[str, Collection[str]]
+) -> tuple[Rows, dict[str, ServicePane]]:
+    """Return the rows of what people ask, and the panes of what probes saw (I2), by service."""
+    edges = state.probed()
+    asked = (edges.keys() | probed(rows)) & services.keys()
+    if not asked:
+        return rows, {}
+    people, probes = apart(rows, asked)
+    panes = close(start_ms, probes, state.members, {service: services[service] for service in asked}, edges)
+    return people, {pane.service: pane for pane in panes}
 
 
 def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
@@ -192,7 +211,7 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
             )
             verdicts.append(verdict)
         else:
-            state.subjects[context.subject] = learn(subject, pane)
+            state.subjects[context.subject] = learn(subject, pane, context.probe)
     if own is None and pane.service != state.overflow:
         name = service_subject(pane.service)
         state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tidegate.judge.state import JudgeState
 from tidegate.kpi.caps import OVERFLOW_NODE, SAMPLE_MAX, Refusal
-from tidegate.kpi.columns import AGENT_CODE, SOURCE_CODE, Columns, read
+from tidegate.kpi.columns import AGENT_CODE, PROBE_CODE, SOURCE_CODE, Columns, read
 from tidegate.kpi.pane import Exceeded
 from tidegate.kpi.panes import AHEAD_MAX_MS, second_of
 from tidegate.kpi.skew import EXCLUDE_BEYOND_MS
@@ -90,12 +90,12 @@ def _overflowing(columns: Columns, beyond: Flags, service: str) -> Columns:
     """Return the columns with some rows as those of one node of the overflow service, whoever sent them."""
     record = columns.record
     extras = {row: extra for row, extra in record.extras.items() if row < len(columns) and not beyond[row]}
-    agent = columns.sources == AGENT_CODE
+    apart = columns.sources >= PROBE_CODE  # probes and agents
     changed: dict[str, NDArray[np.integer]] = {
         "service": np.where(beyond, len(record.services), columns.service).astype(columns.service.dtype),
         "node": np.where(beyond, len(record.nodes), columns.node).astype(columns.node.dtype),
-        # Of several sources the first counts (A5): nobody knows here who the others are.
-        "sources": np.where(beyond & ~agent, SOURCE_CODE[Source.SDK], columns.sources).astype(columns.sources.dtype),
+        # Of several sources the first counts (A5): nobody knows here who the others are. Probes stay what they are.
+        "sources": np.where(beyond & ~apart, SOURCE_CODE[Source.SDK], columns.sources).astype(columns.sources.dtype),
     }
     record = replace(
         record,

@@ -105,6 +105,15 @@ class JudgeState:
         own = ((service, self.subjects.get(service_subject(service))) for service in self.seen)
         return {service: known.drift.past.edges if known is not None else () for service, known in own}
 
+    def probed(self) -> dict[str, tuple[int, ...]]:
+        """Return the services that a plan has probed (I2), with the histogram slots by which their probes are looked at."""
+        found: dict[str, tuple[int, ...]] = {}
+        for subject, context in self.contexts.items():
+            if context.probe is not None and subject == service_subject(context.service):
+                known = self.subjects.get(subject)
+                found[context.service] = known.probe.drift.past.edges if known is not None and known.probe is not None else ()
+        return found
+
     def tables(self) -> dict[str, int]:
         """Return how many entries each table has that senders can make grow."""
         return {
@@ -116,7 +125,9 @@ class JudgeState:
             "series": len(self.scores.series),
             "windows": len(self.windows.open),
             "subjects": len(self.subjects),
-            "drift": sum(len(known.drift.past.nodes) for known in self.subjects.values()),
+            "drift": sum(
+                len(one.drift.past.nodes) for known in self.subjects.values() for one in (known, known.probe) if one is not None
+            ),
             "contexts": len(self.contexts),
             "alarms": sum(len(book.watched) + len(book.ended) for book in self.books.values()),
         }

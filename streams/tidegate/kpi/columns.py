@@ -15,6 +15,7 @@ from tidegate.wire.telemetry import COUNT_MAX, HISTOGRAM_OFFSET, HISTOGRAM_SLOTS
 
 SOURCE_CODE: dict[Source, int] = {source: code for code, source in enumerate(SOURCES)}
 AGENT_CODE = SOURCE_CODE[Source.AGENT]
+PROBE_CODE = SOURCE_CODE[Source.PROBE]
 WIDTHS = {"service": "<u2", "node": "<u4", "boot": "<u4", "version": "<u2", "seq": "<i8", "start_ms": "<i8", "append_ms": "<i8"}
 WIDTHS |= {"length_ms": "<u4", "requests": "<u4", "errors": "<u4", "sources": "u1", "first_slot": "u1", "slots": "u1"}
 

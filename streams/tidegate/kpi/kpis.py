@@ -5,6 +5,7 @@ from itertools import accumulate
 
 from tidegate.kpi.buckets import MIDDLES_S, rank_of
 from tidegate.kpi.pane import PANE_MS
+from tidegate.kpi.sums import Sums
 from tidegate.kpi.windows import Window
 from tidegate.wire.judgement import Kpi
 from tidegate.wire.nodeseconds import Context
@@ -20,6 +21,7 @@ def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window
     values = {f"gauge.{name}": value / rows for name, (value, rows) in sorted(sums.gauges.items())}
     values |= {f"ratio.{name}": part / whole for name, (part, whole) in sorted(sums.ratios.items()) if whole}
     values |= {f"counter.{name}": amount / window_s for name, amount in sorted(sums.counters.items())}
+    values |= _of_probes(window.probes, window_s)
     p50_ms, p95_ms, p99_ms = _quantiles_ms(sums.counts)
     return Kpi(
         service=service,
@@ -44,6 +46,19 @@ def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window
         transition_rows=window.transition_rows,
         values=values,
     )
+
+
+def _of_probes(sums: Sums, window_s: int) -> dict[str, float]:
+    """Return what probes saw (I2), under names of its own; nothing where there were none."""
+    if not sums.requests:
+        return {}
+    p50_ms, p95_ms, _ = _quantiles_ms(sums.counts)
+    return {
+        "probe.rate": sums.requests / window_s,
+        "probe.error_ratio": sums.error_ratio,
+        "probe.p50_ms": p50_ms,
+        "probe.p95_ms": p95_ms,
+    }
 
 
 def _quantiles_ms(counts: list[int]) -> tuple[float, ...]:

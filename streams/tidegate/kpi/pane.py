@@ -147,6 +147,8 @@ class ServicePane(Struct, frozen=True, kw_only=True):
 
     exceeded: dict[str, Exceeded] = {}
     """By cap."""
+    probe: "ServicePane | None" = None
+    """The same second as its probes saw it, in the same cohorts (I2); None: the service has none."""
 
     @property
     def end_ms(self) -> int:

@@ -6,14 +6,18 @@ the last ten seconds is waited for, and rows of lower sources are not heeded mea
 
 A version is its own process: what the one said does not keep another one silent. Only where several sources speak in one
 partition is anything remembered, so the rule costs nothing elsewhere; it holds from the first second in which they do.
+
+Probes of node agents (I2) are no source of what people ask: they are taken apart before, into a slice of their own.
 """
+
+from collections.abc import Container
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from tidegate.kpi.columns import AGENT_CODE
+from tidegate.kpi.columns import AGENT_CODE, PROBE_CODE
 from tidegate.kpi.rows import Rows
 
 WAIT_MS = 10_000
@@ -60,6 +64,19 @@ class Sources(Struct):
     def _waited(self, speaker: Speaker, start_ms: int) -> int:
         source, last_ms = self.heard.get(speaker, (AGENT_CODE, start_ms))
         return source if last_ms >= start_ms - WAIT_MS else AGENT_CODE
+
+
+def probed(rows: Rows) -> set[str]:
+    """Return the services of which probes tell."""
+    places, names = np.unique(rows.place[rows.source == PROBE_CODE]).tolist(), list(rows.places)
+    return {names[place][0] for place in places}
+
+
+def apart(rows: Rows, services: Container[str]) -> tuple[Rows, Rows]:
+    """Return rows without probes; and those of probes and agents of some services: what agents say belongs to both."""
+    probes = rows.source == PROBE_CODE
+    mine = np.array([service in services for service, _ in rows.places], dtype=np.bool_)[rows.place]
+    return _only(rows, ~probes), _only(rows, mine & (probes | (rows.source == AGENT_CODE)))
 
 
 def _speakers(rows: Rows) -> tuple[NDArray[np.intp], list[Speaker], NDArray[np.intp]]:

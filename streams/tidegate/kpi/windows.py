@@ -22,6 +22,7 @@ class Window(Struct):
     reported: int = 0
     late_rows: int = 0
     transition_rows: int = 0
+    probes: Sums = Sums()
 
     def add(self, other: "Window") -> None:
         """Add a later pane of the same cohort."""
@@ -32,12 +33,15 @@ class Window(Struct):
         self.reported += other.reported
         self.late_rows += other.late_rows
         self.transition_rows += other.transition_rows
+        if other.probes.requests:
+            self.probes = plus(self.probes, other.probes)
 
 
 def window_of(cohort: CohortPane, pane: ServicePane) -> Window:
     """Return one pane of one cohort as a window of a second."""
     reported = cohort.reported
     seen = next((node.version for node in cohort.reporting()), "")
+    probed = pane.probe.cohorts.get(cohort.name) if pane.probe is not None else None
     return Window(
         end_ms=pane.end_ms,
         version=cohort.version or cohort.crowd.version or seen,
@@ -47,6 +51,7 @@ def window_of(cohort: CohortPane, pane: ServicePane) -> Window:
         reported=len(reported),
         late_rows=pane.late_rows,
         transition_rows=pane.transition_rows,
+        probes=probed.sums if probed is not None else Sums(),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from tidegate.alarms.conditions import WRITER, Condition, Rule, Seen
-from tidegate.kpi.pane import CohortPane
+from tidegate.kpi.pane import CohortPane, ServicePane
 from tidegate.wire.judgement import AlarmKind, Severity
 from tidegate.wire.telemetry import ServiceState
 
@@ -14,7 +14,7 @@ NAMED = 5
 def find(seen: Seen) -> Iterable[Condition]:
     """Yield the cohorts of which nodes are missing."""
     for _, cohort in sorted(seen.pane.cohorts.items()):
-        missing = _missing(cohort)
+        missing = _missing(cohort, seen.pane.probe)
         if missing:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             named = ", ".join(missing[:NAMED]) + more
@@ -22,11 +22,17 @@ def find(seen: Seen) -> Iterable[Condition]:
             yield Condition(name=NAME, service=seen.pane.service, cohort=cohort.name, summary=summary)
 
 
-def _missing(cohort: CohortPane) -> tuple[str, ...]:
-    """Return the expected nodes without telemetry whose agent does not say that they are on their way or meant to be down."""
+def _missing(cohort: CohortPane, probe: ServicePane | None) -> tuple[str, ...]:
+    """Return the expected nodes without telemetry whose agent does not say that they are on their way or meant to be down.
+
+    Where nobody but probes speaks of a service (I2), a probed node is there.
+    """
     waiting = (ServiceState.STARTING, ServiceState.DRAINING, ServiceState.STOPPED)
     found = []
-    for node in sorted({*cohort.expected} - cohort.reported):
+    reported = cohort.reported
+    if probe is not None and not reported and cohort.name in probe.cohorts:
+        reported = probe.cohorts[cohort.name].reported
+    for node in sorted({*cohort.expected} - reported):
         row = cohort.nodes.get(node)
         if row is None or not (row.agent and (row.state in waiting or row.version not in {"", cohort.version})):
             found.append(node)

@@ -1,0 +1,83 @@
+"""Seconds of the slice ``probe`` as panes that limits can use: as many as it takes for both sides to have enough answers.
+
+A limit counts panes with ``minRequests`` on both sides (C1). A lone canary that is asked once a second would never have one. So
+seconds are added up until there are ``PANE_REQUESTS``, and that is one pane of the limit; ``of: 2/3`` means two of the last three
+of these. Every guarantee of ``limits`` holds as it stands, since nothing about a pane says how long it is.
+
+| knob | default | why |
+|---|---|---|
+| ``PANE_REQUESTS`` | 20 | what a guardrail asks for by default; with 10, three slow answers in 30 would break a p99 |
+| ``OPEN_MOST_MS`` | 60 s | a side that is not there for so long begins anew: what the other one saw has grown old |
+| ``GROSS_PANES`` | 30 s | the gross trip needs 10 errors, and a canary that is asked once a second has no more in ten |
+"""
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.detect.limits import Limit
+from tidegate.kpi.pane import NodePane
+from tidegate.kpi.sums import Sums, plus
+from tidegate.wire.telemetry import HISTOGRAM_SLOTS
+
+PANE_REQUESTS = 20
+OPEN_MOST_MS = 60_000
+GROSS_PANES = 30
+METRICS = frozenset(("errorRatio", "p50", "p95", "p99"))
+"""What probes measure."""
+
+
+class Gathered(Struct, frozen=True, array_like=True):
+    """A pane that is not full yet. ``since_ms``: end of its first second, 0: there is none."""
+
+    since_ms: int = 0
+    nodes: dict[str, Sums] = {}
+    """Of the canary."""
+    control: Sums = Sums()
+
+
+NOTHING = Gathered()
+
+
+def limits_of(rules: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    """Return the limits that probes can be held to."""
+    return tuple(
+        replace(limit, guardrail=replace(limit.guardrail, min_requests=min(limit.guardrail.min_requests, PANE_REQUESTS)))
+        for limit in rules
+        if limit.guardrail.metric in METRICS
+    )
+
+
+def gather(before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int) -> Gathered:
+    """Return the pane with one more second."""
+    if before.since_ms and end_ms - before.since_ms >= OPEN_MOST_MS:
+        before = NOTHING
+    nodes = dict(before.nodes)
+    for node in canary:
+        nodes[node.node] = plus(nodes.get(node.node, Sums()), _sums(node))
+    return Gathered(before.since_ms or end_ms, nodes, plus(before.control, control) if control is not None else before.control)
+
+
+def enough(gathered: Gathered, *, compared: bool) -> bool:
+    """Return whether the pane is full; ``compared``: with a control, which needs as many."""
+    requests = sum(sums.requests for sums in gathered.nodes.values())
+    return requests >= PANE_REQUESTS and (not compared or gathered.control.requests >= PANE_REQUESTS)
+
+
+def nodes_of(gathered: Gathered) -> tuple[NodePane, ...]:
+    """Return the canary's nodes over the whole pane."""
+    return tuple(
+        NodePane(
+            node=node,
+            requests=sums.requests,
+            errors=sums.errors,
+            counts=np.array(sums.counts or [0] * HISTOGRAM_SLOTS, dtype=np.int64),
+            telemetry=True,
+        )
+        for node, sums in sorted(gathered.nodes.items())
+    )
+
+
+def _sums(node: NodePane) -> Sums:
+    counts = node.counts.tolist() if node.counts is not None and node.counts.any() else []
+    return Sums(1, node.requests, node.errors, counts)
