@@ -51,6 +51,9 @@ async def main(behaviour: dict) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
     await stop.wait()
+    for one in server.sockets:  # as in server.py
+        asyncio.get_running_loop().remove_reader(one)
+    await asyncio.sleep(0)
     server.close()
     await asyncio.sleep(0.05)
     await asyncio.gather(*busy)

@@ -38,6 +38,9 @@ async def main(behaviour: dict) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
     await stop.wait()
+    for one in server.sockets:  # as tidegate.sdk's stop_accepting, which would take longer to import than this to start
+        loop.remove_reader(one)
+    await asyncio.sleep(0)
     server.close()
     for _ in range(10):  # what was accepted a moment ago is not in `busy` before the loop has turned a few times
         await asyncio.sleep(0.005)

@@ -1,5 +1,6 @@
 """A service with the three helpers, as a node agent starts it: inherited socket, readiness, drain; and by hand."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.sdk import listener, ready
+from tidegate.sdk import listener, ready, stop_accepting
 
 PATH = os.pathsep.join(entry for entry in sys.path if entry)
 SERVICE = """
@@ -119,3 +120,32 @@ def test_a_socket_that_was_handed_to_another_process_is_not_taken(monkeypatch) -
     monkeypatch.setenv("LISTEN_PID", "1")
     with pytest.raises(RuntimeError):
         listener()
+
+
+class Counting(socket.socket):
+    """A listening socket that counts what was accepted."""
+
+    taken = 0
+
+    def accept(self):
+        accepted = super().accept()
+        self.taken += 1
+        return accepted
+
+
+async def test_a_connection_that_was_accepted_in_the_turn_in_which_the_drain_begins_is_answered() -> None:
+    listening = Counting()
+    listening.bind(("127.0.0.1", 0))
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"v1")
+        writer.close()
+
+    server = await asyncio.start_server(answer, sock=listening)
+    with socket.create_connection(listening.getsockname()) as client:
+        while not listening.taken:  # noqa: ASYNC110 - asked once a turn, before what is accepted gets its transport
+            await asyncio.sleep(0)
+        await stop_accepting(server)
+        client.setblocking(False)
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(client, 10) == b"v1"

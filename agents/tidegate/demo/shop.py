@@ -19,7 +19,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tidegate.sdk import AsyncPublisher, Stats, listener, ready
+from tidegate.sdk import AsyncPublisher, Stats, listener, ready, stop_accepting
 
 LATENCY_MEDIAN_S = 0.020
 LATENCY_SIGMA = 0.35
@@ -102,7 +102,9 @@ class Shop:
         ready()
         await stop.wait()
         self._draining = True
-        server.close()  # the agent and the next version hold the same socket: whoever waits in its queue is served there
+        await stop_accepting(
+            server
+        )  # the agent and the next version hold the same socket: whoever waits in its queue is served there
         deadline = self._loop.time() + DRAIN_MOST_S
         for _ in range(10):  # what was accepted a moment ago has no connection object before the loop has turned a few times
             await asyncio.sleep(0.005)

@@ -1,4 +1,5 @@
-"""What a service uses: telemetry, and the three things that let a node agent swap it. A whole first service:
+"""What a service uses: telemetry, and the three things that let a node agent swap it. A whole first service (with an asyncio
+server: ``listener``, ``ready``, and ``stop_accepting`` at SIGTERM):
 
     from http.server import BaseHTTPRequestHandler
     from tidegate.sdk import Publisher, serve_http
@@ -19,6 +20,6 @@ from tidegate.sdk.identity import Identity
 from tidegate.sdk.publisher import AsyncPublisher, Publisher
 from tidegate.sdk.recorder import Recorder
 from tidegate.sdk.sender import Stats
-from tidegate.sdk.service import listener, ready, serve_http
+from tidegate.sdk.service import listener, ready, serve_http, stop_accepting
 
-__all__ = ["AsyncPublisher", "Identity", "Publisher", "Recorder", "Stats", "listener", "ready", "serve_http"]
+__all__ = ["AsyncPublisher", "Identity", "Publisher", "Recorder", "Stats", "listener", "ready", "serve_http", "stop_accepting"]
