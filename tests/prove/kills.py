@@ -1,7 +1,7 @@
-"""A hundred live rollouts on real Kafka while deciders, nodes, ways, clocks, a disk and the broker are harmed (``tests/scenarios/kills``).
+"""A hundred live rollouts on real Kafka while deciders, nodes, ways, clocks, a disk and the broker are harmed.
 
-Ten installations one after the other, ten rounds each, every one with a verifier process of its own. What an installation came to
-is kept in ``build/kills/`` until all have been played: stopped and started again, the proof goes on with the next one.
+Ten installations one after the other (``tests/scenarios/kills``), ten rounds each, every one with a verifier process of its own.
+What an installation came to is kept in ``build/kills/`` until all have been played: a proof that was stopped goes on there.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from tests.scenarios.kills.play import Course, play
 ROUNDS = 100
 ROUNDS_AT_ONCE = 10
 FIRST_SEED = 1_000
-"""Others than what the suite draws are as likely; these make the proof repeatable."""
 LEADER_KILLS = 2
 """In each five rounds."""
 TAKEOVER_MOST_MS = 15_000

@@ -68,7 +68,6 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """All of it. ``seen`` was read while everything ran, ``again`` at the end; ``alive``: processes that ran at the end."""
 
     trust: Trust
-    subject: str
     seen: tuple[Line, ...]
     again: tuple[Line, ...]
     runs: tuple[Run, ...]

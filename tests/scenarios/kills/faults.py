@@ -84,5 +84,4 @@ def draw(seed: int, rounds: int, kills: int = 1) -> tuple[Round, ...]:
 
 
 def _fault(rng: random.Random, kind: Kind) -> Fault:
-    lasts_s = rng.uniform(11, 13) if kind is Kind.STOP_LEADER else rng.uniform(0.5, 4)
-    return Fault(kind, rng.uniform(0.1, 2.5), rng.randrange(1 << 16), rng.randrange(1 << 16), lasts_s)
+    return Fault(kind, rng.uniform(0.1, 2.5), rng.randrange(1 << 16), rng.randrange(1 << 16), rng.uniform(0.5, 4))

@@ -155,8 +155,8 @@ class Hands:
     async def _stop_leader(self, leader: str, fault: Fault) -> None:
         epoch, process, begin_ms = self._sight.epoch, self._installation.processes[leader], now_ms()
         process.send(signal.SIGSTOP)
-        await asyncio.sleep(fault.lasts_s)
         await self._sight.until(lambda: self._sight.epoch > epoch, 60, "a successor of the sleeping leader")
+        await asyncio.sleep(fault.lasts_s / 2)
         process.send(signal.SIGCONT)
         await asyncio.sleep(1)  # for what a zombie would do
         self.write(fault.kind.name, leader, begin_ms, epoch=epoch)

@@ -70,7 +70,6 @@ class Story:
         log = tuple(self.log)
         return Evidence(
             trust=TRUST,
-            subject=SUBJECT,
             seen=log,
             again=log,
             runs=tuple(self.runs),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 from tests.scenarios.kills.clocked import FILE
-from tests.scenarios.kills.program import RUNS, text
+from tests.scenarios.kills.program import HARNESS, RUNS, text
 from tests.scenarios.kills.proxy import Proxy
 
 from tidegate.broker import Connection, KafkaLog, KafkaProcess, create_topics
@@ -256,7 +256,7 @@ class Installation:
             "executor": "process",
             "command": ["{python}", "-I", "-S", "{artifact}"],
             "readyWithin": "20s",
-            "env": {RUNS: str(self.runs)},
+            "env": {RUNS: str(self.runs), HARNESS: str(os.getpid())},
         }
 
     def _programs(self, doors: dict[str, int]) -> Iterator[Process]:

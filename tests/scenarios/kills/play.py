@@ -14,7 +14,7 @@ from tests.scenarios.kills.evidence import Run, lines_of
 from tests.scenarios.kills.faults import Ends, Kind, Round, draw
 from tests.scenarios.kills.hands import Hands, now_ms
 from tests.scenarios.kills.installation import ROOT, Installation
-from tests.scenarios.kills.people import SUBJECT, Late, People, Sight
+from tests.scenarios.kills.people import Late, People, Sight
 
 from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Phase
@@ -119,7 +119,6 @@ async def _verifier(folder: Path, installation: Installation) -> asyncio.subproc
         str(folder),
         installation.connection.bootstrap,
         installation.connection.prefix,
-        SUBJECT,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=asyncio.subprocess.PIPE,

@@ -4,8 +4,8 @@ These lines are what the verifier believes: written by what really ran, stamped 
 sets. ``start``: a process began. ``serve``: the executor's own file names it as what counts. ``end``: it was told to end.
 """
 
-RUNS = "RUNS"
-"""Variable: the file that the lines are appended to. A program whose file is gone ends: its test is over."""
+RUNS, HARNESS = "RUNS", "HARNESS"
+"""Variables: the file that the lines are appended to, and the process of the test. A program ends when either is gone."""
 
 TEXT = '''"""shop {version}"""
 
@@ -73,7 +73,7 @@ time.sleep({start_s})
 ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 ready.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
 ready.send(b"READY=1")
-while os.path.exists(runs):
+while os.path.exists(runs) and os.path.exists("/proc/" + os.environ["HARNESS"]):
     look()
     time.sleep(0.5 if served else 0.01)
 '''

@@ -1,4 +1,4 @@
-"""The verifier as a process of its own: ``verifier FOLDER BOOTSTRAP PREFIX SUBJECT``. Reads the log from its beginning while all
+"""The verifier as a process of its own: ``verifier FOLDER BOOTSTRAP PREFIX``. Reads the log from its beginning while all
 goes on; when its input ends, reads it once more, judges, prints the judgement as JSON and ends.
 
 Its consumer is librdkafka's, the product's is aiokafka: a fault of one client is not hidden by the same fault of the other.
@@ -79,7 +79,7 @@ def read_again(bootstrap: str, prefix: str) -> list[Line]:
     return found
 
 
-def main(folder: Path, bootstrap: str, prefix: str, subject: str) -> None:
+def main(folder: Path, bootstrap: str, prefix: str) -> None:
     over = Event()
     Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     source = consumer(bootstrap, prefix)
@@ -88,7 +88,6 @@ def main(folder: Path, bootstrap: str, prefix: str, subject: str) -> None:
     runs = [one for one in lines_of(folder / "runs", Run) if isinstance(one, Run)]
     evidence = Evidence(
         trust=trust_in(folder / "home" / "keys"),
-        subject=subject,
         seen=tuple(seen),
         again=tuple(read_again(bootstrap, prefix)),
         runs=tuple(runs),

@@ -64,7 +64,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
 
 def verify(evidence: Evidence) -> Judgement:
-    """Return the judgement. Total: what cannot be read is a finding."""
+    """Return the judgement. Malformed or Refused where a question or a record of ``decisions`` is no such at all."""
     return _Reading(evidence).judgement()
 
 
