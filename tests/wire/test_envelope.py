@@ -13,6 +13,7 @@ from tidegate.wire.documents import (
     Claim,
     Desired,
     Enrolment,
+    FlagStamp,
     GlassAction,
     Heartbeat,
     Intent,
@@ -98,6 +99,7 @@ DOCUMENTS = {
     Root: ROOT,
     Enrolment: NODE,
     Token: TOKEN,
+    FlagStamp: FlagStamp(fleet="test", key="web/dark", root_version=1, epoch=1, generation=1, sha256="a" * 64),
 }
 
 

@@ -112,6 +112,24 @@ class Desired(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         return Order(self.root_version, self.epoch, self.generation)
 
 
+class FlagStamp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="flag", tag_field="kind"):
+    """Who stands for a record of ``flags``: it is sealed and goes in the record's header, for the value is flagd's own (G1)."""
+
+    fleet: Name
+    key: Label
+    """The record's key: a value counts under no other."""
+    root_version: Number
+    epoch: Number
+    generation: Number
+    sha256: Digest
+    """Of the value; nothing for a tombstone."""
+
+    @property
+    def order(self) -> Order:
+        """Position of the record: readers keep the highest."""
+        return Order(self.root_version, self.epoch, self.generation)
+
+
 class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="claim", tag_field="kind"):
     """I am the author of this epoch: the first claim for an epoch in log order wins (E2)."""
 

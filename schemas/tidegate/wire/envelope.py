@@ -21,6 +21,7 @@ from tidegate.wire.documents import (
     Claim,
     Desired,
     Enrolment,
+    FlagStamp,
     Heartbeat,
     Intent,
     KeyRole,
@@ -52,9 +53,12 @@ Kind = Literal[
     "root",
     "enrolment",
     "token",
+    "flag",
 ]
-Document = Plan | Policy | Roster | Desired | BreakGlass | Claim | Heartbeat | Report | Intent | Root | Enrolment | Token
-T = TypeVar("T", Plan, Policy, Roster, Desired, BreakGlass, Claim, Heartbeat, Report, Intent, Root, Enrolment, Token)
+Document = (
+    Plan | Policy | Roster | Desired | BreakGlass | Claim | Heartbeat | Report | Intent | Root | Enrolment | Token | FlagStamp
+)
+T = TypeVar("T", Plan, Policy, Roster, Desired, BreakGlass, Claim, Heartbeat, Report, Intent, Root, Enrolment, Token, FlagStamp)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",
@@ -69,6 +73,7 @@ KINDS: dict[type[Document], Kind] = {
     Root: "root",
     Enrolment: "enrolment",
     Token: "token",
+    FlagStamp: "flag",
 }
 
 ROLES: dict[type[Document], frozenset[KeyRole]] = {
@@ -84,6 +89,7 @@ ROLES: dict[type[Document], frozenset[KeyRole]] = {
     Root: frozenset({KeyRole.ROOT}),
     Enrolment: frozenset({KeyRole.ROOT, KeyRole.OPERATOR, KeyRole.JOIN}),
     Token: frozenset({KeyRole.ROOT, KeyRole.OPERATOR}),
+    FlagStamp: frozenset({KeyRole.DECISION}),
 }
 """Which role may sign which document (H1). Whoever steals one key has one row of this table (Uptane: director and image
 repository are two keys, and both are needed).
@@ -231,6 +237,8 @@ def subject_of(document: Document) -> str:
     """Return the subject that a document is about; empty where it is about none."""
     if isinstance(document, Plan):
         return service_subject(document.service)
+    if isinstance(document, FlagStamp):
+        return f"flag/{document.key}"
     return document.subject if isinstance(document, Roster | Desired | BreakGlass | Intent) else ""
 
 
