@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.rollout.fleet import SHOP, Fleet, plan
+from tests.rollout.fleet import SHOP, Fleet, plan, wake_at
 
 from tidegate.rollout.alarms import alarms_of
 from tidegate.wire.decisions import DecisionKind, Result
@@ -63,6 +63,19 @@ def test_flagger_1801_guardrails_roll_back_whatever_a_release_waits_for(fleet, w
     assert len(fleet.on("1")) == 12
 
 
+@pytest.mark.parametrize("verb", [Verb.ABORT, Verb.PAUSE])
+def test_flagger_1432_an_open_gate_hears_whoever_wants_back_or_a_stop(fleet, verb):
+    """There the rollback hook is not polled while a release waits for approval."""
+    wait_in(fleet, "gate")
+    fleet.outcome = None
+    fleet.ask(verb)
+    fleet.turn(5)
+    assert fleet.state().phase is (Phase.PAUSED if verb is Verb.PAUSE else Phase.DONE)
+    fleet.judge(Outcome.FAIL)
+    fleet.until(Phase.DONE, seconds=60)
+    assert len(fleet.on("1")) == 12
+
+
 @pytest.mark.parametrize("default", GateDefault)
 def test_flagger_1450_738_a_gate_with_an_end_ends(fleet, default):
     gate = Pause(duration="30s", default=default)
@@ -92,6 +105,28 @@ def test_flagger_237_1152_a_failed_release_is_retried_as_it_is(fleet):
     assert fleet.ask(Verb.RETRY).kind is DecisionKind.START
     fleet.until(Phase.DONE)
     assert fleet.state().result is Result.PROMOTED
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_argo_4898_4926_3020_2119_an_abort_at_any_size_brings_everyone_back_and_leaves_nobody_without_a_version(fleet, stage):
+    """There the old side had been scaled down with the stages: an abort deadlocked, or was served by too few."""
+    fleet.submit(plan("2"))
+    fleet.until_stage(stage)
+    fleet.outcome = None
+    fleet.ask(Verb.ABORT)
+    for _ in range(10):
+        fleet.turn()
+        assert len(fleet.versions()) == 12
+    assert (fleet.state().phase, len(fleet.on("1"))) == (Phase.DONE, 12)
+
+
+def test_argo_3669_a_way_back_that_is_fast_waits_for_no_analysis(fleet):
+    fleet.submit(plan("2"))
+    fleet.until(Phase.DONE)
+    fleet.outcome = None
+    fleet.submit(plan("1", "2", (Stage(set_weight=100, bake="1h", min_requests=1_000),), id="back", fast=True))
+    fleet.until(Phase.WATCHING, seconds=60)
+    assert len(fleet.on("1")) == 12
 
 
 def test_argo_3888_a_way_back_may_be_gradual(fleet):
@@ -216,6 +251,28 @@ def test_nomad_5619_a_version_that_failed_reappears_on_no_newcomer(fleet):
     fleet.join("new")
     fleet.turn(5)
     assert fleet.versions()["new"] == "1"
+
+
+def test_codedeploy_a_way_back_that_stalls_on_some_nodes_leaves_no_split_fleet(fleet):
+    """There a rollback is a deployment that runs the same hooks: where they hang, the rest waits (bitsfolio.com, "Fixing AWS
+    CodeDeploy Rollbacks That Stall"). Here even a gradual one goes on without them, and says who is not back.
+    """
+    back = Rollback(artifact=fleet.state().settled, max_unavailable="2")
+    fleet.submit(replace(plan("2", progress_deadline="60s"), rollback=back))
+    fleet.until(Phase.WATCHING)
+    stalling = fleet.ledger.rosters[SHOP].nodes[-1]
+    fleet.nodes[stalling].slow.add("1")
+    fleet.outcome = None
+    fleet.judge(Outcome.FAIL)
+    fleet.turn(55)
+    assert len(fleet.on("2")) == 11
+    fleet.turn(30)
+    assert fleet.on("2") == [stalling]
+    assert fleet.state().phase is Phase.ROLLING_BACK
+    assert wake_at(fleet.ledger, fleet.view, fleet.now_ms) is not None
+    fleet.nodes[stalling].slow.clear()
+    fleet.until(Phase.DONE, seconds=5)
+    assert len(fleet.on("1")) == 12
 
 
 # Missing or thin data decides the wrong way

@@ -1,4 +1,8 @@
-"""What a node remembers across its own crashes: persisted before it acts (F1), read back before it does anything else."""
+"""What a node remembers across its own crashes: persisted before it acts (F1), read back before it does anything else.
+
+It is enough to go on, and to go back, with nobody else in reach (LaunchDarkly, 2025-10-20: kill switches went down with the cloud
+that carried them).
+"""
 
 from enum import StrEnum
 

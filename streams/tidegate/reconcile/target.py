@@ -1,6 +1,7 @@
 """What an accepted document asks of one node: its cohort, artifact and run token.
 
-An empty target means nobody: the node keeps what it runs and starts nothing. Absence of a document changes nothing (F1).
+An empty target means nobody: the node keeps what it runs and starts nothing (Google's "Diskerase": an empty set was read as all).
+Absence of a document changes nothing (F1; AWS DynamoDB, 2025-10-19: a clean-up had deleted the newest plan).
 """
 
 from enum import StrEnum

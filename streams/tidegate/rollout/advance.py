@@ -1,4 +1,8 @@
-"""Forward: batches, bake, gate, the next stage, watching, the end. Each needs every condition of D4 at once."""
+"""Forward: batches, bake, gate, the next stage, watching, the end. Each needs every condition of D4 at once.
+
+Every reachable node must report the measured digest (Knight Capital, 2012: one of eight servers had missed the deploy), and the
+bake begins after the last of them (Azure Front Door, 2025-10: the crashes came after the checks had passed).
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,8 @@
-"""The decision agent's own alarms, as levels: what is open now follows from ledger and view (I1)."""
+"""The decision agent's own alarms, as levels: what is open now follows from ledger and view (I1).
+
+That nodes run what nobody wants is told by what they measure, whoever brought it there (Datadog, 2023-03-08: an update from
+elsewhere changed tens of thousands of hosts).
+"""
 
 from collections.abc import Iterator
 

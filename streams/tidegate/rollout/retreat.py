@@ -1,4 +1,8 @@
-"""Stop and back: fails, the deadline, rollback, and when the fleet is back (D5, D6). None of D4 is needed for these."""
+"""Stop and back: fails, the deadline, rollback, and when the fleet is back (D5, D6). None of D4 is needed for these.
+
+Back is everyone on one measured digest, and over when all report it (Knight Capital, 2012: backing out on seven of eight servers
+made it worse).
+"""
 
 import math
 
@@ -14,6 +18,7 @@ from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import share_of
 from tidegate.wire.plans import Action, GateDefault
 from tidegate.wire.reasons import Reason
+from tidegate.wire.telemetry import ServiceState
 
 REPORTING_FOR_MS = 5_000
 """So long after the last silent second a pause for silence lifts itself."""
@@ -153,14 +158,16 @@ def returning(scene: Scene) -> Change | None:
     """Return the next batch of a retreat, or its end when every reachable node is back; None while some are not (D6).
 
     Not waited for are cordoned nodes, and after ``progressDeadline`` those that say that the old version does not start on them:
-    they are named and alarmed, and what mends them may begin.
+    they are named and alarmed, and what mends them may begin. A batch waits no longer than that for the one before: where the way
+    back hangs on some nodes, the rest goes on (CodeDeploy, whose rollbacks run the same hooks, leaves a split fleet).
     """
     state = scene.state
     behind = _behind(scene)
     awaited = [node for node in behind if scene.reachable(node) and node not in scene.cordoned and not _given_up(scene, node)]
     if state.released:
         held = set(scene.canaries)
-        if any(node not in held for node in awaited):
+        overdue_ms = state.batch_ms + scene.deadline_ms
+        if scene.now_ms < overdue_ms and any(node not in held and not _hangs(scene, node) for node in awaited):
             return None
         released = _released_after_batch(scene, state)
         return Change(
@@ -186,6 +193,14 @@ def returning(scene: Scene) -> Change | None:
 def _given_up(scene: Scene, node: str) -> bool:
     settled, late_ms = scene.state.settled, scene.state.phase_ms + scene.deadline_ms
     return settled is not None and scene.now_ms >= late_ms and scene.stays_down(node, settled)
+
+
+def _hangs(scene: Scene, node: str) -> bool:
+    """Return whether a node has not been ready for as long as the deadline."""
+    report, seen = scene.view.service(node, scene.plan.service), scene.view.reports.get(node)
+    if report is None or seen is None or report.state is ServiceState.READY:
+        return False
+    return scene.now_ms - seen.steady_ms[scene.plan.service] >= scene.deadline_ms
 
 
 def back(scene: Scene, node: str) -> bool:

@@ -141,7 +141,7 @@ def _wakes(scene: Scene) -> list[int]:
             return [scene.state.watch_ms + duration_ms(scene.plan.watch)]
         case Phase.ROLLING_BACK:
             lost = [seen.seen_ms + UNREACHABLE_MS for seen in scene.view.reports.values()]
-            return [*lost, scene.state.phase_ms + scene.deadline_ms]
+            return [*lost, scene.state.phase_ms + scene.deadline_ms, scene.state.batch_ms + scene.deadline_ms]
         case Phase.IDLE | Phase.DONE | Phase.PAUSED:
             return []
         case _:
