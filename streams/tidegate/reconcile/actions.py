@@ -1,8 +1,8 @@
 """From target, memory and observation to the next action: one at a time on a node, retreats first (F2).
 
 Nothing here waits: the shell asks again at every change and every second, and what was accepted in time may be too late by then
-(AWS DynamoDB, 2025-10-19: checked early, applied late). A crash loop of a new version is left without asking anybody (CrowdStrike,
-2024-07-19: hosts that could not reach those who would have taken it back).
+(AWS DynamoDB, 2025-10-19: checked early, applied late). A crash loop of a new version is left without asking anybody
+(CrowdStrike, 2024-07-19: hosts that could not reach those who would have taken it back).
 """
 
 from collections.abc import Iterator, Mapping

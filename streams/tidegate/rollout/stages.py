@@ -1,6 +1,6 @@
 """How large a stage is, how many controls it gets, and the digest of who runs what (B1, B2, B8).
 
-There is no stage of everyone before a smaller one, but in a plan that says so (Cloudflare, 2019-07-02 and 2025-12-05: settings
+Nothing is everywhere at once unless an operator has signed a plan of one stage (Cloudflare, 2019-07-02 and 2025-12-05: settings
 that were everywhere in seconds).
 """
 
