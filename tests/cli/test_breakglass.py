@@ -64,6 +64,24 @@ def test_nodes_obey_when_nobody_decides_and_the_ledger_is_broken(promoted: World
     assert running(promoted) == {"1"}
 
 
+@pytest.mark.parametrize("action", ["pause", "rollback"])
+def test_what_nodes_obey_is_shown_until_a_decision_above_it(promoted: World, action: str) -> None:
+    promoted.deciding = False
+    seen = [promoted.type("rollout", "status", "shop", "-o", "json").json[0]["generation"]]
+    assert promoted.type("breakglass", action, "shop", "--reason", "nobody answers").code == 0
+    for command in (("rollout", "status", "shop"), ("rollout", "explain", "shop"), ("fleet", "list")):
+        shown = promoted.type(*command).out
+        assert f"{action} by " in shown, command
+        assert f"(key breakglass) up to generation {seen[0]}" in shown
+    glass = promoted.type("rollout", "status", "shop", "-o", "json").json[0]["glass"]
+    assert (glass["action"], glass["reason"], glass["key"]) == (action, "nobody answers", "breakglass")
+    assert promoted.type("rollout", "explain", "shop", "-o", "json").json["glass"] == glass
+    promoted.deciding = True
+    assert promoted.type("rollout", "abort", "shop").code in (0, 1)  # whoever comes first: the agent folds the glass itself
+    assert "glass" not in promoted.type("rollout", "status", "shop", "-o", "json").json[0]
+    assert {row["break_glass"] for row in promoted.type("fleet", "list", "-o", "json").json} == {""}
+
+
 def test_the_key_may_lie_elsewhere_under_any_name(promoted: World, tmp_path: Path) -> None:
     stick = tmp_path / "stick.key"
     (promoted.home.keys / "breakglass.key").rename(stick)

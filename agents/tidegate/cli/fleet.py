@@ -11,11 +11,12 @@ from tidegate.cli.keys_nodes import retire
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import ask
 from tidegate.cli.session import session
-from tidegate.cli.tell import age
+from tidegate.cli.tell import age, in_few_words
 from tidegate.model import Model
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.documents import Verb
+from tidegate.wire.names import service_subject
 
 
 @click.group()
@@ -63,7 +64,9 @@ def _node(model: Model, node: str, now_ms: int, form: Format) -> Iterator[dict[s
             "version": service.version if service else "",
             "state": str(service.state) if service else "",
         }
-        yield about | running | told | {"problem": frozen or (service.error if service else "")}
+        glass = model.glass(service_subject(service.service)) if service else None
+        obeys: dict[str, object] = {"break_glass": in_few_words(glass) if glass is not None else ""}
+        yield about | running | told | obeys | {"problem": frozen or (service.error if service else "")}
 
 
 def _cordon(verb: Verb, help_: str) -> click.Command:

@@ -7,8 +7,8 @@ from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_evidence import evidence_lines, sentences
 from tidegate.cli.session import session
-from tidegate.cli.tell import age, clock, why
-from tidegate.model import last_rollout
+from tidegate.cli.tell import age, broken_glass, clock, why
+from tidegate.model import Glass, last_rollout
 from tidegate.model.summary import last_verdict
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
@@ -25,6 +25,8 @@ class Explained(Struct, frozen=True, kw_only=True):
     service: str
     decisions: tuple[dict[str, object], ...]
     verdict: Verdict | None
+    glass: Glass | None = None
+    """Break-glass in force: nodes obey it, not the last of the decisions."""
     evidence: tuple[str, ...] = ()
     """What the verdict's evidence says, in sentences."""
 
@@ -35,22 +37,22 @@ class Explained(Struct, frozen=True, kw_only=True):
 @click.pass_obj
 def explain(home: Home, service: str, form: Format) -> None:
     """Tell why the last rollout of SERVICE went as it did: its decisions, reasons, facts, and the verdict's numbers."""
-    told, verdict = run(_read(home, service))
+    told, verdict, glass = run(_read(home, service))
     if form != "table":
         rows = tuple(row(at_ms, decision) for at_ms, decision in told)
         said = sentences(verdict) if verdict is not None else ()
-        dump(Explained(service=service, decisions=rows, verdict=verdict, evidence=said), form)
+        dump(Explained(service=service, decisions=rows, verdict=verdict, glass=glass, evidence=said), form)
         return
-    click.echo("\n".join(text(told, verdict)))
+    click.echo("\n".join([*text(told, verdict), *([broken_glass(glass)] if glass is not None else [])]))
 
 
-async def _read(home: Home, service: str) -> tuple[list[tuple[int, Decision]], Verdict | None]:
+async def _read(home: Home, service: str) -> tuple[list[tuple[int, Decision]], Verdict | None, Glass | None]:
     subject = service_subject(service)
     async with session(home) as here:
         told = last_rollout(here.model, subject)
         if not told:
             raise Problem(f"nothing was ever decided about {service}", "see: tidegate rollout status")
-        return [(one.at_ms, one.decision) for one in told], last_verdict(here.model, subject)
+        return [(one.at_ms, one.decision) for one in told], last_verdict(here.model, subject), here.model.glass(subject)
 
 
 def row(at_ms: int, decision: Decision) -> dict[str, object]:

@@ -7,7 +7,7 @@ import click
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.session import session
-from tidegate.cli.tell import age, standing, versions
+from tidegate.cli.tell import age, broken_glass, standing, versions
 from tidegate.model import Summary, summary
 from tidegate.model.summary import CohortSummary
 from tidegate.runtime.home import Home
@@ -46,6 +46,8 @@ async def _summaries(home: Home, service: str | None, now_ms: int) -> list[Summa
 def lines(one: Summary, now_ms: int) -> list[str]:
     """Return a summary in lines of plain text."""
     found = [f"{one.service}: {standing(one)}   {versions(one)}   generation {one.generation}"]
+    if one.glass is not None:
+        found.append(f"  {broken_glass(one.glass)}")
     found += [_cohort(cohort) for cohort in one.cohorts]
     found += [f"  waits: {blocker.sentence}" for blocker in one.blockers]
     if one.verdict is not None:

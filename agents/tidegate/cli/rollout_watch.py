@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tidegate.cli.connect import run
 from tidegate.cli.session import POLL_S, Session, session
-from tidegate.cli.tell import STYLES, age, clock, line, standing, versions, why
+from tidegate.cli.tell import STYLES, age, broken_glass, clock, line, standing, versions, why
 from tidegate.model import Model, Told, last_rollout, summary
 from tidegate.model.panes import Pane, Panes
 from tidegate.ports import LogReader
@@ -126,6 +126,8 @@ def picture(model: Model, subject: str, panes: Panes, now_ms: int, size: Console
         (f"generation {one.generation}", "dim"),
     )
     parts: list[RenderableType] = [head, Text()]
+    if one.glass is not None:
+        parts += [Text(broken_glass(one.glass), style="bold red"), Text()]
     nodes = {cohort.name: f"{cohort.ready}/{cohort.expected}" for cohort in one.cohorts}
     parts += [_cohorts(panes, nodes, size.width), Text()]
     stale_ms = now_ms - max((cohort[-1].end_ms for cohort in panes.by_cohort.values()), default=now_ms)

@@ -2,7 +2,7 @@
 
 import time
 
-from tidegate.model import Summary, Told
+from tidegate.model import Glass, Summary, Told
 from tidegate.wire.decisions import Decision, DecisionKind, Result
 from tidegate.wire.documents import Phase
 from tidegate.wire.names import service_of
@@ -45,6 +45,17 @@ def standing(one: Summary) -> str:
     if one.phase is Phase.DONE and one.result is not Result.NONE:
         return f"done: {one.result.replace('_', ' ')}"
     return phase
+
+
+def broken_glass(glass: Glass) -> str:
+    """Return in a sentence which break-glass is in force, and until when."""
+    what = f"break-glass: {in_few_words(glass)}, {glass.reason}." if glass.reason else f"break-glass: {in_few_words(glass)}."
+    return f"{what} Nodes obey it, not the decisions, until one above that generation is made."
+
+
+def in_few_words(glass: Glass) -> str:
+    """Return what nodes obey, who signed it, by which key, and which commands it beats."""
+    return f"{glass.action} by {glass.actor or 'nobody named'} (key {glass.key}) up to generation {glass.generation}"
 
 
 def versions(one: Summary) -> str:

@@ -6,18 +6,21 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from tidegate.ports import Record
+from tidegate.reconcile.breakglass import greater
 from tidegate.rollout.events import AlarmArrived, Event, NodesEnrolled, ReportArrived, VerdictArrived
 from tidegate.rollout.ledger import BrokenChain, Ledger, apply, rebuild
 from tidegate.rollout.view import View, see
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.decisions import Decision
-from tidegate.wire.documents import Report
+from tidegate.wire.documents import BreakGlass, GlassAction, PublicKey, Report
 from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.keys import trust_after
 
-TOPICS = ("keys", "decisions", "reports", "verdicts", "alarms")
+TOPICS = ("keys", "decisions", "desired", "reports", "verdicts", "alarms")
+"""Of ``desired`` only what people signed in an emergency is taken: all else there follows from the decisions."""
+GLASS = "breakglass/"
 TOLD_KEPT = 10_000
 
 
@@ -26,6 +29,17 @@ class Told(Struct, frozen=True):
 
     at_ms: int
     decision: Decision
+
+
+class Glass(Struct, frozen=True, kw_only=True):
+    """Break-glass that is in force: it beats every command up to its generation, and no later one was decided yet (E5)."""
+
+    action: GlassAction
+    actor: str
+    key: str
+    """Id of the key that signed it."""
+    generation: int
+    reason: str
 
 
 class Model:
@@ -38,6 +52,7 @@ class Model:
         self.told: deque[Told] = deque(maxlen=TOLD_KEPT)
         self.refused = 0
         """Reports, verdicts and alarms that could not be read or that nobody entitled signed."""
+        self._glasses: dict[str, tuple[BreakGlass, PublicKey]] = {}
         self._raw: list[tuple[int, bytes]] = []
 
     def see(self, records: Iterable[Record]) -> list[Told]:
@@ -62,6 +77,29 @@ class Model:
     def answer(self, asked: str) -> Told | None:
         """Return the decision that answers a plan (by its digest) or an intent (by its id); None while there is none."""
         return next((told for told in reversed(self.told) if told.decision.answers == asked), None)
+
+    def glass(self, subject: str) -> Glass | None:
+        """Return the break-glass under which a subject's nodes are; None where there is none, or decide has gone on above it."""
+        document, key = self._glasses.get(subject, (None, None))
+        if document is None or key is None or self.trust.keys.get(key.id) != key:
+            return None
+        if document.generation < self.ledger.subject(subject).generation:
+            return None
+        return Glass(
+            action=document.action,
+            actor=document.actor,
+            key=key.id,
+            generation=document.generation,
+            reason=document.reason,
+        )
+
+    def _break(self, record: Record, value: bytes) -> None:
+        document, key = unseal(value, BreakGlass, self.trust)
+        if record.key != f"{GLASS}{document.subject}":
+            raise Refused(f"break-glass of {document.subject} stands under key {record.key}")
+        before, _ = self._glasses.get(document.subject, (None, None))
+        if greater(before, document) is document:
+            self._glasses[document.subject] = document, key
 
     def _decide(self, record: Record, raw: bytes) -> Told:
         self._raw.append((record.offset, raw))
@@ -90,6 +128,9 @@ class Model:
                     event = NodesEnrolled(self.trust.nodes())
                 case "reports":
                     event = ReportArrived(unseal(value, Report, self.trust)[0], record.time_ms)
+                case "desired" if (record.key or "").startswith(GLASS):
+                    self._break(record, value)
+                    return
                 case "verdicts":
                     event = VerdictArrived(decode(value, Verdict), record.time_ms)
                 case "alarms":

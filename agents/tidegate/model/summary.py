@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.model.model import Model, Told
+from tidegate.model.model import Glass, Model, Told
 from tidegate.rollout.acceptance import waiting
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.ledger import Ledger
@@ -60,6 +60,8 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     """Nodes that were not reached when the last rollout ended."""
     alarms: tuple[str, ...] = ()
+    glass: Glass | None = None
+    """Break-glass in force: nodes obey it, not what was decided."""
 
 
 def summary(model: Model, subject: str, now_ms: int) -> Summary:
@@ -85,6 +87,7 @@ def summary(model: Model, subject: str, now_ms: int) -> Summary:
         missing=state.missing,
         alarms=tuple(open_alarms),
         verdict=last_verdict(model, subject),
+        glass=model.glass(subject),
     )
     if scene is None:
         return found
