@@ -13,6 +13,7 @@ from tidegate.node.executor import Executor
 from tidegate.node.hands import Hands
 from tidegate.node.liveness import Liveness
 from tidegate.node.memory import Memory
+from tidegate.node.probe.prober import Prober
 from tidegate.node.reading import Reading
 from tidegate.node.reports import Reporter, service_report
 from tidegate.node.rows import Rows, full_second
@@ -49,6 +50,10 @@ class Figures(Struct, frozen=True):
     """Service to whether its last page came."""
     scrape_rows_made: int
     scrape_rows_dropped: int
+    probes: dict[tuple[str, str], int]
+    """Answers by service and what they were."""
+    probe_rows_made: int
+    probe_rows_dropped: int
 
 
 class NodeAgent:
@@ -78,13 +83,14 @@ class NodeAgent:
         self._reporter = Reporter(log, clock, disk, config=config, signer=signer, boot=boot)
         self._clock = clock
         self._disk = disk
-        self._rows, self._scrape_rows = Rows(log, config.node), Rows(log, config.node)
+        self._rows, self._scrape_rows, self._probe_rows = (Rows(log, config.node) for _ in range(3))
         self._liveness = Liveness(self._rows, config.node, boot, (config.zone, config.labels))
         self._scraper = Scraper(config, self._executors, clock, self._scrape_rows, boot)
         self._memory = Memory(disk, frozenset(config.services), self._changed)
         self._reading = Reading(log, clock, _newest(trust, self._memory.state.root), config.services, self._wake.set)
         self._hands = Hands(config.node, boot, clock, executors=self._executors, memory=self._memory, reading=self._reading)
         self._hands.changed = self._changed
+        self._prober = Prober(config, self._executors, clock, self._probe_rows, life=boot, busy=self._hands.busy)
 
     async def run(self) -> None:
         """Adopt what runs, then follow ``desired`` until ``stop``. A broker that is away delays news, and nothing else."""
@@ -130,6 +136,9 @@ class NodeAgent:
             scraped=self._scraper.up(),
             scrape_rows_made=self._scrape_rows.made,
             scrape_rows_dropped=self._scrape_rows.dropped,
+            probes=dict(self._prober.results),
+            probe_rows_made=self._probe_rows.made,
+            probe_rows_dropped=self._probe_rows.dropped,
         )
 
     @property
@@ -143,13 +152,14 @@ class NodeAgent:
             loops.append(self._scraper.run())
         tasks = [asyncio.ensure_future(one) for one in loops]
         stopping = asyncio.ensure_future(self._stopping.wait())
-        sending = [asyncio.ensure_future(rows.send()) for rows in (self._rows, self._scrape_rows)]
+        sending = [asyncio.ensure_future(rows.send()) for rows in self._all_rows()]
         try:
             await asyncio.wait([*tasks, *sending, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._prober.end()
             await self._last_rows(sending)
         for task in (*tasks, *sending):
             if not task.cancelled():
@@ -157,13 +167,13 @@ class NodeAgent:
 
     async def _last_rows(self, sending: list[asyncio.Task[None]]) -> None:
         """Let the rows that wait go out, for a moment; say what became of all of them."""
-        self._rows.end()
-        self._scrape_rows.end()
+        for rows in self._all_rows():
+            rows.end()
         await asyncio.wait(sending, timeout=LAST_ROWS_WITHIN_S)
         for task in sending:
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
-        made, dropped = self._rows.made + self._scrape_rows.made, self._rows.dropped + self._scrape_rows.dropped
+        made, dropped = (sum(getattr(rows, name) for rows in self._all_rows()) for name in ("made", "dropped"))
         log.info("agent stopped", node=self._config.node, rows_made=made, rows_dropped=dropped)
 
     async def _act(self) -> None:
@@ -187,6 +197,8 @@ class NodeAgent:
                 held = self._memory.held(service)
                 if held.accepted is not None or service_subject(service) in self._reading.heard.candidates:
                     self._liveness.offer(service, self._hands.status(service), held, end_ms)
+                plan = held.accepted.plan if held.accepted is not None else None
+                self._prober.second(service, plan.probe if plan is not None else None, end_ms)
             self._wake.set()
 
     def _obey(self) -> None:
@@ -211,6 +223,9 @@ class NodeAgent:
         held, seen = self._memory.held(service), self._hands.seen(service)
         executor = self._config.services[service].executor
         return replace(service_report(service, executor, held, seen, self._hands.status(service)), digest=digest)
+
+    def _all_rows(self) -> tuple[Rows, ...]:
+        return self._rows, self._scrape_rows, self._probe_rows
 
     def _changed(self) -> None:
         self._wake.set()

@@ -67,11 +67,18 @@ class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     options: dict[str, Any] = {}
     scrape: ScrapeConfig | None = None
     """For a service that does not publish telemetry itself: its metrics page is asked every second."""
+    address: Address | None = None
+    """Where it answers on this machine, for the probe of its plan (I2); none: ``listen``."""
 
     @property
     def ready_within_s(self) -> float:
         """Seconds within which a version must become ready."""
         return duration_ms(self.ready_within) / 1_000
+
+    @property
+    def asked_at(self) -> str | None:
+        """The address that probes ask; None: nobody has said it."""
+        return self.address or self.listen
 
     @property
     def drain_s(self) -> float:

@@ -86,6 +86,11 @@ class Hands:
         current = self._current if self._current is not None and self._current.service == service else None
         return status_of(self._node, self._memory.held(service), self.seen(service), current)
 
+    def busy(self, service: str) -> bool:
+        """Return whether a service is being started, swapped or restarted; fetching and trying a start change nothing."""
+        current = self._current
+        return current is not None and current.service == service and current.kind not in (Kind.FETCH, Kind.PROBE)
+
     def leave(self, service: str, version: str, why: str) -> str:
         """Go back from a version because a person on the node says so, without asking anybody; return what comes of it."""
         held = self._memory.held(service)

@@ -33,6 +33,7 @@ class NodeMetrics(Collector):
             "tidegate_node_author_silent_seconds", "Since a heartbeat was read, or the start.", value=figures.author_silent_s
         )
         yield from self._scrapes(figures)
+        yield from self._probes(figures)
         yield CounterMetricFamily("tidegate_node_reports", "Reports made.", value=figures.reports)
 
     @staticmethod
@@ -49,6 +50,19 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily("tidegate_node_scrape_rows", "Rows made of pages.", value=figures.scrape_rows_made)
         yield CounterMetricFamily(
             "tidegate_node_scrape_rows_dropped", "Rows of pages that never went out.", value=figures.scrape_rows_dropped
+        )
+
+    @staticmethod
+    def _probes(figures: Figures) -> Iterator[Metric]:
+        probes = CounterMetricFamily(
+            "tidegate_node_probes", "Answers to probes, by what they were.", labels=("service", "result")
+        )
+        for labels, number in sorted(figures.probes.items()):
+            probes.add_metric(labels, number)
+        yield probes
+        yield CounterMetricFamily("tidegate_node_probe_rows", "Rows made of probes.", value=figures.probe_rows_made)
+        yield CounterMetricFamily(
+            "tidegate_node_probe_rows_dropped", "Rows of probes that never went out.", value=figures.probe_rows_dropped
         )
 
     def _services(self) -> Iterator[Metric]:
