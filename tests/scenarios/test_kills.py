@@ -26,6 +26,7 @@ async def test_five_rounds_lose_double_and_contradict_nothing(tmp_path, say):
         f"a command applied {median(found['applied_after_ms']) / 1000:.1f} s after (median)",
     )
     assert found["findings"] == []
+    assert found["otherwise"] == []
     assert found["applied_changes"] > 0
     kinds = {kind.name for kind in Kind}
     if not found["small_disk"]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -10,6 +11,8 @@ from msgspec import Struct
 from tidegate.wire.documents import Order
 from tidegate.wire.envelope import Trust
 from tidegate.wire.keys import trust_of, unseal_root
+
+T = TypeVar("T", bound=Struct)
 
 TOPICS = ("desired", "decisions", "verdicts", "plans", "intents")
 """Each has one partition."""
@@ -81,8 +84,8 @@ def trust_in(keys: Path) -> Trust:
     return trust_of(unseal_root((keys / "root.json").read_bytes(), trust))
 
 
-def lines_of(path: Path, kind: type[Struct]) -> list[Struct]:
-    """Return the whole lines of a file as structs."""
+def lines_of(path: Path, kind: type[T]) -> list[T]:
+    """Return the lines of a file as structs; one that is being written is not there yet."""
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     return [msgspec.convert(json.loads(line), kind) for line in whole.splitlines()]
 

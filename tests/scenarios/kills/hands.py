@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.scenarios.kills import proxy
+from tests.scenarios.kills.evidence import Run, lines_of
 from tests.scenarios.kills.faults import Fault, Kind
-from tests.scenarios.kills.installation import Installation, runs_of
+from tests.scenarios.kills.installation import Installation
 from tests.scenarios.kills.people import Sight
 
 ON_THE_WAY = {
@@ -100,10 +101,9 @@ class Hands:
 
     def _starting(self, since_ms: int) -> str:
         """Return a node that is in the middle of a start; empty: none is."""
-        lines = [line for line in runs_of(self._installation.runs) if int(str(line["at_ms"])) >= since_ms]
-        done = {line["pid"] for line in lines if line["what"] != "start"}
-        young = [line for line in lines if line["what"] == "start" and line["pid"] not in done]
-        return str(young[-1]["node"]) if young else ""
+        runs = [run for run in lines_of(self._installation.runs, Run) if run.at_ms >= since_ms]
+        done = {run.process for run in runs if run.what != "start"}
+        return next((run.node for run in reversed(runs) if run.process not in done), "")
 
     async def _fill_disk(self, fault: Fault) -> None:
         node, disk = self._installation.nodes[-1], self._installation.disk

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -268,9 +267,3 @@ class Installation:
         for node in self.nodes:
             environment = {"TIDEGATE_BOOTSTRAP": f"127.0.0.1:{doors[node]}"}
             yield Process(node, ["node", "--config", str(self.home.nodes / f"{node}.yaml")], environment, logs)
-
-
-def runs_of(path: Path) -> list[dict[str, object]]:
-    """Return what programs have written so far; a line that is being written is not there yet."""
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Phase
 
 SETTLES_WITHIN_S = 120.0
-MEANT = {
+MEANT: dict[Ends, str] = {
     Ends.PROMOTED: Result.PROMOTED,
     Ends.RESUMED: Result.PROMOTED,
     Ends.ABORTED: Result.ABORTED,
@@ -51,14 +52,22 @@ async def play(folder: Path, course: Course, say: Callable[[str], None]) -> dict
         people, hands = People(installation, sight), Hands(installation, sight, folder / "story")
         tasks = [asyncio.create_task(sight.follow(installation.log)), asyncio.create_task(people.judge())]
         await _quietly(installation, sight, people)
-        results: dict[str, int] = {}
+        results: Counter[str] = Counter()
+        otherwise: list[str] = []
         for number, played in enumerate(draw(course.seed, course.rounds, course.kills), 1):
             began_s = time.monotonic()
             result = await _round(number, played, (installation, sight, people, hands))
-            results[result] = results.get(result, 0) + 1
-            say(f"seed {course.seed} round {number}: {_told(played)}: {result} in {time.monotonic() - began_s:.1f} s")
+            results[result] += 1
+            told = f"seed {course.seed} round {number}: {_told(played)}: {result}"
+            otherwise += [told] if result != MEANT[played.ends] else []
+            say(f"{told} in {time.monotonic() - began_s:.1f} s")
         played_on = {"deciders": course.deciders, "nodes": course.nodes, "small_disk": installation.disk is not None}
-        return {"seed": course.seed, "rounds": course.rounds} | played_on | {"rollouts": results} | await _judged(verifier)
+        return (
+            {"seed": course.seed, "rounds": course.rounds}
+            | played_on
+            | {"rollouts": results, "otherwise": otherwise}
+            | await _judged(verifier)
+        )
     finally:
         for task in tasks:
             task.cancel()
@@ -106,8 +115,7 @@ def _settled(installation: Installation, sight: Sight) -> bool:
         return False
     if (desired.epoch, desired.generation) != (sight.epoch, state.generation):
         return False
-    runs = [one for one in lines_of(installation.runs, Run) if isinstance(one, Run)]
-    last = {run.node: run.version for run in runs if run.what == "serve"}
+    last = {run.node: run.version for run in lines_of(installation.runs, Run) if run.what == "serve"}
     return last == dict.fromkeys(installation.nodes, state.settled.version)
 
 

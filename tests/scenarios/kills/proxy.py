@@ -27,6 +27,7 @@ class Proxy:
         self.port = port
         self._broker_port = broker_port
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
         self._stuck: set[asyncio.StreamWriter] = set()
         self._fault: Fault | None = None
@@ -48,6 +49,7 @@ class Proxy:
             server.close()
         for writer in list(self._open):
             writer.transport.abort()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def break_it(self, fault: Fault, amount: float) -> None:
         """Begin a fault. ``amount``: seconds of a delay, bytes of a cut."""
@@ -65,22 +67,38 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             broker, on = await asyncio.open_connection("127.0.0.1", self._broker_port)
         except OSError:
-            back.transport.abort()
-            return
+            await _reset(back)
+        else:
+            await self._between(client, back, broker, on)
+        finally:
+            self._serving.discard(task)
+
+    async def _between(
+        self, client: asyncio.StreamReader, back: asyncio.StreamWriter, broker: asyncio.StreamReader, on: asyncio.StreamWriter
+    ) -> None:
+        """Carry both ways until one of them ends."""
         self._open |= {back, on}
         left = [self._amount]
+        ways = [
+            asyncio.create_task(self._carry(client, on, left, answers=False)),
+            asyncio.create_task(self._carry(broker, back, left, answers=True)),
+        ]
         try:
-            await asyncio.gather(self._carry(client, on, left, answers=False), self._carry(broker, back, left, answers=True))
-        except (OSError, EOFError):
-            pass
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
             self._open -= {back, on}
             self._stuck -= {back, on}
-            for writer in (back, on):
-                writer.transport.abort()
+            await _reset(back)
+            await _reset(on)
 
     async def _carry(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, left: list[float], *, answers: bool
@@ -96,11 +114,16 @@ class Proxy:
                     self.hits += 1
                     target.write(chunk[: len(chunk) // 2])
                     await target.drain()
-                    raise EOFError
+                    return
             elif self._fault is Fault.HALF_OPEN and answers:
                 self.hits += 1
                 self._stuck.add(target)
                 continue
             target.write(chunk)
             await target.drain()
-        raise EOFError
+
+
+async def _reset(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -85,13 +85,13 @@ def main(folder: Path, bootstrap: str, prefix: str) -> None:
     source = consumer(bootstrap, prefix)
     seen = follow(source, prefix, over)
     source.close()
-    runs = [one for one in lines_of(folder / "runs", Run) if isinstance(one, Run)]
+    runs = lines_of(folder / "runs", Run)
     evidence = Evidence(
         trust=trust_in(folder / "home" / "keys"),
         seen=tuple(seen),
         again=tuple(read_again(bootstrap, prefix)),
         runs=tuple(runs),
-        story=tuple(one for one in lines_of(folder / "story", Deed) if isinstance(one, Deed)),
+        story=tuple(lines_of(folder / "story", Deed)),
         alive=living(runs),
     )
     sys.stdout.write(json.dumps(summary(verify(evidence))))
