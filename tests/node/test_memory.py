@@ -53,6 +53,47 @@ def test_a_change_resets_the_exits_and_a_revival_does_not():
     assert (memory.held("shop").exits, memory.held("shop").changed_ms) == (0, 3)
 
 
+RESTART = Action(kind=Kind.RESTART, service="shop", artifact=ONE, token="t2")
+HAPPENED = {
+    "it took place": (lambda memory: memory.done(RESTART), ("t2", "t2", 0)),
+    "it failed, and is owed still": (lambda memory: memory.failed(RESTART, "no space left", 3), ("t1", "t1", 0)),
+    "it was cancelled": (lambda memory: memory.undone(RESTART), ("t1", "t1", 0)),
+    "what runs ended": (lambda memory: memory.exited("shop", 3), ("t2", "t1", 1)),
+    "what runs was found": (lambda memory: memory.settle("shop", Running(artifact=ONE, token="t2")), ("t2", "t2", 0)),
+}
+
+
+@pytest.mark.parametrize(("happens", "held"), HAPPENED.values(), ids=HAPPENED)
+def test_what_happens_while_the_disk_is_full_is_known_at_once_and_written_when_there_is_room(happens, held):
+    """Found by the kill harness: a control whose restart failed on a full disk held its token as carried out, for ever."""
+    disk = MemoryDisk()
+    memory = life(disk)
+    first = Action(kind=Kind.START, service="shop", artifact=ONE, token="t1")
+    memory.begin(first, 1)
+    memory.done(first)
+    memory.begin(RESTART, 2)
+    disk.full = True
+    assert not happens(memory)
+    assert known(memory) == held
+    assert memory.trouble
+    disk.full = False
+    assert memory.retry()
+    assert known(life(disk)) == held
+
+
+def known(memory):
+    held = memory.held("shop")
+    return held.token, held.applied_token, held.exits
+
+
+def test_what_is_to_be_done_is_not_known_before_the_disk_has_it():
+    disk = MemoryDisk()
+    memory = life(disk)
+    disk.full = True
+    assert not memory.begin(RESTART, 1)
+    assert memory.held("shop").undertaking is None
+
+
 def test_a_revival_that_fails_is_one_more_exit():
     memory = life(MemoryDisk())
     memory.failed(Action(kind=Kind.REVIVE, service="shop", artifact=ONE), "no such table", 5)

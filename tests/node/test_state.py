@@ -87,10 +87,11 @@ def test_a_full_disk_is_said_and_nothing_is_forgotten():
     disk.full = True
     assert not memory.exited("shop", 2)
     assert "No space left" in memory.trouble
-    assert memory.held("shop").exits == 1
+    assert memory.held("shop").exits == 2
     disk.full = False
     assert memory.retry()
     assert memory.trouble == ""
+    assert StateFile(disk).load().services["shop"].exits == 2
 
 
 def test_on_a_real_disk_a_copy_survives_the_process(tmp_path):

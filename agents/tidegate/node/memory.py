@@ -22,7 +22,11 @@ log = structlog.get_logger("node")
 
 
 class Memory:
-    """The state of a node, in memory and on disk. Every method that changes it returns whether the disk took it."""
+    """The state of a node, in memory and on disk. Every method that changes it returns whether the disk took it.
+
+    What is to be done is not known before the disk has it. What has happened is true whether or not the disk takes it, and is
+    written by ``retry``, before anything else is begun: a start that failed on a full disk would else have been carried out.
+    """
 
     def __init__(self, disk: Disk, services: frozenset[str], changed: Callable[[], None]) -> None:
         self._file = StateFile(disk)
@@ -79,7 +83,7 @@ class Memory:
         if action.kind not in (Kind.FETCH, Kind.PROBE):
             held = no_longer_bad(held, action.artifact)
             held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None)
-        return self._put(action.service, held)
+        return self._note(action.service, held)
 
     def failed(self, action: Action, error: str, now_ms: int) -> bool:
         """Write down that an action failed. A revival that fails is one more exit that nobody ordered.
@@ -96,18 +100,18 @@ class Memory:
             held = noted_bad(held, failure)
         if action.kind is Kind.REVIVE:
             held = _with_exit(held, now_ms)
-        return self._put(action.service, held)
+        return self._note(action.service, held)
 
     def undone(self, action: Action) -> bool:
         """Write down that an action was cancelled: its token was not carried out."""
         held = self.held(action.service)
         if held.undertaking is None:
             return True
-        return self._put(action.service, replace(held, undertaking=None, token=held.undertaking.token_before))
+        return self._note(action.service, replace(held, undertaking=None, token=held.undertaking.token_before))
 
     def exited(self, service: str, now_ms: int) -> bool:
         """Count an exit that nobody ordered."""
-        return self._put(service, _with_exit(self.held(service), now_ms))
+        return self._note(service, _with_exit(self.held(service), now_ms))
 
     def good(self, service: str, artifact: Artifact) -> bool:
         """Keep a version as the one to go back to."""
@@ -136,7 +140,7 @@ class Memory:
             held = replace(held, undertaking=None, token=begun.token_before)
         if running is not None and not same(held.applied, running.artifact):
             held = replace(held, applied=running.artifact, applied_token=running.token)
-        return held == self.held(service) or self._put(service, held)
+        return held == self.held(service) or self._note(service, held)
 
     def retry(self) -> bool:
         """Write again what the disk did not take."""
@@ -144,6 +148,13 @@ class Memory:
 
     def _put(self, service: str, held: Held) -> bool:
         return self._save(replace(self.state, services=self.state.services | {service: held}))
+
+    def _note(self, service: str, held: Held) -> bool:
+        """Keep what has happened, and write it if the disk takes it."""
+        if self._put(service, held):
+            return True
+        self.state = replace(self.state, services=self.state.services | {service: held})
+        return False
 
     def _save(self, state: NodeState) -> bool:
         try:
