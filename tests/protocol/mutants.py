@@ -19,7 +19,7 @@ from tidegate.node.state import StateFile
 from tidegate.reconcile import accept, actions
 from tidegate.reconcile.held import NodeState
 from tidegate.rollout import advance, ledger, scene
-from tidegate.wire import envelope
+from tidegate.wire import envelope, keys
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import Opened
 from tidegate.world.play import beginning
@@ -137,6 +137,16 @@ def void_answers_stay(_real: Any) -> Any:
     return forget
 
 
+def keys_stay(real: Any) -> Any:
+    """A key document adds keys, and takes none away."""
+
+    def after_root(trust: Any, version: int, value: bytes) -> Any:
+        found = real(trust, version, value)
+        return replace(found, keys=trust.keys | found.keys)
+
+    return after_root
+
+
 SIGNATURE = (envelope, "_verifies", always(True))
 ROLE = (Opened, "signed_by", any_role)
 TARGET = ((actions, "target_of", first_of_the_roster), (hands, "target_of", first_of_the_roster))
@@ -157,6 +167,9 @@ NODE_PLAN = (accept, "_beyond_plan", always(()))
 STAGES = (scene, "sizes", everybody_at_once)
 ASK_AGAIN = (Inbox, "forget", void_answers_stay)
 
+GLASS = (accept, "holding", always(None))
+REVOCATION = (keys, "_after_root", keys_stay)
+
 MUTANTS: dict[str, tuple[Patch, ...]] = {
     "signature": (SIGNATURE,),
     "role": (ROLE, ANY_SIGNER),
@@ -166,6 +179,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "expiry": (EXPIRY_APPLIED, EXPIRY_ACCEPTED),
     "order where it is accepted": (ORDER_ACCEPTED,),
     "order": (ORDER_ACCEPTED, ORDER_HEARD),
+    "author": (AUTHOR,),
     "author and order": (AUTHOR, ORDER_ACCEPTED, ORDER_HEARD),
     "first claim": (FIRST_CLAIM,),
     "takeover cut": (CUT,),
@@ -176,6 +190,8 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "plan on the node": (NODE_PLAN,),
     "stages of the decider": (STAGES,),
     "asking again what was voided": (ASK_AGAIN,),
+    "break-glass on the node": (GLASS,),
+    "revocation": (REVOCATION,),
 }
 """By what is missing."""
 

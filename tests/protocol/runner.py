@@ -1,10 +1,14 @@
 """Plays many stories on all cores, and says of what fails what happens in it, as shortly as it can be told."""
 
 import contextlib
+import gc
+import hashlib
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,15 +16,18 @@ import numpy as np
 import structlog
 from msgspec import Struct
 from tests.protocol.memory import remembering
-from tests.protocol.mutants import MUTANTS, without
+from tests.protocol.mutants import without
 
-from tidegate.sim.protocol import Story, Violation, draw, shorter
-from tidegate.world.play import beginning, play
+from tidegate.sim.protocol import Story, draw, shorter
+from tidegate.world.play import play
 
 CHUNK = 50
 FAULT = "fault"
 """An exception ended a process: wrong, but no proof that a guard was needed."""
 TELL_EVERY_S = 10.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+ROOT = Path(__file__).parents[2]
+CODE = ("schemas", "streams", "agents", "tests/protocol")
 
 
 class Failed(Struct, frozen=True):
@@ -55,7 +62,7 @@ def story_of(seed: int) -> Story:
 def quiet() -> Iterator[None]:
     """Let nobody write log lines: formatting them costs more than a schedule."""
     before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=lambda *_: None)
     try:
         yield
     finally:
@@ -66,8 +73,6 @@ def play_many(seeds: range) -> Tally:
     """Play the stories of some seeds."""
     tally = Tally()
     with quiet(), remembering() as memory:
-        for nodes in (3, 4, 5):
-            beginning(nodes)
         began_s = time.process_time()
         for seed in seeds:
             memory.forget()
@@ -79,20 +84,96 @@ def play_many(seeds: range) -> Tally:
     return tally
 
 
-def run(first: int, count: int, processes: int) -> Tally:
-    """Play the stories of ``count`` seeds from ``first`` on, in so many processes at once."""
+def run(first: int, count: int, processes: int, kept: Path | None = None) -> Tally:
+    """Play the stories of ``count`` seeds from ``first`` on, in so many processes at once.
+
+    ``kept``: a file in which is noted what has been played. Who is interrupted (SIGINT, SIGTERM) returns what came of it so far,
+    and the next run with that file goes on from there, as long as the code is the same.
+    """
+    progress = Progress.of(kept, first)
     seeds = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
-    tally = Tally()
-    began_s = told_s = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for part in pool.imap_unordered(play_many, seeds):
-            tally.add(part)
-            now_s = time.monotonic()
-            if now_s - told_s > TELL_EVERY_S:
-                told_s = now_s
-                per_s = tally.stories / (now_s - began_s)
-                _tell(f"{tally.stories} of {count} stories, {len(tally.failed)} failed, {per_s:.0f}/s")
+    left = [chunk for chunk in seeds if chunk.start not in progress.done]
+    tally = progress.tally
+    before, began_s = tally.stories, time.monotonic()
+    told_s = began_s
+    with _interruptible(), multiprocessing.get_context("spawn").Pool(processes, initializer=_begin_to_play) as pool:
+        try:
+            for chunk, part in pool.imap_unordered(_play_chunk, left):
+                tally.add(part)
+                progress.done.add(chunk.start)
+                now_s = time.monotonic()
+                if now_s - told_s > TELL_EVERY_S:
+                    told_s = now_s
+                    per_s = (tally.stories - before) / (now_s - began_s)
+                    _tell(f"{tally.stories} of {count} stories, {len(tally.failed)} failed, {per_s:.0f}/s")
+                    progress.keep(kept)
+        except KeyboardInterrupt:
+            _tell(f"interrupted: {tally.stories} of {count} stories, {len(tally.failed)} failed")
+    progress.keep(kept)
     return tally
+
+
+class Progress(Struct):
+    """What has been played by one state of the code."""
+
+    code: str
+    first: int
+    done: set[int] = set()
+    """The first seed of each chunk that was played."""
+    tally: Tally = msgspec.field(default_factory=Tally)
+
+    @classmethod
+    def of(cls, kept: Path | None, first: int) -> "Progress":
+        """Return what a file holds, or the beginning where it is of another code or of other seeds."""
+        new = cls(code_digest(), first)
+        if kept is None or not kept.exists():
+            return new
+        found = msgspec.json.decode(kept.read_bytes(), type=cls)
+        if (found.code, found.first) == (new.code, new.first):
+            _tell(f"goes on after {found.tally.stories} stories")
+            return found
+        _tell(f"{found.tally.stories} stories were played by another state of the code: begins anew")
+        return new
+
+    def keep(self, kept: Path | None) -> None:
+        """Write it down, all or nothing."""
+        if kept is not None:
+            kept.parent.mkdir(exist_ok=True)
+            draft = kept.with_suffix(".new")
+            draft.write_bytes(msgspec.json.encode(self))
+            draft.replace(kept)
+
+
+def code_digest() -> str:
+    """Return the digest of everything that a run is a function of, besides its seed."""
+    found = hashlib.sha256()
+    for folder in CODE:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            found.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def _play_chunk(seeds: range) -> tuple[range, Tally]:
+    return seeds, play_many(seeds)
+
+
+def _begin_to_play() -> None:
+    """Leave interrupts to whoever started this process, and what was imported out of the garbage collector's sight."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1_000)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM interrupt as SIGINT does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fails_as(story: Story, rule: str, mutant: str = "") -> bool:
@@ -118,42 +199,6 @@ def told(story: Story, mutant: str = "") -> list[str]:
         played = play(story, tell=True)
     lines = [f"{at_ms / 1_000:8.3f} s  {what}" for at_ms, what in played.told]
     return lines + [f"    {one.rule}: {one.sentence}" for one in played.violations[:3]]
-
-
-def hunt(mutant: str, first: int, count: int) -> tuple[Story, Violation] | None:
-    """Return a short story that is told well with every guard and fails without some, or None where no seed gives one."""
-    with quiet(), remembering() as memory:
-        for seed in range(first, first + count):
-            memory.forget()
-            story = story_of(seed)
-            with without(mutant):
-                violations = play(story).violations
-            if violations and violations[0].rule != FAULT:
-                story = shortest(story, violations[0].rule, mutant)
-                with without(mutant):
-                    return story, play(story).violations[0]
-    return None
-
-
-def caught(killers: dict[str, Story]) -> dict[str, str]:
-    """Return for each mutant the promise that its stored story shows to be broken; empty where it is not caught."""
-    found = dict.fromkeys(MUTANTS, "")
-    with quiet(), remembering():
-        for name, story in killers.items():
-            with without(name):
-                found[name] = next((one.rule for one in play(story).violations if one.rule != FAULT), "")
-    return found
-
-
-def read_killers(data: bytes) -> dict[str, Story]:
-    """Return the stored stories."""
-    return msgspec.json.decode(data, type=dict[str, Story])
-
-
-def write_killers(killers: dict[str, Story]) -> bytes:
-    """Return stories as they are stored: one line each."""
-    lines = [f"{msgspec.json.encode(name).decode()}: {msgspec.json.encode(killers[name]).decode()}" for name in sorted(killers)]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _tell(words: str, file: Any = None) -> None:

@@ -13,7 +13,7 @@ from tidegate.wire.envelope import Signer, seal
 from tidegate.wire.plans import Plan
 from tidegate.wire.telemetry import ServiceState
 from tidegate.world import cast
-from tidegate.world.fleet import Fleet
+from tidegate.world.fleet import Fleet, durable, root_version
 from tidegate.world.network import Sent
 
 STRANGER = "stranger"
@@ -34,6 +34,8 @@ class Attacker:
             self._forge_flipped,
             self._forge_misaddressed,
             self._forge_claim,
+            self._forge_as_another,
+            self._forge_revoked,
             self._forge_report,
             self._forge_plan,
             self._forge_roster,
@@ -67,7 +69,7 @@ class Attacker:
         key = cast.signer(author.life.partition(".")[0])
         self._tell(f"has the author's key, and commands ({make.__name__.strip('_').replace('_', ' ')}) at {document.generation}")
         who = "thief" if make is _empty else "attacker"
-        self._fleet.broker.land(Sent("desired", cast.SUBJECT, seal(document, key)), who)
+        self._fleet.broker.land(Sent("desired", cast.SUBJECT, seal(document, key)), who, author.life)
 
     # forgeries
 
@@ -100,6 +102,25 @@ class Attacker:
         claim = Claim(fleet=cast.FLEET, epoch=epoch, life="x.1", read_to=0, issued_ms=last.issued_ms)
         self._tell(f"claims epoch {epoch} without the key")
         self._write("desired", f"claim/{epoch}/x.1", seal(claim, Signer(cast.DECIDERS[0], cast.signer(STRANGER).private)))
+
+    def _forge_as_another(self, last: Desired, how: int) -> None:
+        others = [host.key for host in self._fleet.deciders if host.key != self._author()] or [cast.DECIDERS[-1]]
+        self._say(
+            _forward(last, self._plan(last), how), cast.signer(others[how % len(others)]), "with the key of who is no author"
+        )
+
+    def _forge_revoked(self, last: Desired, how: int) -> None:
+        """Lead by a key of before, once every node knows that it counts no more."""
+        revoked = self._fleet.watch.authors.revoked
+        known = min(root_version(durable(host.machine)) for host in self._fleet.nodes if host.machine is not None)
+        names = sorted(name for name, version in revoked.items() if version <= known)
+        if not names:
+            return
+        key, epoch = names[how % len(names)], self._fleet.watch.authors.epoch + 1
+        claim = Claim(fleet=cast.FLEET, epoch=epoch, life=f"{key}.x", read_to=0, issued_ms=last.issued_ms)
+        self._write("desired", f"claim/{epoch}/{key}.x", seal(claim, cast.signer(key)))
+        document = replace(_forward(last, self._plan(last), how), epoch=epoch)
+        self._say(document, cast.signer(key), f"with {key}, which is revoked, after claiming epoch {epoch}")
 
     def _forge_report(self, last: Desired, how: int) -> None:
         node = cast.NODES[how % self._fleet.story.nodes]

@@ -43,9 +43,15 @@ def signer(name: str) -> Signer:
 @cache
 def trust() -> Trust:
     """Return what everybody trusts from the beginning."""
-    keys = [signer("root").public(KeyRole.ROOT), signer("operator").public(KeyRole.OPERATOR)]
+    return trust_of(root())
+
+
+@cache
+def root() -> Root:
+    """Return the first key document."""
+    keys = [signer(role).public(role) for role in (KeyRole.ROOT, KeyRole.OPERATOR, KeyRole.BREAKGLASS)]
     keys += [signer(name).public(KeyRole.DECISION) for name in DECIDERS]
-    return trust_of(Root(fleet=FLEET, version=1, keys=tuple(keys), issued_ms=0))
+    return Root(fleet=FLEET, version=1, keys=tuple(keys), issued_ms=0)
 
 
 @cache

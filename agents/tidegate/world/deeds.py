@@ -27,6 +27,8 @@ class Deeds:
         self._stolen = False
         self._ways: dict[Deed, Callable[[Act], None]] = {
             Deed.PLAN: lambda act: self.operator.plan(act.how),
+            Deed.BREAK_GLASS: lambda act: self.operator.break_glass(act.how),
+            Deed.ROTATE: lambda act: self.operator.rotate(self._decider(act), act.how),
             Deed.KILL_DECIDER: lambda act: self._kill(self._decider(act), act),
             Deed.STOP_DECIDER: lambda act: self._stop(self._decider(act), act),
             Deed.CUT_DECIDER: lambda act: self._cut(self._decider(act), act),

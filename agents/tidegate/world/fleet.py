@@ -17,10 +17,11 @@ from tidegate.node.executor import Launch
 from tidegate.node.state import SLOTS, unpack
 from tidegate.ports import Record
 from tidegate.reconcile.held import NodeState
-from tidegate.sim.protocol import Launched, Stood, Story, Watch
+from tidegate.runtime.problem import Problem
+from tidegate.sim.protocol import Launched, Stood, Story, Watch, Wrote, content
 from tidegate.wire import nodeseconds
 from tidegate.wire.codec import Malformed
-from tidegate.wire.documents import Order
+from tidegate.wire.documents import Order, Root
 from tidegate.wire.plans import Artifact
 from tidegate.world import cast
 from tidegate.world.machine import Machine, MachineDisk, MachineExecutor
@@ -34,6 +35,8 @@ class Host(Struct):
 
     name: str
     link: Link
+    key: str
+    """Name of the key that its next life signs with."""
     machine: Machine | None = None
     """Of a node; None: a decider lives here."""
     skew_ms: int = 0
@@ -57,6 +60,8 @@ class Fleet:
         self.timeline = Timeline(start_ms)
         self.broker = Broker(self.timeline, self._landed)
         self.luck = Random(story.seed)  # noqa: S311 - luck of a simulation
+        self.root = cast.root()
+        """The newest key document."""
         self.told: list[tuple[int, str]] | None = None
         self.context: nodeseconds.Context | None = None
         """What the judge was told last."""
@@ -81,7 +86,7 @@ class Fleet:
         if host.alive:
             return
         host.lives += 1
-        life = f"{host.name}.{host.lives}"
+        life = f"{host.key}.{host.lives}"
         story = self.story
         noise = Random(f"{story.seed}/{life}")  # noqa: S311
         slack_ms = min(story.slack_ms, 2_000) if host.machine is None else story.slack_ms
@@ -94,7 +99,7 @@ class Fleet:
             host.decider = Decider(
                 host.client,
                 process.clock,
-                cast.signer(host.name),
+                cast.signer(host.key),
                 cast.trust(),
                 life=life,
                 registry=CollectorRegistry(auto_describe=False),
@@ -134,7 +139,7 @@ class Fleet:
             lag_ms=links.lag_ms,
             gather_ms=links.gather_ms,
         )
-        return Host(name, link, machine)
+        return Host(name, link, name, machine)
 
     def _machine(self, name: str) -> Machine:
         machine = Machine(name, lambda version: cast.TRUTHS[cast.kind_of(version)])
@@ -160,7 +165,9 @@ class Fleet:
         if process.dead:
             return
         fault = None if main.cancelled() else main.exception()
-        if fault is not None:
+        if isinstance(fault, Problem) and process.name.partition(".")[0] in self.watch.authors.revoked:
+            self.tell(f"{process.name} ends: its key is revoked")
+        elif fault is not None:
             self.watch.faulty(process.name, self.timeline.now_ms, repr(fault))
         self.later(0, process.kill)
 
@@ -185,9 +192,12 @@ class Fleet:
             self.context = context
 
     def _wrote(self, machine: Machine, file: str) -> None:
-        order = _accepted(machine.files[file])
-        if order is not None:
-            self.watch.wrote(machine.name, self.timeline.now_ms, order)
+        state = _states.decode(_json(machine.files[file]))
+        held = state.services.get(cast.SERVICE)
+        if held is not None and held.accepted is not None:
+            document = held.accepted.document
+            order = Order(document.root_version, document.epoch, document.generation)
+            self.watch.wrote(Wrote(machine.name, self.timeline.now_ms, order, held.accepted.digest, root_version(state)))
 
     def _launched(self, machine: Machine, launch: Launch) -> None:
         host = next(host for host in self.nodes if host.machine is machine)
@@ -217,6 +227,7 @@ class _Document(Struct):
 
 class _Accepted(Struct):
     document: _Document
+    digest: str
 
 
 class _Held(Struct):
@@ -226,19 +237,20 @@ class _Held(Struct):
 class _State(Struct):
     """As much of a node's state as a judge looks at after every write."""
 
+    root: str = ""
     services: dict[str, _Held] = {}
 
 
 _states = msgspec.json.Decoder(_State)
 
 
-def _accepted(data: bytes) -> Order | None:
-    """Return the order that a written copy of a node's state has accepted, if any."""
-    held = _states.decode(data[data.index(b"{") :]).services.get(cast.SERVICE)
-    if held is None or held.accepted is None:
-        return None
-    document = held.accepted.document
-    return Order(document.root_version, document.epoch, document.generation)
+def root_version(state: "_State | NodeState") -> int:
+    """Return the version of the newest key document that a node's disk holds."""
+    return content(state.root.encode(), Root).version if state.root else 1
+
+
+def _json(data: bytes) -> bytes:
+    return data[data.index(b"{") :]
 
 
 def durable(machine: Machine) -> NodeState:

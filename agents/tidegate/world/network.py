@@ -20,7 +20,6 @@ from tidegate.world.timeline import Timeline
 SEND_TIMEOUT_MS = 10_000
 BULK = frozenset({"telemetry", "nodeseconds"})
 """Nobody here reads them by a reader: a record of them needs no way."""
-HEARTBEAT = "heartbeat"
 
 At = tuple[str, int]
 
@@ -203,7 +202,7 @@ class Client:
         """Hear that a record has landed."""
         for reader in self._readers:
             if at in reader.offsets:
-                reader.hear(alone=self.lazy and key == HEARTBEAT)
+                reader.hear(alone=self.lazy and key == "heartbeat")
 
     def forget(self, reader: "Reader") -> None:
         """Drop a reader that was closed."""
@@ -344,13 +343,11 @@ class Reader:
         """Hear that a record has landed. ``alone``: nobody wakes for it."""
         self._behind = True
         client = self._client
-        if alone or not client.link.down or not self.waits:
-            return
-        gather_ms, at_ms = client.link.gather_ms, client.broker.timeline.now_ms + 1 + client.link.lag_ms
-        at_ms = -(-at_ms // gather_ms) * gather_ms
-        if at_ms != self._look_ms:
+        link, timeline = client.link, client.broker.timeline
+        at_ms = -(-(timeline.now_ms + 1 + link.lag_ms) // link.gather_ms) * link.gather_ms
+        if link.down and self.waits and not alone and at_ms != self._look_ms:
             self._look_ms = at_ms
-            client.broker.timeline.at(at_ms, self.look)
+            timeline.at(at_ms, self.look)
 
     def look(self) -> None:
         """End the wait where there is something to see."""

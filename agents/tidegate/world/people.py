@@ -1,14 +1,16 @@
 """Those around the fleet: an operator who signs plans and asks for things, and a judge who knows the truth of every version."""
 
+from msgspec.structs import replace
+
 from tidegate.sim.protocol import Deed
 from tidegate.wire.codec import encode
-from tidegate.wire.documents import Intent, Verb
+from tidegate.wire.documents import BreakGlass, GlassAction, Intent, KeyRole, Verb
 from tidegate.wire.envelope import seal
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
 from tidegate.world import cast
-from tidegate.world.fleet import Fleet
+from tidegate.world.fleet import Fleet, Host
 from tidegate.world.network import Sent
 
 VERBS = {
@@ -31,6 +33,7 @@ class Operator:
         self._fleet = fleet
         self._plans = len(fleet.broker.topic("plans"))
         self._intents = 0
+        self._glasses = 0
         self.envelopes: list[bytes] = []
 
     def plan(self, how: int) -> None:
@@ -67,6 +70,47 @@ class Operator:
         )
         fleet.tell(f"an operator asks to {deed}")
         fleet.broker.land(Sent("intents", cast.SUBJECT, seal(intent, cast.signer("operator"))), "operator")
+
+    def break_glass(self, how: int) -> None:
+        """Stop or go back without the deciders (E5)."""
+        fleet = self._fleet
+        last = fleet.watch.authors.last
+        if last is None:
+            return
+        self._glasses += 1
+        action = (GlassAction.ROLLBACK, GlassAction.PAUSE)[how % 2]
+        glass = BreakGlass(
+            id=f"g{self._glasses}",
+            fleet=cast.FLEET,
+            subject=cast.SUBJECT,
+            root_version=fleet.root.version,
+            generation=last.document.generation,
+            action=action,
+            actor="operator",
+            reason="because",
+            issued_ms=fleet.timeline.now_ms,
+        )
+        fleet.tell(f"an operator breaks the glass: {action} up to generation {glass.generation}")
+        fleet.broker.land(Sent("desired", f"breakglass/{cast.SUBJECT}", seal(glass, cast.signer("breakglass"))), "operator")
+
+    def rotate(self, host: Host, how: int) -> None:
+        """Give a decider another key; two of three times the one before counts no more from now on."""
+        fleet, before = self._fleet, host.key
+        root, overlap = fleet.root, how % 3 == 0
+        host.key = f"{host.name}-{root.version + 1}"
+        kept = tuple(key for key in root.keys if overlap or key.id != before)
+        revoked = () if overlap else (cast.signer(before).public(KeyRole.DECISION).public,)
+        fleet.root = replace(
+            root,
+            version=root.version + 1,
+            keys=(*kept, cast.signer(host.key).public(KeyRole.DECISION)),
+            revoked=(*root.revoked, *revoked),
+            issued_ms=fleet.timeline.now_ms,
+        )
+        fleet.tell(
+            f"key document {fleet.root.version}: {host.name} gets key {host.key}, {before} {'stays' if overlap else 'is revoked'}"
+        )
+        fleet.broker.land(Sent("keys", str(fleet.root.version), seal(fleet.root, cast.signer("root"))), "operator")
 
 
 class Judge:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from tidegate.ports import Record
 from tidegate.sim.protocol import Shape, Story, Violation, Watch
+from tidegate.wire.envelope import seal
 from tidegate.world import cast
 from tidegate.world.deeds import Deeds
 from tidegate.world.fleet import Fleet
@@ -76,6 +77,7 @@ def beginning(nodes: int) -> Beginning:
     story = Story(seed=0, deciders=1, nodes=nodes, shape=Shape(first_nodes=nodes, control=False), slack_ms=200)
     fleet = Fleet(story, BEGIN_MS, Watch(cast.SUBJECT, cast.SERVICE))
     deeds = Deeds(fleet)
+    fleet.broker.land(Sent("keys", "1", seal(cast.root(), cast.signer("root"))), "operator")
     for node in cast.NODES[:nodes]:
         fleet.broker.land(Sent("keys", node, cast.enrolment(node)), "operator")
     for host in fleet.hosts:

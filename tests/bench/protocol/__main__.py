@@ -1,7 +1,8 @@
 """``make sim-protocol``: deciders and nodes in simulated worlds, under every fault there is -> build/sim-protocol.json.
 
 Every story of a seed is the same on every machine: ``ARGS="--tell 4711"`` tells it in words, cut short where it fails.
-``ARGS="--hunt NAME"`` looks for a new story that a mutant does not survive, and stores it.
+``ARGS="--hunt NAME"`` looks for stories that a mutant does not survive, and stores them; ``--hunt lost`` does so for each mutant
+that some of its stored stories kill no more.
 """
 
 import argparse
@@ -11,47 +12,53 @@ import sys
 import time
 from pathlib import Path
 
-from tests.protocol import runner
+from tests.protocol import killers, runner
 from tests.protocol.mutants import MUTANTS
+
+from tidegate.sim.protocol import Story
 
 ROOT = Path(__file__).parents[3]
 BUILD = ROOT / "build"
-KILLERS = ROOT / "tests" / "protocol" / "killers.json"
 TOLD_MOST = 3
+SCHEDULES = 50_000
+LOST = "lost"
+HUNTED = 5_000
+"""So many seeds a hunt looks at."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make sim-protocol", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=50_000, help="stories to play (50000)")
+    parser.add_argument("--schedules", type=int, help="stories to play (50000; of a hunt 5000)")
     parser.add_argument("--seed", type=int, default=1, help="of the first one (1)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once; all cores by default")
     parser.add_argument("--tell", type=int, metavar="SEED", help="tell one story and end")
-    parser.add_argument("--hunt", action="append", choices=sorted(MUTANTS), metavar="MUTANT", help="find its story anew and end")
+    hunted = [LOST, *sorted(MUTANTS)]
+    parser.add_argument("--hunt", action="append", choices=hunted, metavar="MUTANT", help="find its stories anew and end")
     arguments = parser.parse_args()
     if arguments.tell is not None:
         sys.exit(tell(arguments.tell))
     if arguments.hunt:
-        sys.exit(hunt(arguments.hunt, arguments.seed, arguments.schedules))
-    result = prove(arguments.seed, arguments.schedules, arguments.processes)
+        sys.exit(hunt(arguments.hunt, range(arguments.seed, arguments.seed + (arguments.schedules or HUNTED))))
+    result = prove(arguments.seed, arguments.schedules or SCHEDULES, arguments.processes)
     BUILD.mkdir(exist_ok=True)
     (BUILD / "sim-protocol.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
     sys.exit(1 if result["violations"] or result["mutants_caught"] < result["mutants"] else 0)
 
 
-def prove(seed: int, schedules: int, processes: int) -> dict[str, object]:
-    """Play stories, and every mutant's own; say what came of it, and tell what failed."""
+def prove(seed: int, schedules: int, processes: int, kept: Path | None = None) -> dict[str, object]:
+    """Play stories, and every mutant's own; say what came of it, and tell what failed. ``kept``: as ``runner.run``."""
     began_s = time.monotonic()
-    tally = runner.run(seed, schedules, processes)
+    tally = runner.run(seed, schedules, processes, kept)
     took_s = time.monotonic() - began_s
-    caught = runner.caught(runner.read_killers(KILLERS.read_bytes()))
+    caught = killers.caught(killers.read())
     for failed in tally.failed[:TOLD_MOST]:
         tell(failed.seed)
     return {
         "schedules": tally.stories,
         "violations": len(tally.failed),
         "applied_changes": tally.launches,
-        "per_second": round(tally.stories / took_s, 1),
+        "per_second": round(tally.stories / took_s, 1) if kept is None else None,
         "per_second_of_a_core": round(tally.stories / tally.cpu_s, 1),
         "mutants": len(caught),
         "mutants_caught": sum(bool(rule) for rule in caught.values()),
@@ -73,19 +80,28 @@ def tell(seed: int) -> int:
     return 1 if violations else 0
 
 
-def hunt(mutants: list[str], seed: int, schedules: int) -> int:
+def hunt(mutants: list[str], seeds: range) -> int:
     """Find stories that mutants do not survive, and store them."""
     missed = 0
-    for mutant in mutants:
-        found = runner.hunt(mutant, seed, schedules)
-        if found is None:
-            print(f"{mutant}: survives {schedules} stories", flush=True)
-            missed += 1
+    stored = killers.read()
+    for mutant in sorted(MUTANTS) if LOST in mutants else mutants:
+        if LOST in mutants and whole(stored.get(mutant, ()), mutant):
             continue
-        killers = runner.read_killers(KILLERS.read_bytes()) if KILLERS.exists() else {}
-        KILLERS.write_bytes(runner.write_killers(killers | {mutant: found[0]}))
-        print("\n".join([f"{mutant}: {found[1].rule} {found[1].sentence}", *runner.told(found[0], mutant)]), flush=True)
+        found = killers.hunt(mutant, stored.get(mutant, ()), seeds)
+        if found:
+            stored[mutant] = tuple(found)
+            killers.store({name: stored[name] for name in sorted(stored.keys() & MUTANTS.keys())})
+            print("\n".join([f"{mutant}: {len(found)} stories; the first:", *runner.told(found[0], mutant)]), flush=True)
+        else:
+            print(f"{mutant}: survives the stories of seeds {seeds.start} to {seeds.stop - 1}", flush=True)
+            missed += 1
     return 1 if missed else 0
+
+
+def whole(stories: tuple[Story, ...], mutant: str) -> bool:
+    """Return whether a mutant has all its stories, and every one of them kills it."""
+    with runner.quiet(), runner.remembering():
+        return len(stories) == killers.KEPT and all(killers.rule_broken(story, mutant) for story in stories)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,24 @@
 by nothing but what stands in logs and journals. Who plays a story is ``tidegate.world``; no rule of deciders or nodes may enter.
 """
 
+from tidegate.sim.protocol.authors import content
 from tidegate.sim.protocol.shrink import shorter
 from tidegate.sim.protocol.story import Act, Deed, Links, Shape, Story, draw
 from tidegate.sim.protocol.violation import Violation
-from tidegate.sim.protocol.watch import Launched, Stood, Watch
+from tidegate.sim.protocol.watch import Launched, Stood, Watch, Wrote
 
-__all__ = ["Act", "Deed", "Launched", "Links", "Shape", "Stood", "Story", "Violation", "Watch", "draw", "shorter"]
+__all__ = [
+    "Act",
+    "Deed",
+    "Launched",
+    "Links",
+    "Shape",
+    "Stood",
+    "Story",
+    "Violation",
+    "Watch",
+    "Wrote",
+    "content",
+    "draw",
+    "shorter",
+]

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from tidegate.wire.documents import Claim, Desired, Roster, digest, digest_of
+from tidegate.wire.documents import BreakGlass, Claim, Desired, KeyRole, Order, Root, Roster, digest, digest_of
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.plans import Plan
 
@@ -33,6 +33,18 @@ def forked(one: T) -> T:
     return other
 
 
+def key_of(life: str) -> str:
+    """Return the name of the key that a life of a decider signs with."""
+    return life.partition(".")[0]
+
+
+class Glass(Struct, frozen=True):
+    """A break-glass document, and since when it stands in the log."""
+
+    document: BreakGlass
+    at_ms: int
+
+
 class Said(Struct, frozen=True):
     """A document that counted where it first landed."""
 
@@ -40,6 +52,8 @@ class Said(Struct, frozen=True):
     digest: str
     offset: int
     at_ms: int
+    by: str = ""
+    """Name of the key that signed it."""
 
 
 class Authors:
@@ -48,12 +62,20 @@ class Authors:
     def __init__(self) -> None:
         self.epoch = 0
         self.life = ""
+        self.revoked: dict[str, int] = {}
+        """Name of a decision key to the version of the key document from which on it counts no more (H1)."""
+        self._claims: list[tuple[int, str]] = []
+        self._keys: dict[str, int] = {}
+        """Name of a decision key that counts to the version that named it first."""
+        self.glass: Glass | None = None
+        """The break-glass document that stands under its key, if it is one that was really signed (E5)."""
+        self._glasses: dict[bytes, BreakGlass] = {}
         self.lives: dict[int, str] = {}
         """Epoch to the life that won it."""
         self.said: dict[str, Said] = {}
         """By digest of the document."""
-        self.orders: dict[tuple[int, int], str] = {}
-        """Epoch and generation to the digest said for them."""
+        self.orders: dict[Order, str] = {}
+        """To the digest of what was said first for each."""
         self.last: Said | None = None
         """The greatest of what was said."""
         self.level = b""
@@ -68,9 +90,35 @@ class Authors:
     def claim(self, value: bytes) -> None:
         """Take a decider's claim: the first one of a higher epoch wins it."""
         claim = content(value, Claim)
-        if claim.epoch > self.epoch:
-            self.epoch, self.life = claim.epoch, claim.life
-            self.lives[claim.epoch] = claim.life
+        self._claims.append((claim.epoch, claim.life))
+        self._claimed(claim.epoch, claim.life)
+
+    def root(self, value: bytes) -> None:
+        """Take a key document: what keys that it names no more have claimed is void."""
+        root = content(value, Root)
+        names = {key.id for key in root.keys if key.role is KeyRole.DECISION}
+        for name in self._keys.keys() - names:
+            self.revoked[name] = root.version
+        self._keys = {name: self._keys.get(name, root.version) for name in sorted(names)}
+        self.epoch, self.life = 0, ""
+        for epoch, life in self._claims:
+            self._claimed(epoch, life)
+
+    def _claimed(self, epoch: int, life: str) -> None:
+        if epoch > self.epoch and key_of(life) not in self.revoked:
+            self.epoch, self.life = epoch, life
+            self.lives[epoch] = life
+
+    def break_glass(self, value: bytes) -> BreakGlass:
+        """Take what a person with a break-glass key says."""
+        glass = self._glasses[value] = content(value, BreakGlass)
+        return glass
+
+    def glass_stands(self, at_ms: int, value: bytes) -> None:
+        """Take what stands under the key of break-glass now, whoever wrote it."""
+        document = self._glasses.get(value)
+        if document is None or self.glass is None or self.glass.document != document:
+            self.glass = Glass(document, at_ms) if document is not None else None
 
     def roster(self, value: bytes) -> None:
         """Take a decider's roster."""
@@ -83,16 +131,21 @@ class Authors:
         self.plans[digest(value)] = plan
         return plan
 
-    def desired(self, offset: int, at_ms: int, value: bytes, *, stolen: bool = False) -> Said | None:
-        """Take a decider's document; return it where it counts and is new. ``stolen``: nodes may follow it, it is no author's."""
+    def desired(self, offset: int, at_ms: int, value: bytes, by: str, *, stolen: bool = False) -> Said | None:
+        """Take a decider's document; return it where it counts and is new. ``by``: name of the key that signed it.
+
+        ``stolen``: nodes may follow it, it is no author's. So it is with what a revoked key signs: a node that has not read so
+        may follow.
+        """
         document = content(value, Desired)
         name = digest_of(document)
-        if document.epoch != self.epoch or name in self.said:
+        revoked = by in self.revoked
+        if (document.epoch != self.epoch and not revoked) or name in self.said:
             return None
-        said = self.said[name] = Said(document, name, offset, at_ms)
-        if stolen:
-            return said
-        self.orders.setdefault((document.epoch, document.generation), name)
+        said = self.said[name] = Said(document, name, offset, at_ms, by)
+        if stolen or revoked:
+            return None
+        self.orders.setdefault(document.order, name)
         if self.last is None or self.last.document.order < document.order:
             self.last = said
         return said

@@ -58,7 +58,7 @@ def _plainer(story: Story) -> Iterator[Story]:
         yield replace(story, shape=replace(story.shape, **{name: getattr(Shape(), name)}))
     for number in range(1, story.deciders):
         yield replace(story, deciders=number)
-    for number in range(3, story.nodes):
+    for number in range(2, story.nodes):
         yield replace(story, nodes=number)
     yield replace(story, start_ms=0, judge_lag_ms=0)
     yield replace(story, start_ms=0)

@@ -21,6 +21,8 @@ class Deed(StrEnum):
     PROMOTE = "promote"
     UNDO = "undo"
     RETRY = "retry"
+    BREAK_GLASS = "break glass"
+    ROTATE = "rotate keys"
     # deciders
     KILL_DECIDER = "kill decider"
     STOP_DECIDER = "stop decider"
@@ -101,9 +103,8 @@ class Story(Struct, frozen=True, kw_only=True, omit_defaults=True):
     acts: tuple[Act, ...] = ()
 
 
-SPAN_MS = 12_000
-"""The acts of a story happen within this time."""
-ACTS_MOST = 14
+LONG, SHORT = (12_000, 14), (6_000, 6)
+"""Within so many ms happen at most so many acts. What few acts bring about is found sooner in short stories."""
 ASKED = (Deed.ABORT, Deed.PAUSE, Deed.RESUME, Deed.PROMOTE, Deed.UNDO, Deed.RETRY, Deed.PLAN)
 FAULTS = tuple(deed for deed in Deed if deed not in ASKED)
 LONG_MS = 120_000
@@ -135,20 +136,21 @@ def draw(seed: int, rng: np.random.Generator) -> Story:
     luck = _Luck(rng)
     faults = [deed for deed in FAULTS if luck.happens(0.35)]
     asked = [deed for deed in ASKED if luck.happens(0.35)]
+    span_ms, acts_most = SHORT if luck.happens(0.5) else LONG
     acts = [Act(at_ms=luck.below(2_000), deed=Deed.PLAN, who=0, how=luck.below(1 << 16))]
-    for _ in range(2 + luck.below(ACTS_MOST - 2)):
+    for _ in range(2 + luck.below(acts_most - 2)):
         kinds = asked if asked and (not faults or luck.happens(0.25)) else faults
         if kinds:
-            acts.append(_act(luck, kinds[luck.below(len(kinds))]))
+            acts.append(_act(luck, kinds[luck.below(len(kinds))], span_ms))
     return Story(
         seed=seed,
-        deciders=luck.of(1, 1, 1, 2, 2, 3),
-        nodes=luck.of(3, 3, 3, 4, 5),
+        deciders=luck.of(1, 1, 1, 1, 2, 2, 3),
+        nodes=luck.of(2, 2, 3, 3, 3, 4, 5),
         links=_links(luck),
         shape=Shape(
             first_nodes=luck.of(1, 1, 2),
             bake_s=luck.of(1, 1, 3),
-            deadline_s=luck.of(6, 12, 20, 60),
+            deadline_s=luck.of(6, 6, 12, 60),
             max_unavailable=("1", "50%", "100%", "100%")[luck.below(4)],
             back_unavailable=("", "", "", "1")[luck.below(4)],
             control=luck.happens(0.5),
@@ -162,8 +164,8 @@ def draw(seed: int, rng: np.random.Generator) -> Story:
     )
 
 
-def _act(luck: _Luck, deed: Deed) -> Act:
-    at_ms, who, how = luck.below(SPAN_MS), luck.below(1 << 16), luck.below(1 << 16)
+def _act(luck: _Luck, deed: Deed, span_ms: int) -> Act:
+    at_ms, who, how = luck.below(span_ms), luck.below(1 << 16), luck.below(1 << 16)
     lasts_ms = LONG_MS if luck.happens(0.08) else 200 + int(luck.one() ** 2 * 14_000)
     return Act(at_ms=at_ms, deed=deed, who=who, how=how, lasts_ms=lasts_ms)
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from tidegate.reconcile.held import Held, NodeState
-from tidegate.sim.protocol.authors import Authors, Said, content, forked
+from tidegate.sim.protocol.authors import Authors, Said, content, forked, key_of
 from tidegate.sim.protocol.chain import Chain
 from tidegate.sim.protocol.violation import Violation
 from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, digest
@@ -34,6 +34,16 @@ class Stood(Struct, frozen=True):
     value: bytes
     who: str
     life: str = ""
+
+
+class Wrote(Struct, frozen=True):
+    """What a node's disk holds of a service after a write: order and digest of what it accepted, and the newest key document."""
+
+    node: str
+    at_ms: int
+    order: Order
+    digest: str
+    root_version: int
 
 
 class Launched(Struct, frozen=True):
@@ -61,7 +71,8 @@ class Watch:
         self._now_ms = 0
         self._planned: set[tuple[str, str]] = set()
         self._asked: set[str] = set()
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[str, tuple[Order, str]] = {}
+        """Node to the order and the digest of what it accepted last."""
         self._given: dict[str, int] = {}
         """Rollout to how many nodes of its roster have ever been given the new version."""
         self._open: set[str] = set()
@@ -78,11 +89,18 @@ class Watch:
         self._now_ms = stood.at_ms
         if stood.topic == "desired" and stood.key == self._subject:
             self.authors.level = stood.value
+        glass = stood.topic == "desired" and stood.key == f"breakglass/{self._subject}"
+        if glass and stood.who == OPERATOR:
+            self.authors.break_glass(stood.value)
+        if glass:
+            self.authors.glass_stands(stood.at_ms, stood.value)
         match stood.topic, stood.who:
             case "desired", "decider":
                 self._desired(stood)
             case "desired", "thief" if stood.key == self._subject:
-                self.authors.desired(stood.offset, stood.at_ms, stood.value, stolen=True)
+                self.authors.desired(stood.offset, stood.at_ms, stood.value, key_of(stood.life), stolen=True)
+            case "keys", "operator" if stood.key.isdigit():
+                self.authors.root(stood.value)
             case "decisions", "decider":
                 for rule, sentence in self.chain.take(stood.offset, stood.value, stood.life, self._winner(stood.value)):
                     self._say(rule, sentence)
@@ -97,13 +115,17 @@ class Watch:
             case _:
                 pass
 
-    def wrote(self, node: str, at_ms: int, order: Order) -> None:
-        """Take what order a node's disk says it has accepted, after a write: that never goes back (I1)."""
-        self._now_ms = at_ms
-        before = self._orders.get(node, Order())
-        if order < before:
-            self._say("I1", f"{node} goes back from {_text(before)} to {_text(order)}")
-        self._orders[node] = order
+    def wrote(self, wrote: Wrote) -> None:
+        """Take what a node's disk holds: what was accepted never goes back (I1), nor is it a revoked key's word (H1)."""
+        self._now_ms = wrote.at_ms
+        before, digest_before = self._orders.get(wrote.node, (Order(), ""))
+        if wrote.order < before:
+            self._say("I1", f"{wrote.node} goes back from {_text(before)} to {_text(wrote.order)}")
+        said = self.authors.said.get(wrote.digest) if wrote.digest != digest_before else None
+        if said is not None and self.authors.revoked.get(said.by, wrote.root_version + 1) <= wrote.root_version:
+            what = f"{_text(wrote.order)}, which {said.by} signed, and knows key document {wrote.root_version}, which revokes it"
+            self._say("H1", f"{wrote.node} accepts {what}")
+        self._orders[wrote.node] = (wrote.order, wrote.digest)
 
     def faulty(self, life: str, at_ms: int, fault: str) -> None:
         """Take that a process ended by a fault of its own."""
@@ -133,6 +155,11 @@ class Watch:
         last = self.authors.standing()
         if last is None or (last.document.epoch, last.document.generation) != (self.chain.epoch, state.generation):
             return f"what is desired is not generation {state.generation} of epoch {self.chain.epoch}"
+        glass = self.authors.glass
+        if glass is not None and glass.document.id not in answers:
+            return f"break-glass {glass.document.id} has no answer"
+        if glass is not None and last.document.generation <= glass.document.generation:
+            return ""  # each node does less than it owes
         for node, artifact in sorted(running.items()):
             owed = self._owed(last.document, node)
             if owed is not None and not _same(owed, artifact):
@@ -157,7 +184,7 @@ class Watch:
         elif kind == "roster":
             self.authors.roster(stood.value)
         elif stood.key == self._subject:
-            said = self.authors.desired(stood.offset, stood.at_ms, stood.value)
+            said = self.authors.desired(stood.offset, stood.at_ms, stood.value, key_of(stood.life))
             if said is not None:
                 self._check_said(said, stood.life)
                 self._give(said)
@@ -167,7 +194,7 @@ class Watch:
         at = f"generation {document.generation} of epoch {document.epoch}"
         if life != self.authors.life:
             self._say("I6", f"{life} says {at}, which is {self.authors.life}'s to say")
-        if self.authors.orders[document.epoch, document.generation] != said.digest:
+        if self.authors.orders[document.order] != said.digest:
             self._say("I6", f"{life} says {at} twice, and not the same")
         state = self.chain.state(self._subject, document.generation)
         if state is None or (state.phase, state.released) != (document.phase, document.released):
@@ -240,6 +267,12 @@ class Watch:
         at = roster.nodes.index(launched.node) if launched.node in roster.nodes else len(roster.nodes)
         if at >= self._given.get(document.rollout, 0):
             yield "I3", f"it is number {at + 1} of the roster; {self._given.get(document.rollout, 0)} nodes were given it"
+        glass = self.authors.glass
+        if glass is not None and document.generation <= glass.document.generation:
+            known_ms = max(glass.at_ms, launched.awake_ms) + NEWS_MS
+            if launched.at_ms > known_ms:
+                since_ms = launched.at_ms - glass.at_ms
+                yield "E5", f"break-glass for generation {glass.document.generation} stands there since {since_ms} ms"
         last = self.authors.last
         if last is None or last.document.generation <= document.generation:
             return
