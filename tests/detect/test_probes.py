@@ -82,6 +82,7 @@ def test_a_service_that_nobody_uses_passes_on_its_probes_and_the_verdict_says_so
         ("... three canaries", (3, 1), {"errors": 1}, Reason.GROSS_ERRORS, 5),
         ("ten times as slow, one probe a second", (1, 1), {"slot": SLOW}, Reason.LIMIT_BROKEN, 60),
         ("... five a second", (1, 5), {"slot": SLOW}, Reason.LIMIT_BROKEN, 12),
+        ("... three canaries, one a second", (3, 1), {"slot": SLOW}, Reason.LIMIT_BROKEN, 21),
         ("... three canaries, five a second", (3, 5), {"slot": SLOW}, Reason.LIMIT_BROKEN, 6),
     ],
 )

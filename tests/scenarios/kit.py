@@ -85,12 +85,16 @@ class System(Fleet):
 
     async def start(self) -> None:
         await super().start()
-        self._follower = asyncio.create_task(self._follow())
+        self.begin_to_follow()
         await self.until(lambda: len(self.watch.running) == len(self._nodes), 60, "reports of all node agents")
         await self.roll_out(self.artifact("v1"), {"stages": [{"setWeight": 100, "bake": "1s", "minRequests": 0}], "watch": "0s"})
         await self.until(lambda: self.result is Result.PROMOTED, 60, "the first install")
         self.load.start()
         await self.until(lambda: self.healthy_seconds() >= 3, 30, "healthy traffic on all servers")
+
+    def begin_to_follow(self) -> None:
+        """Read what the log says from now on."""
+        self._follower = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         await self.load.stop()

@@ -99,6 +99,10 @@ def numbers(verdict: Verdict) -> list[str]:
     found.append(f"  canary   {verdict.canary_requests} requests, {verdict.canary_errors} errors")
     if verdict.compared_with and verdict.control_requests:
         found.append(f"  {other:<8} {verdict.control_requests} requests, {verdict.control_errors} errors")
+    if verdict.canary_probes:
+        found.append(f"  probes   {verdict.canary_probes} on the canary, {verdict.canary_probe_errors} errors")
+        if verdict.control_probes:
+            found.append(f"           {verdict.control_probes} on the control, {verdict.control_probe_errors} errors")
     if verdict.last_pane_ms:
         found.append(
             f"  panes    {clock(verdict.first_pane_ms)} to {clock(verdict.last_pane_ms)}, coverage {verdict.coverage:.0%}"

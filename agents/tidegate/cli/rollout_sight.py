@@ -79,7 +79,7 @@ def _stage(plan: Plan, place: int, whole: int, service: Service) -> Stage:
     others = 0 if plan.rollback is None else whole - size.canary
     bake_s = duration_ms(stage.bake) / 1_000
     seen = sight(Nodes(canaries=size.canary, controls=controls, others=others, order=place + 1), service, bake_s)
-    requests = size.canary * service.rate * bake_s
+    requests = size.canary * (service.rate + _probes_a_second(plan)) * bake_s
     short = f"{requests:.0f} requests in {bake_s:g} s of bake, of minRequests {stage.min_requests}: it will wait for the others"
     one, five, twenty = seen.seconds
     return Stage(
@@ -95,6 +95,11 @@ def _stage(plan: Plan, place: int, whole: int, service: Service) -> Stage:
         priors=not service.learned.revision,
         warnings=(*seen.warnings, *((short,) if requests < stage.min_requests else ())),
     )
+
+
+def _probes_a_second(plan: Plan) -> float:
+    """Return the probes of a node that count toward ``minRequests``, per second."""
+    return 1_000 / duration_ms(plan.probe.interval) if plan.probe is not None and plan.probe.counts else 0.0
 
 
 def row(one: Stage) -> dict[str, object]:
