@@ -13,8 +13,9 @@ from statistics import median
 from typing import Any
 
 import structlog
-from tests.prove.kit import ROOT, hold
+from tests.prove.kit import ROOT, Refuted, hold
 from tests.scenarios.kills.faults import Kind
+from tests.scenarios.kills.people import Late
 from tests.scenarios.kills.play import Course, play
 
 ROUNDS = 100
@@ -91,7 +92,10 @@ def _played(folder: Path, seed: int) -> Path:
         at = folder / str(seed)
         at.mkdir()
         course = Course(seed, ROUNDS_AT_ONCE, kills=LEADER_KILLS)
-        found = asyncio.run(play(at, course, lambda line: print(line, flush=True)))
+        try:
+            found = asyncio.run(play(at, course, lambda line: print(line, flush=True)))
+        except Late as late:
+            raise Refuted(f"seed {seed}: {late}") from late
         beside = path.with_suffix(".part")
         beside.write_text(json.dumps(found))
         beside.replace(path)

@@ -220,7 +220,8 @@ class Installation:
     def leader_of(self, life: str) -> str:
         """Return which decider is a life: its own log says it."""
         for name in self.deciders:
-            if f'"life": "{life}"' in self.processes[name].log.read_text():
+            lines = self.processes[name].log.read_text().splitlines()
+            if any('"event": "leading"' in line and f'"life": "{life}"' in line for line in lines):
                 return name
         return ""
 
