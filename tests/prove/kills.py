@@ -79,6 +79,7 @@ def summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
         "takeover_ms": {"median": round(median(takeovers)), "max": takeovers[-1]},
         "undisturbed_changes": len(after),
         "command_to_applied_ms": {"median": round(median(after)), "p99": after[len(after) * 99 // 100], "max": after[-1]},
+        "ended_otherwise_than_meant": [one for part in parts for one in part["otherwise"]],
         "rollouts": dict(sorted(rollouts.items())),
         "faults": dict(sorted(faults.items())),
         "seeds": [parts[0]["seed"], parts[-1]["seed"]],

@@ -26,7 +26,8 @@ async def test_five_rounds_lose_double_and_contradict_nothing(tmp_path, say):
         f"a command applied {median(found['applied_after_ms']) / 1000:.1f} s after (median)",
     )
     assert found["findings"] == []
-    assert found["otherwise"] == []
+    # A version that does not start where the disk is full is taken back: that is how it should end.
+    assert [one for one in found["otherwise"] if Kind.FILL_DISK.name not in one] == []
     assert found["applied_changes"] > 0
     kinds = {kind.name for kind in Kind}
     if not found["small_disk"]:

@@ -128,7 +128,7 @@ async def _verifier(folder: Path, installation: Installation) -> asyncio.subproc
         installation.connection.bootstrap,
         installation.connection.prefix,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
