@@ -1,11 +1,15 @@
 import asyncio
+import random
 import socket
+from collections import Counter
 
 import pytest
 from structlog.testing import capture_logs
 
 from tidegate.broker import Connection, KafkaLog, connection
-from tidegate.broker.connection import patiently
+from tidegate.broker.client import RETRY_FIRST_S as MANY_RETRY_FIRST_S
+from tidegate.broker.client import RETRY_MOST_S as MANY_RETRY_MOST_S
+from tidegate.broker.connection import Backoff, patiently
 from tidegate.broker.mock import MockBroker
 from tidegate.ports import SendUnknown
 
@@ -49,7 +53,24 @@ async def test_waits_grow_are_shaken_and_stay_within_five_seconds(monkeypatch, n
     monkeypatch.setattr(connection.asyncio, "sleep", sleep)
     await patiently("reading", nowhere, attempt)
     assert waits[0] <= 0.2
-    assert 2.5 <= min(waits[50:]) < max(waits[50:]) <= 5
+    assert 3.5 <= min(waits[50:]) < max(waits[50:]) <= 5
+
+
+@pytest.mark.parametrize("away_s", [20, 60, 600])
+def test_five_hundred_that_lost_one_broker_come_back_spread_over_22_seconds(monkeypatch, away_s):
+    """No more than 50 in any second."""
+    monkeypatch.setattr(connection, "random", random.Random(7))
+    back_s = [_back_s(away_s) for _ in range(500)]
+    assert max(back_s) <= MANY_RETRY_MOST_S
+    assert max(Counter(int(at) for at in back_s).values()) <= 50
+
+
+def _back_s(away_s: float) -> float:
+    """Return how long after the broker's return one agent tries."""
+    backoff, now_s = Backoff(MANY_RETRY_FIRST_S, MANY_RETRY_MOST_S), 0.0
+    while now_s < away_s:
+        now_s += backoff.grow()
+    return now_s - away_s
 
 
 async def test_a_mistake_is_no_outage(nowhere):

@@ -94,10 +94,11 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_broker_and_what_was_
     await log.close()
 
 
-async def test_a_send_reported_unknown_does_not_land_an_hour_later(private_kafka):
+@pytest.mark.parametrize("one_of_many", [False, True])
+async def test_a_send_reported_unknown_does_not_land_an_hour_later(private_kafka, one_of_many):
     connection = Connection(private_kafka.bootstrap)
     await create_topics(connection, names=frozenset({"decisions"}))
-    log = KafkaLog(connection, client_id="test", send_timeout_s=0.5)
+    log = KafkaLog(connection, client_id="test", send_timeout_s=0.5, one_of_many=one_of_many)
     await log.append("decisions", None, b"before")
     await private_kafka.kill()
     sends = await asyncio.gather(*(log.append("decisions", None, b"lost") for _ in range(5)), return_exceptions=True)

@@ -122,6 +122,24 @@ async def test_a_reader_whose_client_has_fallen_silent_goes_on_where_it_was(log,
     await reader.close()
 
 
+async def test_a_client_that_is_replaced_may_raise_its_own_cancellation(log, monkeypatch):
+    """A fetch that is cancelled before its first step says so out of ``stop``: it once ended the reader, and the node agent."""
+    monkeypatch.setattr(reading, "SILENT_S", 0.1)
+    reader = await log.reader(["plans"])
+    silent = reader._consumer
+    silent._fetcher._fetch_task.cancel()
+    await log.append("plans", None, b"1")
+    found = []
+    async with asyncio.timeout(20):
+        while not found:
+            if reader._mending is not None and reader._mending.done():
+                silent._fetcher._pending_tasks.add(asyncio.create_task(asyncio.sleep(60)))
+            found = await reader.poll(0.1)
+    assert [record.value for record in found] == [b"1"]
+    assert reader._consumer is not silent
+    await reader.close()
+
+
 async def test_an_idle_reader_that_is_well_keeps_its_connection(log, monkeypatch):
     monkeypatch.setattr(reading, "SILENT_S", 0.05)
     reader = await log.reader(["plans"])

@@ -154,11 +154,12 @@ class Program:
             raise Refuted(f"{self.name} did not end within {within_s:.0f} s of {number.name}; see {self._log}") from None
 
 
-def home_of(connection: Connection, folder: Path) -> Path:
-    """Make a home that talks to a broker; return its folder."""
+def home_of(connection: Connection, folder: Path, *options: str) -> Path:
+    """Make a home that talks to a broker, with options of ``tidegate init``; return its folder."""
     home = folder / f"home-{connection.prefix}"
     arguments = ("--fleet", "proof", "--bootstrap", connection.bootstrap, "--prefix", connection.prefix)
-    subprocess.run((*TIDEGATE, "--home", str(home), "init", *arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    command = (*TIDEGATE, "--home", str(home), "init", *arguments, *options)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return home
 
 

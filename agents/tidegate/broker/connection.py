@@ -17,8 +17,8 @@ T = TypeVar("T")
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
 """``tidegate.detect.absence.RECONNECT_MS`` is twice this: who is slow to come back is not taken for dead."""
-RETRY_GROWS = 1.5
-"""So an outage of some seconds is not followed by as long a wait again."""
+SPREAD = 0.7
+"""Waits that have grown to the most are at least so much of it: those of many who are spread by now then come evenly."""
 UNANSWERED = (KafkaError, OSError, TimeoutError)
 """What the client raises where a broker is away, refuses or stays silent."""
 
@@ -44,12 +44,34 @@ class Connection(Struct, frozen=True):
     prefix: str = "tidegate."
 
 
-async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``attempt`` returns, trying for ever, at most 5 s apart.
+class Backoff:
+    """Waits between tries: anything up to ``first_s``, then up to twice as much, and so on to ``most_s``.
+
+    A thousand agents lose one broker at the same moment and must not knock at the same moment (Google Cloud 2025-06-12: restart
+    herd). N of them that have waited for long come back at N / ``most_s`` a second, give or take.
+    """
+
+    def __init__(self, first_s: float, most_s: float) -> None:
+        self._first_s = self._next_s = first_s
+        self.most_s = most_s
+
+    def grow(self) -> float:
+        """Return the next wait in seconds; the one after it is longer."""
+        most_s, grown = self._next_s, self._next_s >= self.most_s
+        self._next_s = min(2 * most_s, self.most_s)
+        return most_s * random.uniform(SPREAD if grown else 0.0, 1.0)  # noqa: S311 - no secret
+
+    def reset(self) -> None:
+        """Begin anew: the last try was answered."""
+        self._next_s = self._first_s
+
+
+async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]], *, most_s: float = RETRY_MOST_S) -> T:
+    """Return what ``attempt`` returns, trying for ever, at most ``most_s`` apart.
 
     One warning says that the broker does not answer (or has no such topics), one line that it does again.
     """
-    delay_s = RETRY_FIRST_S
+    backoff = Backoff(RETRY_FIRST_S, most_s)
     since_s = time.monotonic()
     failed = False
     while True:
@@ -63,7 +85,7 @@ async def patiently(what: str, connection: Connection, attempt: Callable[[], Awa
                 bootstrap=connection.bootstrap,
                 during=what,
                 error=str(error) or type(error).__name__,
-                retrying=f"for ever, at most {RETRY_MOST_S:.0f} s apart",
+                retrying=f"for ever, at most {most_s:.0f} s apart",
             )
             failed = True
         else:
@@ -72,6 +94,4 @@ async def patiently(what: str, connection: Connection, attempt: Callable[[], Awa
                     "broker answers", bootstrap=connection.bootstrap, during=what, after_s=round(time.monotonic() - since_s, 1)
                 )
             return found
-        # A thousand agents must not knock at the same moment after an outage.
-        await asyncio.sleep(delay_s * (0.5 + random.random() / 2))  # noqa: S311 - no secret
-        delay_s = min(delay_s * RETRY_GROWS, RETRY_MOST_S)
+        await asyncio.sleep(backoff.grow())

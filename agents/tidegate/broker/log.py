@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
 
-from tidegate.broker.connection import UNANSWERED, Connection, patiently
+from tidegate.broker.client import RETRY_MOST_S as MANY_RETRY_MOST_S
+from tidegate.broker.client import Client
+from tidegate.broker.connection import RETRY_MOST_S, UNANSWERED, Connection, patiently
 from tidegate.broker.reader import KafkaReader
 from tidegate.ports import Appended, SendUnknown
 from tidegate.wire.cloudevents import event_headers
@@ -23,14 +25,22 @@ DROP_WITHIN_S = 5.0
 
 
 class KafkaLog:
-    """``tidegate.ports.Log`` on a cluster: acks from all replicas, idempotent, zstd."""
+    """``tidegate.ports.Log`` on a cluster: acks from all replicas, idempotent, zstd.
 
-    def __init__(self, connection: Connection, *, client_id: str, send_timeout_s: float = 10.0) -> None:
+    ``one_of_many``: for a process of which there are hundreds, such as a node agent. It has one connection to a broker, comes
+    back after waits that spread all of them, and sends its small records as they are (``tidegate.broker.client``).
+    """
+
+    def __init__(
+        self, connection: Connection, *, client_id: str, send_timeout_s: float = 10.0, one_of_many: bool = False
+    ) -> None:
         self.connection = connection
         self._client_id = client_id
         self._send_timeout_s = send_timeout_s
         self._producer: AIOKafkaProducer | None = None
         self._making: asyncio.Task[None] | None = None
+        self._one_of_many = one_of_many
+        self._client: Client | None = None
 
     async def start(self) -> None:
         """Connect; waits, saying so, until a broker answers."""
@@ -68,7 +78,7 @@ class KafkaLog:
         except UNANSWERED as error:
             if producer is not None and producer is self._producer:
                 self._producer = None
-                await _drop(producer)
+                await self._drop(producer)
             raise SendUnknown(f"{topic}: {type(error).__name__} {error}".strip()) from error
         return Appended(sent.partition, sent.offset, sent.timestamp)
 
@@ -76,7 +86,9 @@ class KafkaLog:
         self, topics: Sequence[str], *, start: str = "earliest", partitions: Sequence[int] | None = None
     ) -> KafkaReader:
         """Return a reader of all (or the given) partitions of some topics, from ``earliest`` or ``latest``."""
-        reader = KafkaReader(self.connection, topics, client_id=self._client_id, start=start, partitions=partitions)
+        reader = KafkaReader(
+            self.connection, topics, client_id=self._client_id, start=start, partitions=partitions, client=self._shared()
+        )
         await reader.start()
         return reader
 
@@ -87,15 +99,22 @@ class KafkaLog:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            async with asyncio.timeout(self._send_timeout_s):
-                await producer.flush()
-        except UNANSWERED:
-            await _drop(producer)
-        else:
-            await producer.stop()
+        if producer is not None:
+            try:
+                async with asyncio.timeout(self._send_timeout_s):
+                    await producer.flush()
+            except UNANSWERED:
+                await self._drop(producer)
+            else:
+                await producer.stop()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.end()
+
+    def _shared(self) -> Client | None:
+        if self._one_of_many and self._client is None:
+            self._client = Client(self.connection, self._client_id)
+        return self._client
 
     async def _ready(self) -> AIOKafkaProducer:
         """Return the producer. One task makes a new one for all sends; it goes on, and says once why, when a send gives up."""
@@ -106,7 +125,8 @@ class KafkaLog:
         return self._producer
 
     async def _renew(self) -> None:
-        self._producer = await patiently("producing", self.connection, self._make)
+        most_s = MANY_RETRY_MOST_S if self._one_of_many else RETRY_MOST_S
+        self._producer = await patiently("producing", self.connection, self._make, most_s=most_s)
 
     async def _make(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -114,10 +134,13 @@ class KafkaLog:
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
-            compression_type="zstd",
+            compression_type=None if self._one_of_many else "zstd",
             max_request_size=REQUEST_BYTES_MAX,
             request_timeout_ms=int(self._send_timeout_s * 1000),
         )
+        client = self._shared()
+        if client is not None:
+            _hand_over(producer, client)
         try:
             await producer.start()
         except BaseException:
@@ -125,18 +148,23 @@ class KafkaLog:
             raise
         return producer
 
+    async def _drop(self, producer: AIOKafkaProducer) -> None:
+        """End a producer at once. Its own ``stop`` first waits until all is sent, which an idempotent one tries for ever."""
+        # There is no public way.
+        sender, task = producer._sender, producer._sender.sender_task  # noqa: SLF001
+        producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - whoever else waits learns it now
+        with contextlib.suppress(*UNANSWERED):
+            async with asyncio.timeout(DROP_WITHIN_S):
+                if task is not None:
+                    task.remove_done_callback(sender._fail_all)  # noqa: SLF001 - done above; this one takes us for transactional
+                    task.cancel()
+                    await (producer.client.close() if self._client is None else self._client.cut())
+                    # Twice cancelled, it would cancel whoever waits for it; so let it end before stop looks at it.
+                    await asyncio.gather(asyncio.shield(task), return_exceptions=True)
+                await producer.stop()
 
-async def _drop(producer: AIOKafkaProducer) -> None:
-    """End a producer at once. Its own ``stop`` first waits until everything is sent, which an idempotent one tries for ever."""
-    # There is no public way.
-    sender, task = producer._sender, producer._sender.sender_task  # noqa: SLF001
-    producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - whoever else waits learns it now
-    with contextlib.suppress(*UNANSWERED):
-        async with asyncio.timeout(DROP_WITHIN_S):
-            if task is not None:
-                task.remove_done_callback(sender._fail_all)  # noqa: SLF001 - done above; this one takes us for transactional
-                task.cancel()
-                await producer.client.close()
-                # Twice cancelled, it would cancel whoever waits for it; so let it end before stop looks at it.
-                await asyncio.gather(asyncio.shield(task), return_exceptions=True)
-            await producer.stop()
+
+def _hand_over(producer: AIOKafkaProducer, client: Client) -> None:
+    """Let a new producer talk through this client in place of its own, which has no connection yet."""
+    producer.client = producer._sender.client = client  # noqa: SLF001
+    producer._metadata = producer._message_accumulator._cluster = client.cluster  # noqa: SLF001

@@ -6,13 +6,18 @@ for a while asks for the end offsets, and where it is behind or gets no answer c
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing, patiently
+from tidegate.broker import client as many
+from tidegate.broker.client import Client
+from tidegate.broker.connection import RETRY_MOST_S, UNANSWERED, Connection, TopicsMissing, patiently
 from tidegate.ports import Record
 from tidegate.wire.topics import BY_NAME
+
+T = TypeVar("T")
 
 FETCH_WAIT_MS = 50
 """The client keeps one fetch per broker in flight, and a new one waits for the last: this bounds how late a record is
@@ -31,12 +36,21 @@ class KafkaReader:
     """``tidegate.ports.LogReader``: assigned partitions, no group, no committed offsets. For one task at a time."""
 
     def __init__(
-        self, connection: Connection, topics: Sequence[str], *, client_id: str, start: str, partitions: Sequence[int] | None
+        self,
+        connection: Connection,
+        topics: Sequence[str],
+        *,
+        client_id: str,
+        start: str,
+        partitions: Sequence[int] | None,
+        client: Client | None = None,
     ) -> None:
         if start not in ("earliest", "latest"):
             raise ValueError(f"start must be earliest or latest, not {start!r}")
         self._connection = connection
         self._client_id = client_id
+        self._client = client
+        """What this reader shares with others of its process; None: its connections are its own."""
         self._start = start
         self._names = {f"{connection.prefix}{topic}": topic for topic in topics}
         self._partitions = [
@@ -50,11 +64,11 @@ class KafkaReader:
 
     async def start(self) -> None:
         """Connect and find the first position of each partition; waits, saying so, until a broker answers."""
-        self._consumer = await patiently("reading", self._connection, self._connect)
+        self._consumer = await self._patiently(self._connect)
 
     async def read_to_end(self) -> list[Record]:
         """Return every record up to the end offsets captured at this call, and move there."""
-        ends = await patiently("reading", self._connection, self._ends_or_reconnect)
+        ends = await self._patiently(self._ends_or_reconnect)
         records: list[Record] = []
         while behind := [partition for partition, end in ends.items() if self._positions[partition] < end]:
             found = await self.poll(HOLE_S)
@@ -103,11 +117,17 @@ class KafkaReader:
             enable_auto_commit=False,
             # Only where retention has passed a position: what is left is nearer to it than the end is.
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS if self._client is None else many.FETCH_WAIT_MS,
+            consumer_timeout_ms=200 if self._client is None else many.FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_PARTITION_BYTES,
         )
+        if self._client is not None:
+            consumer._client = self._client  # noqa: SLF001 - its own has no connection yet
         try:
             await consumer.start()
+            if self._client is not None:
+                # A fetch leaves out a partition of which something waits here: it would be blind to it for as long as it lasts.
+                consumer._fetcher._prefetch_backoff = SILENT_S  # noqa: SLF001
             self._refuse_missing(await consumer.topics())
             consumer.assign(self._partitions)
             if not self._positions:
@@ -120,6 +140,10 @@ class KafkaReader:
             raise
         self._heard_s = asyncio.get_running_loop().time()
         return consumer
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        most_s = RETRY_MOST_S if self._client is None else many.RETRY_MOST_S
+        return await patiently("reading", self._connection, attempt, most_s=most_s)
 
     def _refuse_missing(self, there: set[str]) -> None:
         missing = self._names.keys() - there
@@ -149,12 +173,12 @@ class KafkaReader:
         try:
             ends = await self._ends(consumer)
         except UNANSWERED:
-            return await patiently("reading", self._connection, self._connect)
+            return await self._patiently(self._connect)
         behind = [partition for partition, end in ends.items() if self._positions[partition] < end]
         await self._pass_holes(consumer, behind)
         if all(self._positions[partition] >= ends[partition] for partition in behind):
             return None
-        return await patiently("reading", self._connection, self._connect)
+        return await self._patiently(self._connect)
 
     async def _mended(self) -> None:
         if self._mending is None or not self._mending.done():
@@ -184,7 +208,14 @@ class KafkaReader:
 
 
 async def _stop(consumer: AIOKafkaConsumer | None) -> None:
-    if consumer is not None:
-        with contextlib.suppress(*UNANSWERED):
-            async with asyncio.timeout(CLOSE_WITHIN_S):
-                await consumer.stop()
+    """Stop a consumer, within bounds, and whatever it says. A task of its own: the client raises its own cancellation out of
+    ``stop``, where it would be taken for the caller's.
+    """
+    if consumer is None:
+        return
+    # The second one closes connections where the first was ended before it did.
+    for ending in (consumer.stop(), consumer._client.close()):  # noqa: SLF001
+        stopping = asyncio.create_task(ending)
+        await asyncio.wait([stopping], timeout=CLOSE_WITHIN_S)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)

@@ -110,7 +110,8 @@ def _is_left(state: NodeState, service: str, version: str) -> bool:
 
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     stop = stop_signals()
-    log = KafkaLog(Connection(config.kafka.bootstrap, config.kafka.prefix), client_id=f"node-{config.node}")
+    where = Connection(config.kafka.bootstrap, config.kafka.prefix)
+    log = KafkaLog(where, client_id=f"node-{config.node}", one_of_many=True)
     agent = build_agent(config, log, registry=REGISTRY)
     try:
         async with serving("127.0.0.1", config.metrics_port or 0, _not_ready(agent)):

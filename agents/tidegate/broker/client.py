@@ -1,0 +1,143 @@
+"""The client of a process that is one of many, as a node agent is: few connections, few requests, and no storm after an outage.
+
+A client of its own for each reader and for the producer, as others have, makes seven connections in the seconds after a restart
+of the broker, with nothing between its tries. Here all share one, and what was lost is tried again by one task, after waits that
+spread a fleet: 500 nodes come back within 22 s, at about 25 a second (protocol.md P19, row 72).
+
+A broker answers one request of a connection at a time, so that a send waits for the fetch before it. Fetches therefore get a
+connection of their own, but later, when everyone is back; until then they are short.
+"""
+
+import asyncio
+import contextlib
+import random
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.fetch import FetchRequest
+
+from tidegate.broker.connection import Backoff, Connection
+
+RETRY_FIRST_S = 1.0
+RETRY_MOST_S = 22.0
+"""``tidegate.detect.absence.RECONNECT_MS`` is a little more: who is slow to come back is not taken for dead."""
+FETCH_WAIT_MS = 5_000
+"""On a connection of its own: something to read, such as a heartbeat, ends it at once."""
+FETCH_WAIT_SHARED_MS = 250
+APART = ConnectionGroup.COORDINATION
+"""The second connection. Consumer groups would use it; there are none here."""
+APART_AFTER_S = (25.0, 85.0)
+"""When it is made, after the first: anything between. Nobody comes back as late as that."""
+REQUEST_WITHIN_S = 20.0
+"""A connection that leaves a request unanswered for so long is given up."""
+
+ConnectionId = tuple[Any, ConnectionGroup]
+
+
+class Client(AIOKafkaClient):
+    """Shared by the producer and the readers of one log. They come and go; ``end`` is for the last of them."""
+
+    def __init__(self, connection: Connection, client_id: str) -> None:
+        super().__init__(
+            bootstrap_servers=connection.bootstrap, client_id=client_id, request_timeout_ms=int(REQUEST_WITHIN_S * 1000)
+        )
+        self._bootstrapping = asyncio.Lock()
+        self._knocks: dict[ConnectionId, asyncio.Task[AIOKafkaConnection | None]] = {}
+        self._backoffs: dict[ConnectionId, Backoff] = {}
+        self._not_before_s: dict[ConnectionId, float] = {}
+        self._apart_at_s: dict[Any, float] = {}
+        """Broker to when the second connection to it may be made."""
+
+    async def bootstrap(self) -> None:
+        """Find the cluster, once."""
+        async with self._bootstrapping:
+            if self._sync_task is None:
+                await super().bootstrap()
+
+    def set_topics(self, topics: Any) -> Any:
+        """Know these topics too: each reader names its own, and the producer its."""
+        return super().set_topics(self._topics | set(topics))
+
+    async def close(self) -> None:
+        """Nothing: a reader or producer that closes is not the last user of the connection."""
+
+    async def send(self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
+        """Send a request, a fetch where it is in nobody's way."""
+        if isinstance(request, FetchRequest):
+            if self._apart(node_id):
+                group = APART
+            else:
+                request._max_wait_ms = min(request._max_wait_ms, FETCH_WAIT_SHARED_MS)  # noqa: SLF001
+        return await super().send(node_id, request, group=group)
+
+    async def cut(self) -> None:
+        """Close what is connected: who waits for an answer, or for a connection, gets an error now. The client stays of use."""
+        for knock in self._knocks.values():
+            knock.cancel()
+        for conn in list(self._conns.values()):
+            closed = conn.close()
+            if closed is not None:
+                await closed
+
+    async def end(self) -> None:
+        """Let go of everything."""
+        await self.cut()
+        await super().close()
+
+    async def _get_conn(
+        self,
+        node_id: Any,
+        *,
+        group: ConnectionGroup = ConnectionGroup.DEFAULT,
+        no_hint: bool = False,  # noqa: ARG002 - theirs
+    ) -> AIOKafkaConnection | None:
+        """Return the connection to a broker; None where the next try fails. All who ask meanwhile wait for the same try."""
+        at = (node_id, group)
+        conn = self._conns.get(at)
+        if conn is not None and conn.connected():
+            return conn
+        knock = self._knocks.get(at)
+        if knock is None or knock.done():
+            knock = self._knocks[at] = asyncio.create_task(self._knock(at))
+        await asyncio.wait([knock])
+        return None if knock.cancelled() else knock.result()
+
+    async def _knock(self, at: ConnectionId) -> AIOKafkaConnection | None:
+        """Try once, when it is time to. The first try of all is made at once."""
+        now_s = asyncio.get_running_loop().time()
+        if at in self._backoffs:
+            # Kept over a cut: who is cut again and again must not begin to wait anew each time, and never try.
+            await asyncio.sleep(self._not_before_s.setdefault(at, now_s + self._backoffs[at].grow()) - now_s)
+        backoff = self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
+        conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
+        self._not_before_s.pop(at, None)
+        if conn is not None:
+            backoff.reset()
+            self._apart_at_s[at[0]] = asyncio.get_running_loop().time() + _later_s()
+        elif not any(other.connected() for other in self._conns.values()):
+            await self._find_again(at[0])
+        return conn
+
+    def _apart(self, node_id: Any) -> bool:
+        """Return whether there is a connection for fetches; begin to make it when it is time to."""
+        conn, first = self._conns.get((node_id, APART)), self._conns.get((node_id, ConnectionGroup.DEFAULT))
+        if conn is not None and conn.connected():
+            return True
+        now_s = asyncio.get_running_loop().time()
+        if first is not None and first.connected() and now_s >= self._apart_at_s[node_id]:
+            self._apart_at_s[node_id] = now_s + _later_s()
+            self._knocks[node_id, APART] = asyncio.create_task(super()._get_conn(node_id, group=APART))
+        return False
+
+    async def _find_again(self, node_id: Any) -> None:
+        """Ask the addresses that are configured, where the brokers of the last answer are gone: they may be others by now."""
+        broker = self.cluster.broker_metadata(node_id)
+        if broker is None or (broker.host, broker.port) not in [(host, port) for host, port, _ in self.hosts]:
+            with contextlib.suppress(KafkaError):
+                await super().bootstrap()
+
+
+def _later_s() -> float:
+    return random.uniform(*APART_AFTER_S)  # noqa: S311 - no secret
