@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.prove import kills as proof
+from tests.prove.kit import Refuted
 from tests.scenarios.kills import clocked
 from tests.scenarios.kills.faults import STARTS, TAKES_OVER, Ends, Kind, draw
 from tests.scenarios.kills.proxy import Fault, Proxy
@@ -133,3 +135,39 @@ def test_a_clock_is_set_while_its_process_runs_and_monotonic_time_is_not(tmp_pat
     assert 3_600 <= wrong - right < 3_660
     assert 3_600 <= wrong_s - right_s <= 3_660
     assert 0 <= after - before < 60
+
+
+def part(**changes):
+    """What one installation of the proof came to, without a fault of its own."""
+    return {
+        **dict.fromkeys(proof.SUMMED, 0),
+        "applied_changes": 7,
+        "seed": 1,
+        "deciders": 3,
+        "nodes": 6,
+        "rollouts": {"promoted": 2},
+        "otherwise": [],
+        "takeovers_ms": [9_000],
+        "applied_after_ms": [700, 900],
+        "faults": {kind.name: 1 for kind in Kind} | {"ROUND": 2},
+        "findings": [],
+    } | changes
+
+
+def test_the_proof_sums_up_what_its_installations_came_to():
+    found = proof.summed([part(), part(seed=2, takeovers_ms=[11_000])])
+    assert (found["rounds"], found["applied_changes"], found["rollouts"], found["seeds"]) == (4, 14, {"promoted": 4}, [1, 2])
+    assert found["takeover_ms"] == {"median": 10_000, "max": 11_000}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"findings": ["lost: something"]}, "1 findings: .*lost: something"),
+        ({"takeovers_ms": [15_001]}, "a takeover took 15001 ms"),
+        ({"faults": {"ROUND": 2, "CUT": 1}}, "never happened: DELAY, FILL_DISK"),
+    ],
+)
+def test_the_proof_is_refuted_by_any_installation(changes, sentence):
+    with pytest.raises(Refuted, match=sentence):
+        proof.summed([part(**changes)])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 from tests.scenarios.kills.authors import Authors, Said, text
-from tests.scenarios.kills.evidence import Deed, Evidence, Run
+from tests.scenarios.kills.evidence import Evidence, Run
 
 from tidegate.wire.documents import Desired, Move, Order
 from tidegate.wire.plans import Artifact
@@ -13,7 +13,6 @@ NEWS_MS = 4_000
 """An undisturbed node that goes forward has read everything that is so old: it reads to the end right before, and a program is
 not slower than that to say that it runs.
 """
-DECIDERS_ONLY = frozenset({"KILL_LEADER", "KILL_STANDBY", "STOP_LEADER", "STEP_DECIDER_CLOCK", "ROUND"})
 
 
 class Owed(Struct, frozen=True):
@@ -143,7 +142,7 @@ class Node:
     def _disturbed(self, since_ms: int, until_ms: int) -> bool:
         """Return whether anything befell this node, its way, or the broker in a time."""
         mine = (self._name, "broker")
-        return any(_overlaps(deed, since_ms, until_ms) for deed in self._evidence.story if deed.who in mine)
+        return any(deed.who in mine and deed.at_ms <= until_ms and deed.until_ms >= since_ms for deed in self._evidence.story)
 
     # each demand
 
@@ -221,10 +220,6 @@ def nodes_of(evidence: Evidence, news: News) -> Iterator[Node]:
     names = {run.node for run in evidence.runs} | {node for one in news.authors.rosters.values() for node in one.nodes}
     for name in sorted(names):
         yield Node(name, evidence, news)
-
-
-def _overlaps(deed: Deed, since_ms: int, until_ms: int) -> bool:
-    return deed.what not in DECIDERS_ONLY and deed.at_ms <= until_ms and deed.until_ms >= since_ms
 
 
 def _owed(artifact: Artifact | None, token: str = "") -> Owed | None:
