@@ -209,10 +209,10 @@ def test_what_is_under_way_is_obsolete_once_its_service_owes_something_else(kit)
 def test_what_is_settled_and_runs_for_a_minute_becomes_the_good_one(kit):
     scene = Scene(kit, phase=Phase.DONE, move=Move.HOLD, cohorts=(), settled=kit.artifact("2"))
     held = replace(scene.held, applied=scene.two, changed_ms=NOW_MS)
-    assert proven_good(held, scene.runs(scene.two), NOW_MS + 59_999) is None
-    assert proven_good(held, scene.runs(scene.two), NOW_MS + 60_000) == scene.two
-    assert proven_good(replace(held, exits_ms=(NOW_MS + 30_000,)), scene.runs(scene.two), NOW_MS + 60_000) is None
-    assert proven_good(Scene(kit).held, scene.runs(scene.two), NOW_MS + 60_000) is None, "it is on trial"
+    assert proven_good(held, scene.runs(scene.two).running, NOW_MS + 59_999) is None
+    assert proven_good(held, scene.runs(scene.two).running, NOW_MS + 60_000) == scene.two
+    assert proven_good(replace(held, exits_ms=(NOW_MS + 30_000,)), scene.runs(scene.two).running, NOW_MS + 60_000) is None
+    assert proven_good(Scene(kit).held, scene.runs(scene.two).running, NOW_MS + 60_000) is None, "it is on trial"
 
 
 def test_a_failed_start_is_said_although_the_old_version_serves(kit):

@@ -222,7 +222,7 @@ class NodeAgent:
         digest = await self._executors[service].measure(service)
         held, seen = self._memory.held(service), self._hands.seen(service)
         executor = self._config.services[service].executor
-        return replace(service_report(service, executor, held, seen, self._hands.status(service)), digest=digest)
+        return replace(service_report(service, executor, held, seen, self._hands.status(service, seen)), digest=digest)
 
     def _all_rows(self) -> tuple[Rows, ...]:
         return self._rows, self._scrape_rows, self._probe_rows

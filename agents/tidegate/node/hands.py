@@ -53,7 +53,7 @@ class Hands:
         if self._fault is not None:
             raise self._fault
         for service, held in self._held():
-            if (good := proven_good(held, self.seen(service), self._clock.now_ms())) is not None:
+            if (good := proven_good(held, self._executors[service].running(service), self._clock.now_ms())) is not None:
                 self._memory.good(service, good)
         self._take_news()
         wanted = self._next()
@@ -81,10 +81,10 @@ class Hands:
         here = frozenset(name for name, one in named.items() if executor.holds(one))
         return Seen(running=executor.running(service), cached=here)
 
-    def status(self, service: str) -> Status:
-        """Return the status of a service now."""
+    def status(self, service: str, seen: Seen | None = None) -> Status:
+        """Return the status of a service now; ``seen``: by what was seen of it."""
         current = self._current if self._current is not None and self._current.service == service else None
-        return status_of(self._node, self._memory.held(service), self.seen(service), current)
+        return status_of(self._node, self._memory.held(service), seen or self.seen(service), current)
 
     def busy(self, service: str) -> bool:
         """Return whether a service is being started, swapped or restarted; fetching and trying a start change nothing."""

@@ -125,6 +125,8 @@ def _newest(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | R
     if candidate is None:
         return None
     document, before = candidate.document, held.accepted
+    if before is not None and candidate.digest == before.digest and not candidate.rival:
+        return None
     at = f"desired of {subject} at order {_text(document)}"
     if before is not None and document.order < before.document.order:
         return _refuse(Reason.STALE_GENERATION, f"{at} is older than {_text(before.document)}, accepted before")

@@ -116,10 +116,9 @@ def obsolete(node: str, held: Held, current: Action) -> bool:
     return not any(same(current.artifact, one) for one in (target.artifact, back, *target.prefetch))
 
 
-def proven_good(held: Held, seen: Seen, now_ms: int) -> Artifact | None:
+def proven_good(held: Held, running: Running | None, now_ms: int) -> Artifact | None:
     """Return what has become last-known-good: settled, ready for a minute, and without an exit in it."""
     settled = held.accepted.document.settled if held.accepted is not None else None
-    running = seen.running
     if running is None or not running.ready_ms or not same(settled, running.artifact) or same(held.good, running.artifact):
         return None
     since = max([running.ready_ms, held.changed_ms, *held.exits_ms])
