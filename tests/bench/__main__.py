@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Thread
 
 from tests.bench.evidence import evidence
+from tests.bench.flags import flags
 from tests.bench.latency import kpis_seen_ms
 from tests.bench.measure import Rate, follow, rate, rss_mib
 from tests.bench.rows import NODES, Load
@@ -193,14 +194,19 @@ def _progress(path: Path) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=int, default=15, help=f"seconds of {NODES} nodes for each run (15)")
-    parser.add_argument("--only", choices=("evidence", "pipeline", "latency", "memory"), help="one of the four; all by default")
+    parser.add_argument(
+        "--only", choices=("evidence", "flags", "pipeline", "latency", "memory"), help="one of the five; all by default"
+    )
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "bench.json")
     arguments = parser.parse_args()
     report: dict = {}
     if arguments.only in (None, "evidence"):
         report["evidence"] = evidence()
         print(f"evidence, in process: {report['evidence']}", flush=True)
-    if arguments.only != "evidence":
+    if arguments.only in (None, "flags"):
+        report["flags"] = flags()
+        print(f"flags, in process: {report['flags']}", flush=True)
+    if arguments.only not in ("evidence", "flags"):
         report |= on_kafka(arguments.seconds, arguments.only)
     arguments.report.parent.mkdir(exist_ok=True)
     arguments.report.write_text(json.dumps(report, indent=2) + "\n")

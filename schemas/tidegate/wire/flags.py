@@ -1,9 +1,9 @@
 """Flag definitions as flagd has them, word for word, so that a stock client of any language evaluates what is on the topic.
 
-The shape is flagd's published schema v0 (flags.json, targeting.json). A definition travels as the bytes that a person wrote; what
-is decoded here stands beside them. Readers take what has the shape and is not too large (``definition_of``); authors are told of
-every fault at once (``definition_faults``): what a stock client would choke on is refused before it is on the road. Nothing is
-evaluated here.
+The shape is flagd's published schema v0 (flags.json, targeting.json). A definition travels as the bytes that a person wrote;
+what is decoded here stands beside them. Readers take what has the shape and is not too large (``definition_of``); authors are
+told of every fault at once (``definition_faults``): what a stock client would choke on is refused before it is on the road.
+Nothing is evaluated here.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,14 @@ from tidegate.wire.flagrules import Fault, circle_of, rule_bounds, rule_faults
 from tidegate.wire.names import is_name
 
 DEFINITION_BYTES_MAX = 256 << 10
+AUTHORED_BYTES_MAX = 96 << 10
+"""While a share grows the old definition and the new one are published as one, and a kill must always fit."""
 EVALUATORS_BYTES_MAX = 512 << 10
 FILE_BYTES_MAX = 64 << 20
 VARIANTS_MAX = 256
+AUTHORED_VARIANTS_MAX = VARIANTS_MAX // 2
 METADATA_MAX = 64
+AUTHORED_METADATA_MAX = METADATA_MAX // 2
 FLAGS_MAX = 20_000
 """In one set."""
 SAFE_INTEGER = (1 << 53) - 1
@@ -30,7 +34,8 @@ EVALUATORS, METADATA = "$evaluators", "$metadata"
 KNOWN = frozenset({"state", "variants", "defaultVariant", "targeting", "metadata"})
 
 Primitive = str | bool | int | float
-Metadata = dict[str, Primitive]
+Metadata = dict[str, Any]
+"""Of strings, numbers and booleans, which is looked at here: a library's error would not name the key."""
 
 
 class State(StrEnum):
@@ -89,7 +94,7 @@ class Definition(Struct, frozen=True, kw_only=True, rename="camel", omit_default
     variants: Annotated[dict[str, Any], Meta(min_length=1, max_length=VARIANTS_MAX)]
     default_variant: str | None = None
     targeting: dict[str, Any] | None = None
-    metadata: Annotated[Metadata, Meta(max_length=METADATA_MAX)] = {}
+    metadata: Metadata = {}
 
     def encoded(self) -> bytes:
         """Return it as it is published where it is no longer what somebody wrote."""
@@ -137,14 +142,14 @@ def definition_of(value: bytes) -> Definition:
         raise Malformed("", f"{len(value)} bytes; a definition has at most {DEFINITION_BYTES_MAX}")
     definition = decode(value, Definition)
     bounds = (*rule_bounds(definition.targeting, "targeting"), *rule_bounds(definition.variants, "variants"))
-    for path, problem in (*_variant_faults(definition), *bounds):
+    for path, problem in (*_variant_faults(definition), *_metadata_faults(definition.metadata, "metadata."), *bounds):
         raise Malformed(path, problem)
     return definition
 
 
 def definition_faults(value: bytes, evaluators: Mapping[str, Any] | None = None) -> list[Fault]:
-    """Return every fault of a definition as (path, problem), empty where it is sound. ``evaluators``: the rules that ``$ref`` may
-    name; without them references are not followed.
+    """Return every fault of a definition as (path, problem), empty where it is sound. ``evaluators``: the rules that ``$ref``
+    may name; without them references are not followed.
     """
     try:
         definition = definition_of(value)
@@ -161,12 +166,19 @@ def definition_faults(value: bytes, evaluators: Mapping[str, Any] | None = None)
         if type(value) is int and abs(value) > SAFE_INTEGER
     ]
     found += [("metadata", "a key is empty")] if "" in definition.metadata else []
+    for path, count, most, what in (
+        ("", len(value), AUTHORED_BYTES_MAX, "bytes"),
+        ("variants", len(definition.variants), AUTHORED_VARIANTS_MAX, "variants"),
+        ("metadata", len(definition.metadata), AUTHORED_METADATA_MAX, "keys"),
+    ):
+        if count > most:
+            found.append((path, f"{count} {what}; at most {most}, for an old and a new definition are published as one"))
     return found + rule_faults(definition.targeting, "targeting", evaluators)
 
 
 def evaluators_of(value: bytes) -> dict[str, Any]:
-    """Return the shared rules of a set by their names. Malformed where they are no JSON object, too large, too deep, or refer to
-    one another in a circle.
+    """Return the shared rules of a set by their names. Malformed where they are no JSON object, too large, too deep, or refer
+    to one another in a circle.
     """
     if len(value) > EVALUATORS_BYTES_MAX:
         raise Malformed("", f"{len(value)} bytes; the rules of {EVALUATORS} have at most {EVALUATORS_BYTES_MAX}")
@@ -194,9 +206,9 @@ def metadata_of(value: bytes) -> Metadata:
     """Return a set's metadata. Malformed where a value is no string, number or bool, or ``bucketing`` is a generation not known
     here: to guess it would deal every user anew.
     """
-    found: Metadata = decode(value, dict[str, Primitive])
-    if len(found) > METADATA_MAX:
-        raise Malformed("", f"{len(found)} keys; metadata has at most {METADATA_MAX}")
+    found: Metadata = decode(value, dict[str, Any])
+    for path, problem in _metadata_faults(found, ""):
+        raise Malformed(path, problem)
     for key in ("flagSetId", "version"):
         if not isinstance(found.get(key, ""), str):
             raise Malformed(key, "is not a string")
@@ -267,6 +279,17 @@ def variant_type(value: object) -> VariantType | None:
     if isinstance(value, int | float):
         return "number"
     return "object" if isinstance(value, dict) else None
+
+
+def _metadata_faults(metadata: Metadata, under: str) -> list[Fault]:
+    found = [
+        (f"{under}{key[:150]}", "is neither string, number nor boolean")
+        for key, value in metadata.items()
+        if not isinstance(value, str | int | float)
+    ]
+    if len(metadata) > METADATA_MAX:
+        found.append((under.rstrip("."), f"{len(metadata)} keys; metadata has at most {METADATA_MAX}"))
+    return found
 
 
 def _variant_faults(definition: Definition) -> list[Fault]:

@@ -21,8 +21,8 @@ SERVICES_MAX = 32
 
 
 class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """Slots ``first`` to ``first + count`` (excluded) of the 10,000 of a layer. Users are dealt to slots by the layer's name, so
-    no user is in the share of two flags of one layer; a weight is a share of these slots.
+    """Slots ``first`` to ``first + count`` (excluded) of the 10,000 of a layer. Users are dealt to slots by the layer's name,
+    so no user is in the share of two flags of one layer; a weight is a share of these slots.
     """
 
     name: Name

@@ -56,7 +56,8 @@ def hash_v2(arguments: Sequence[Any], data: Any) -> int | None:
     if not isinstance(text, str):
         key = data.get("targetingKey")
         text = f"{data.get('$flagd', {}).get('flagKey', '')}{key}" if isinstance(key, str) and key else ""
-    return mmh3.hash(text, signed=False) if text else None
+    # Encoded here: given a text with half a surrogate pair, which JSON can hold, mmh3 5.3.1 brings the whole process down.
+    return mmh3.hash(text.encode(), signed=False) if text else None
 
 
 def hash_v3(arguments: Sequence[Any], data: Any) -> int | None:
@@ -70,10 +71,11 @@ def hash_v3(arguments: Sequence[Any], data: Any) -> int | None:
         key = data.get("targetingKey")
         if not isinstance(key, str) or not key:
             return None
-        return mmh3.hash(b"\x82" + _text(data.get("$flagd", {}).get("flagKey", "")) + _text(key), signed=False)
     if value is None:
         return None
     try:
+        if isinstance(value, list | tuple):
+            return mmh3.hash(b"\x82" + _text(data.get("$flagd", {}).get("flagKey", "")) + _text(key), signed=False)
         return mmh3.hash(cbor2.dumps(_whole(value), canonical=True), signed=False)
     except (cbor2.CBOREncodeError, RecursionError, ValueError):
         return None

@@ -59,16 +59,15 @@ def evaluate(flags: FlagSet, key: str, asked: Asked) -> Resolution:
     if flag is None:
         message = f"flag {key[:150]} is not in set {flags.set_id}"
         return Resolution(asked.default, None, EvaluationReason.ERROR, ErrorCode.FLAG_NOT_FOUND, message, flags.metadata)
-    return resolve(flags, flag, asked, Run(flags.evaluators, flags.bucketing))
+    return resolve(flags, flag, flag.rule, asked, Run(flags.evaluators, flags.bucketing))
 
 
-def resolve(flags: FlagSet, flag: Flag, asked: Asked, run: Run) -> Resolution:
-    """Return what a flag gives within one evaluation. Never raises."""
+def resolve(flags: FlagSet, flag: Flag, rule: Rule | None, asked: Asked, run: Run) -> Resolution:
+    """Return what a flag gives by a rule within one evaluation. Never raises."""
     metadata = flags.metadata | flag.metadata if flag.metadata else flags.metadata
     if not flag.enabled:
         return Resolution(asked.default, None, EvaluationReason.DISABLED, metadata=metadata)
     try:
-        rule = flag.rule
         if rule is None:
             return _default(flag, asked, EvaluationReason.STATIC, metadata)
         variant = _variant(flag, rule, asked, run)

@@ -20,8 +20,8 @@ from tidegate.wire.flags import Bucketing
 
 Closure = Callable[[Any, Run], Any]
 """Data in scope and the evaluation that goes on, to a value."""
-Watch = Callable[[str, str, Closure], Closure]
-"""Path and operator of a node, and its closure, to one that is used in its place."""
+Watch = Callable[[str, dict[str, Any], Closure], Closure]
+"""Path of an operation, the operation, and its closure, to one that is used in its place."""
 GROWING = frozenset({"cat", "merge", "+", "-", "*"})
 """Their results may be larger than their arguments."""
 CLOSURES_KEPT = 1 << 12
@@ -65,7 +65,7 @@ class _Compiler:
         parts = self._nodes(arguments, at)
         closure = _operation(name, arguments, parts)
         if self._watch is not None:
-            closure = self._watch(at, name, closure)
+            closure = self._watch(at, node, closure)
         return _Part(closure, 1 + max((part.depth for part in parts), default=0), constant=False)
 
     def _nodes(self, items: list[Any], path: str) -> list[_Part]:
