@@ -33,7 +33,8 @@ def encode(value: Any) -> bytes:
     """Return JSON bytes of a struct; equal values give equal bytes. Malformed on NaN or infinity."""
     raw = _JSON.encode(value)
     if b"null" in raw:  # what becomes of NaN and infinity, as of None: only then it is worth a look at every number
-        for path, number in _floats(msgspec.to_builtins(value), ""):
+        # Raw parts were JSON before, which knows neither.
+        for path, number in _floats(msgspec.to_builtins(value, enc_hook=lambda _raw: None), ""):
             if not math.isfinite(number):
                 raise Malformed(path, f"{number} is not a finite number")
     return raw

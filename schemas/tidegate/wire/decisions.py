@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from tidegate.wire.documents import Hush, Phase, Roster
+from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.names import Label, Name
 from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
@@ -38,7 +39,15 @@ class DecisionKind(StrEnum):
     """The fleet is back on the rollback target; who is not is named."""
     REFUSE = "refuse"
     SETTING = "setting"
-    """A cordon, a silence, a policy, a quarantine lifted, a plan approved: no rollout moves."""
+    """A cordon, a silence, a policy, a quarantine lifted, a plan approved, what a set has beside its flags: no rollout moves."""
+    KILL = "kill"
+    SAFE = "safe"
+    """Everyone gets a flag's safe variant, since a version that it needs goes back (G4)."""
+    RESTORE = "restore"
+    SHARE = "share"
+    ARCHIVE = "archive"
+    REMOVE = "remove"
+    """A tombstone takes the place of an archived flag."""
 
 
 class Result(StrEnum):
@@ -138,6 +147,10 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     answers: str = ""
     """Plan digest or intent id that this record answers (D3)."""
     state: SubjectState | None = None
+    flag: FlagState | None = None
+    flag_set: SharedState | None = None
+    part: bool = False
+    """Others of the same step follow: the question that it read is answered by the last of them only."""
     plan: str = ""
     """The operator's envelope, verbatim, in the record that accepts it."""
     roster: Roster | None = None

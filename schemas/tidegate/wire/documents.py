@@ -12,6 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from tidegate.wire.codec import encode
+from tidegate.wire.flagchanges import FlagChange
 from tidegate.wire.names import Label, Name, Sha256, Share, Subject
 from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
@@ -219,6 +220,16 @@ class Verb(StrEnum):
     """Tell nobody of some alarms for a while (I1)."""
     UNSILENCE = "unsilence"
     """End a silence."""
+    SET = "set"
+    """Want another definition of a flag, or of what its set has beside it."""
+    KILL = "kill"
+    """Give everyone a flag's kill variant, now (G5)."""
+    RESTORE = "restore"
+    """Bring back what was there before a kill or a switch-off."""
+    SHARE = "share"
+    """Lower a flag's weight, or bring it back to what its stages have given (G2)."""
+    ARCHIVE = "archive"
+    """Give everyone the safe variant for good; the name is never used again."""
 
 
 class Hush(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -231,7 +242,9 @@ class Hush(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
 
 class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="intent", tag_field="kind"):
-    """What a person asked for. Refused when ``generation`` is not the one of the subject, except pause and abort (D3)."""
+    """What a person asked for. Refused when ``generation`` is not the one of the subject, except pause, abort and
+    kill (D3).
+    """
 
     id: Name
     fleet: Name
@@ -241,9 +254,13 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     actor: Label
     reason: Label = ""
     target: Label = ""
-    """Version for release, plan id for approve, node for cordon, id for unsilence."""
+    """Version or digest of a spec for release, plan or intent id for approve, node for cordon, id for unsilence."""
     hush: Hush | None = None
     """For silence."""
+    flag: FlagChange | None = None
+    """For set."""
+    weight: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    """For share: of 10,000."""
     issued_ms: int
 
 

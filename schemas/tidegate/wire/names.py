@@ -16,7 +16,13 @@ Name = Annotated[str, Meta(pattern=_NAME, description=_NAME_TEXT)]
 UncheckedName = Annotated[str, Meta(max_length=NAME_LENGTH_MAX, description=_NAME_TEXT)]
 """A name that ``is_name`` looks at, or that was looked at before: the pattern costs more than the rest of a row."""
 Label = Annotated[str, Meta(max_length=256)]
-Subject = Annotated[str, Meta(pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128})$(?!\n)")]
+Subject = Annotated[
+    str,
+    Meta(
+        pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/([A-Za-z0-9._-]{1,128}|\$evaluators|\$metadata))$(?!\n)"
+    ),
+]
+FLAG_PREFIX = "flag/"
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256 of 64 hexadecimal digits")]
 Duration = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$(?!\n)", description="a number and ms, s, m, h or d, as in 90s")]
 Share = Annotated[

@@ -74,12 +74,16 @@ class NodeSeconds(Struct, frozen=True, kw_only=True, tag="rows", tag_field="kind
     """Row index to what only that row carries."""
 
 
-class CohortMembers(Struct, frozen=True, kw_only=True):
-    """One compared group as decide defines it. ``nodes`` empty with ``everyone`` unset means nobody."""
+class CohortMembers(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One compared group as decide defines it: nodes, or of a flag variants, which every node of the service may serve. Neither
+    means nobody.
+    """
 
     name: Name
     version: Name
+    """Of a flag: the short digest of its spec."""
     nodes: tuple[Name, ...] = ()
+    variants: tuple[str, ...] = ()
 
 
 class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind", omit_defaults=True):

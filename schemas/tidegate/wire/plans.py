@@ -200,13 +200,7 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         found.append(("fast", "the first plan of a service goes back to nothing; leave it out"))
     if plan.despite_alarms and not plan.reason:
         found.append(("despiteAlarms", "needs a reason: say it in the plan or with --reason"))
-    for index, guardrail in enumerate(plan.guardrails):
-        at = f"guardrails[{index}]"
-        if (guardrail.max is None) == (guardrail.max_ratio_to_control is None):
-            found.append((at, "give exactly one of max and maxRatioToControl"))
-        broken, window = map(int, guardrail.of.split("/"))
-        if broken > window:
-            found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
+    found += guardrail_faults(plan.guardrails)
     found += absence_faults(plan.absence)
     if plan.probe is not None:
         found += probe_faults(plan.probe)
@@ -219,6 +213,19 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
                 f"rolling back from {plan.artifact.version} to itself changes nothing; name the version that runs now",
             )
         )
+    return found
+
+
+def guardrail_faults(guardrails: tuple[Guardrail, ...]) -> list[tuple[str, str]]:
+    """Return every fault of limits that types cannot see, as (path, problem)."""
+    found: list[tuple[str, str]] = []
+    for index, guardrail in enumerate(guardrails):
+        at = f"guardrails[{index}]"
+        if (guardrail.max is None) == (guardrail.max_ratio_to_control is None):
+            found.append((at, "give exactly one of max and maxRatioToControl"))
+        broken, window = map(int, guardrail.of.split("/"))
+        if broken > window:
+            found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
     return found
 
 

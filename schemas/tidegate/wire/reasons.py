@@ -45,6 +45,7 @@ class Reason(StrEnum):
     REPORTING_AGAIN = "reporting_again"
     BURNED_OUT = "burned_out"
     EVIDENCE_FADED = "evidence_faded"
+    ALARM_OVER = "alarm_over"
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
     GATE_PASSED = "gate_passed"
@@ -63,6 +64,7 @@ class Reason(StrEnum):
     FLEET_PARTLY_BACK = "fleet_partly_back"
     TAKEOVER = "takeover"
     RESTORED = "restored"
+    CODE_RETREATED = "code_retreated"
     # what an advance still waits for
     PREFETCHING = "prefetching"
     NOT_READY = "not_ready"
@@ -75,6 +77,8 @@ class Reason(StrEnum):
     DWELLING = "dwelling"
     NOT_APPROVED = "not_approved"
     NODES_BUSY = "nodes_busy"
+    CODE_MISSING = "code_missing"
+    KILLED = "killed"
     # refusals
     BAD_SIGNATURE = "bad_signature"
     BAD_DOCUMENT = "bad_document"

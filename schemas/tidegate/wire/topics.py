@@ -172,7 +172,7 @@ TOPICS: tuple[Topic, ...] = (
         compacted=True,
         log_append_time=True,
         writers=("decide",),
-        readers=("service", "node", *_CONTROL),
+        readers=("service", "node", "decide", *_CONTROL),
     ),
     Topic(
         name="alarms",

@@ -26,17 +26,13 @@ from tidegate.rollout.restraint import restraint, restraints
 from tidegate.rollout.roster import eligible, in_order
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.stages import placement
+from tidegate.rollout.verdicts import Blocker, verdict_blockers
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, digest_of
-from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import Gate, GateDefault
 from tidegate.wire.reasons import Reason
-
-FRESH_MS = 5_000
-"""D4: a pass is used at most so long after the end of the last pane that it judged."""
-Blocker = tuple[Reason, str]
 
 
 def blockers(ledger: Ledger, view: View, subject: str, now_ms: int) -> list[Blocker]:
@@ -67,7 +63,7 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
         return change
     if not state.baking_since_ms:
         return _bake(scene)
-    gate = timed_out(scene)
+    gate = timed_out(scene.stage.pause, scene.state, scene.now_ms)
     if gate is not None and gate.default is GateDefault.PROMOTE:
         return pass_gate(
             scene, Reason.GATE_TIMED_OUT, f"Nobody answered the gate within {gate.duration}; its default is promote."
@@ -128,7 +124,8 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     yield from _bake_blocker(scene)
     yield from _verdict_blockers(scene)
     yield from restraints(scene.ledger, scene.view, scene.plan, scene.now_ms)
-    gate = None if scene.plan.fast else gate_blocker(scene)
+    answer = f"rollout promote {scene.plan.service}"
+    gate = None if scene.plan.fast else gate_blocker(scene.stage.pause, state, scene.now_ms, answer)
     if gate is not None:
         yield gate
 
@@ -147,39 +144,10 @@ def _verdict_blockers(scene: Scene) -> Iterator[Blocker]:
 
     A first install needs none (B7), and neither does a fast plan (H2).
     """
-    state = scene.state
     if scene.first_install or scene.plan.fast:
         return
-    verdict = scene.view.verdicts.get(state.subject)
-    if verdict is None or verdict.placement != state.placement:
-        yield Reason.NO_VERDICT, "There is no verdict on this stage yet."
-        return
-    few = verdict.canary_requests < scene.stage.min_requests
-    if verdict.outcome is not Outcome.PASS:
-        if not (few and verdict.reason is Reason.TOO_FEW_REQUESTS):  # it is told below, in more words
-            yield verdict.reason, verdict.sentence or f"The verdict is {verdict.outcome}."
-    elif scene.now_ms - verdict.last_pane_ms > FRESH_MS:
-        yield Reason.STALE_VERDICT, f"The last pass is {(scene.now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
-    elif verdict.last_pane_ms <= state.baking_since_ms:
-        yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
-    elif scene.stage.gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
-        yield Reason.NOT_CERTIFIED, _unlicensed(verdict)
-    if few:
-        yield (
-            Reason.TOO_FEW_REQUESTS,
-            f"The canary has served {verdict.canary_requests} of the {scene.stage.min_requests} requests that this stage needs.",
-        )
-
-
-def _unlicensed(verdict: Verdict) -> str:
-    """Return what a pass lacks of the licence that its stage asks for (C5), in words."""
-    lacking = [
-        f"{one.family} {one.log_licence:.2g} of {one.licence_threshold:.2g}"
-        for one in verdict.evidence
-        if one.log_licence is not None and one.log_licence < one.licence_threshold
-    ]
-    what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
-    return f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. rollout promote overrules it."
+    stage, verdict = scene.stage, scene.view.verdicts.get(scene.state.subject)
+    yield from verdict_blockers(verdict, scene.state, stage.gate, stage.min_requests, scene.now_ms)
 
 
 def _bake(scene: Scene) -> Change:

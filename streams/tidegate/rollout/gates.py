@@ -1,49 +1,52 @@
-"""The gate after a stage: a person, or its default when the time is over, lets the rollout go on (D4, D5)."""
+"""The gate after a stage: a person, or its default when the time is over, lets a rollout or a ramp go on (D4, D5)."""
 
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change
 from tidegate.rollout.scene import Scene
+from tidegate.rollout.verdicts import Blocker, Judged
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.names import duration_ms, service_of
+from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import GateDefault, Pause
 from tidegate.wire.reasons import Reason
 
 
-def gate_blocker(scene: Scene) -> tuple[Reason, str] | None:
-    """Return why the gate of the stage holds the rollout; None where there is none or it was passed."""
-    gate, state = scene.stage.pause, scene.state
+def gate_blocker(gate: Pause | None, state: Judged, now_ms: int, answer: str) -> Blocker | None:
+    """Return why the gate of the stage holds it; None where there is none or it was passed. ``answer``: the command that does."""
     if gate is None or state.gate_passed:
         return None
     asks = f"asks {gate.ask}, and " if gate.ask else ""
-    what = f"{asks}rollout promote {service_of(state.subject) or state.subject} answers it"
+    what = f"{asks}{answer} answers it"
     if not state.gate_since_ms:
         return Reason.GATE, f"After this stage comes a gate; {what}."
-    ends = gate_ends_ms(scene)
+    ends = gate_ends_ms(gate, state)
     if ends is None or gate.default is GateDefault.HOLD:
         return Reason.GATE, f"The gate of stage {state.stage + 1} waits for a person; {what}."
-    left_s = max(0, ends - scene.now_ms) // 1_000
+    left_s = max(0, ends - now_ms) // 1_000
     return Reason.GATE, f"The gate of stage {state.stage + 1} is open; {what}, and in {left_s} s its default is {gate.default}."
 
 
-def gate_ends_ms(scene: Scene) -> int | None:
+def gate_ends_ms(gate: Pause | None, state: Judged) -> int | None:
     """Return when an open gate's time is over; None where none is open or it has no end. A pause begins it anew."""
-    gate, state = scene.stage.pause, scene.state
     if gate is None or gate.duration is None or not state.gate_since_ms or state.gate_passed:
         return None
     return max(state.gate_since_ms, state.phase_ms) + duration_ms(gate.duration)
 
 
-def timed_out(scene: Scene) -> Pause | None:
+def timed_out(gate: Pause | None, state: Judged, now_ms: int) -> Pause | None:
     """Return the gate whose time is over and that nobody answered; None while there is none."""
-    ends = gate_ends_ms(scene)
-    return scene.stage.pause if ends is not None and scene.now_ms >= ends else None
+    ends = gate_ends_ms(gate, state)
+    return gate if ends is not None and now_ms >= ends else None
+
+
+def gate_ending(gate: Pause | None) -> str:
+    """Return in words how a gate ends that nobody answers."""
+    return f"after {gate.duration} its default is {gate.default}" if gate and gate.duration else "it has no end"
 
 
 def open_gate(scene: Scene) -> Change:
     """Return the opening of the stage's gate."""
-    gate = scene.stage.pause
-    ending = f"after {gate.duration} its default is {gate.default}" if gate and gate.duration else "it has no end"
+    ending = gate_ending(scene.stage.pause)
     return Change(
         kind=DecisionKind.GATE,
         reason=Reason.GATE_OPENED,

@@ -76,6 +76,8 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
             return _undo(scene, intent)
         case Verb.RETRY:
             return _retry(ledger, scene, intent)
+        case Verb.SET | Verb.KILL | Verb.RESTORE | Verb.SHARE | Verb.ARCHIVE:
+            return _refuse(intent, Reason.NOT_ALLOWED, f"{intent.verb} is asked of a flag; {intent.subject} is none")
         case _:
             assert_never(intent.verb)
 

@@ -58,7 +58,7 @@ def open_gates(ledger: Ledger) -> list[OpenGate]:
                 before=state.settled.version if state.settled is not None else "",
                 canaries=scene.canaries,
                 opened_ms=state.gate_since_ms,
-                ends_ms=gate_ends_ms(scene) or 0,
+                ends_ms=gate_ends_ms(scene.stage.pause, state) or 0,
                 default=str(scene.stage.pause.default),
             )
         )

@@ -32,17 +32,26 @@ def restraints(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Iterator[
     if policy is not None:
         yield policy
     if not plan.despite_alarms:
-        for key, alarm in sorted(view.alarms.items()):
-            if _stops(alarm, plan):
-                yield Reason.ALARM_OPEN, f"A critical alarm is open: {key}."
+        yield from open_alarms(view, plan.service)
+
+
+def open_alarms(view: View, service: str) -> Iterator[Restraint]:
+    """Yield the critical alarms of a service that are open, the judge's and others' (D4)."""
+    for key, alarm in sorted(view.alarms.items()):
+        if _stops(alarm, service):
+            yield Reason.ALARM_OPEN, f"A critical alarm is open: {key}."
+
+
+def alarms_ended_ms(view: View, service: str) -> int:
+    """Return when the last critical alarm of a service ended; 0: there was none."""
+    return max((alarm.end_ms for alarm in view.ended.values() if _stops(alarm, service)), default=0)
 
 
 def freed_ms(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> int:
     """Return when a restraint of a plan may last have begun or ended: nobody can be blamed for the time before."""
-    ended = [alarm.end_ms for alarm in view.ended.values() if _stops(alarm, plan)]
-    return max([thawed_ms(ledger, service_subject(plan.service), now_ms), *ended])
+    return max(thawed_ms(ledger, service_subject(plan.service), now_ms), alarms_ended_ms(view, plan.service))
 
 
-def _stops(alarm: Alarm, plan: Plan) -> bool:
-    mine = alarm.service == plan.service or alarm.subject == service_subject(plan.service)
+def _stops(alarm: Alarm, service: str) -> bool:
+    mine = alarm.service == service or alarm.subject == service_subject(service)
     return mine and alarm.severity is Severity.CRITICAL and alarm.writer != WRITER

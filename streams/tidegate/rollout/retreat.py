@@ -4,44 +4,21 @@ Back is everyone on one measured digest, and over when all report it (Knight Cap
 made it worse).
 """
 
-import math
-
 from msgspec.structs import replace
 
 from tidegate.rollout.batches import named, overdue, sentence
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import timed_out
 from tidegate.rollout.scene import Scene
+from tidegate.rollout.verdicts import facts_of, fails_of, lifted
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase
-from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.judgement import Verdict
 from tidegate.wire.names import share_of
 from tidegate.wire.plans import Action, GateDefault
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
-REPORTING_FOR_MS = 5_000
-"""So long after the last silent second a pause for silence lifts itself."""
-BURNED_OUT_MS = 30_000
-"""So long after the last second in which its whole world burned (C2): a burn that flickers is one."""
-FADED_FOR_MS = 60_000
-FADED_LOG_E = math.log(10.0)
-"""A pause for evidence lifts itself when it has not been enough for a minute and is below this by now: what one server or one
-half minute did is no word about the release once the rest has had time to speak. Far below what pauses, so that it does not
-flicker.
-"""
-UNSEEN = frozenset(
-    {
-        Reason.SILENT,
-        Reason.PARTLY_SILENT,
-        Reason.BOTH_SILENT,
-        Reason.TELEMETRY_DOWN,
-        Reason.STATE_LOST,
-        Reason.LATE,
-        Reason.SKEWED,
-    }
-)
-"""Reasons of verdicts that did not see everyone."""
 QUARANTINED_MAX = 64
 """So many versions of a subject are kept in quarantine; the oldest leaves first."""
 
@@ -51,7 +28,7 @@ def failing(scene: Scene) -> Change | None:
     fails = _fails(scene)
     if Action.ROLLBACK in fails:
         verdict = fails[Action.ROLLBACK]
-        return _fail(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
+        return _fail(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", facts_of(verdict))
     # Cordoning is how a person lets go of a node on which a one-way release does not start.
     broken = tuple(node for node in scene.canaries if scene.failed(node) and node not in scene.cordoned)
     if broken:
@@ -63,56 +40,32 @@ def failing(scene: Scene) -> Change | None:
         late = overdue(scene)
         if late:
             return _fail(scene, Reason.DEADLINE, late, {})
-        gate = timed_out(scene)
+        gate = timed_out(scene.stage.pause, scene.state, scene.now_ms)
         if gate is not None and gate.default is GateDefault.ROLLBACK:
             what = f"Nobody answered the gate within {gate.duration}; its default is rollback."
             return rollback(scene, Reason.GATE_TIMED_OUT, what, Result.ROLLED_BACK)
     if Action.PAUSE in fails:
         verdict = fails[Action.PAUSE]
-        return _pause(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", _facts(verdict))
+        return _pause(scene, verdict.reason, verdict.sentence or f"The verdict is {verdict.reason}.", facts_of(verdict))
     return None
 
 
 def recovered(scene: Scene) -> Change | None:
-    """Return that a rollout goes on which was paused because nodes were silent, once all have reported for 5 s, or because its
-    world burned, once that has been over for 30 s, or because of evidence that one server or one half minute carried, once it has
-    faded; else None.
+    """Return that a paused rollout goes on where what paused it is over (``lifted``), else None.
 
-    No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
-    already; a person would be called for each of them (C6). What burns everyone alike is no word about the release: its stage
-    begins to bake anew, so that it advances only after a whole bake without a burn.
+    What burns everyone alike is no word about the release: its stage begins to bake anew, so that it advances only after a whole
+    bake without a burn.
     """
-    fails, verdict = _fails(scene), scene.view.verdicts.get(scene.state.subject)
-    fail = fails.get(Action.PAUSE)
-    reason = scene.state.paused_reason
-    if (
-        reason not in (Reason.SILENT, Reason.ENVIRONMENT, Reason.EVIDENCE)
-        or Action.ROLLBACK in fails
-        or fail is None
-        or verdict is None
-    ):
+    fails = _fails(scene)
+    if Action.ROLLBACK in fails:
         return None
-    if fail.reason is not reason:
+    over = lifted(scene.state.paused_reason, fails.get(Action.PAUSE), scene.view.verdicts.get(scene.state.subject))
+    if over is None:
         return None
-    seen = verdict.placement == fail.placement and verdict.outcome is not Outcome.FAIL and verdict.reason not in UNSEEN
-    if not seen or verdict.silent_nodes:
-        return None
-    well_ms = verdict.last_pane_ms - fail.last_pane_ms
-    if reason is Reason.SILENT and well_ms >= REPORTING_FOR_MS:
-        return resume(scene, Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s.")
-    if reason is Reason.ENVIRONMENT and verdict.reason is not Reason.ENVIRONMENT and well_ms >= BURNED_OUT_MS:
-        change = resume(scene, Reason.BURNED_OUT, "What burned old version and new alike has been over for 30 s.")
-        anew = replace(change.state, baking_since_ms=0) if change.state is not None else None
-        return replace(change, state=anew)
-    if reason is Reason.EVIDENCE and well_ms >= FADED_FOR_MS and _faded(verdict):
-        return resume(
-            scene, Reason.EVIDENCE_FADED, "What spoke against the canary has faded: the rest has had a minute to speak."
-        )
-    return None
-
-
-def _faded(verdict: Verdict) -> bool:
-    return all(evidence.log_e_pause < FADED_LOG_E for evidence in verdict.evidence)
+    change = resume(scene, *over)
+    if over[0] is not Reason.BURNED_OUT or change.state is None:
+        return change
+    return replace(change, state=replace(change.state, baking_since_ms=0))
 
 
 def resume(scene: Scene, reason: Reason, message: str) -> Change:
@@ -237,16 +190,7 @@ def _released_after_batch(scene: Scene, state: SubjectState) -> int:
 
 
 def _fails(scene: Scene) -> dict[Action, Verdict]:
-    """Return the fails of the current placement (D5). What a person has resumed over asks for no further pause."""
-    state = scene.state
-    found = {}
-    for action, verdict in scene.view.fails.get(state.subject, {}).items():
-        if not state.placement or verdict.placement != state.placement:
-            continue
-        pauses = action is Action.PAUSE or scene.plan.on_fail is Action.PAUSE
-        if not pauses or verdict.generation >= state.resumed_generation:
-            found[action] = verdict
-    return found
+    return fails_of(scene.view.fails.get(scene.state.subject, {}), scene.state, scene.plan.on_fail)
 
 
 def _fail(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -> Change | None:
@@ -266,33 +210,3 @@ def _pause(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -
         facts=facts,
         state=replace(scene.state, phase=Phase.PAUSED, paused_reason=reason),
     )
-
-
-def _facts(verdict: Verdict) -> dict[str, Fact]:
-    return _weighed(verdict) | {
-        "verdict": verdict.id,
-        "metric": verdict.metric,
-        "canary": verdict.canary,
-        "control": verdict.control,
-        "limit": verdict.limit,
-        "compared_with": verdict.compared_with,
-        "canary_requests": verdict.canary_requests,
-        "canary_errors": verdict.canary_errors,
-        "last_pane_ms": verdict.last_pane_ms,
-    }
-
-
-def _weighed(verdict: Verdict) -> dict[str, Fact]:
-    """Return the numbers of the strongest evidence, where a fail rests on it."""
-    if verdict.reason is not Reason.EVIDENCE or not verdict.evidence:
-        return {}
-    strongest = verdict.evidence[0]
-    return {
-        "family": strongest.family,
-        "log_e": strongest.log_e,
-        "threshold": strongest.threshold,
-        "share": strongest.share,
-        "expected_share": strongest.expected_share,
-        "onset_ms": strongest.onset_ms,
-        "left_out": named(strongest.deleted),
-    }

@@ -135,7 +135,7 @@ def _wakes(scene: Scene) -> list[int]:
     phase = scene.state.phase
     match phase:
         case Phase.RUNNING:
-            gate = gate_ends_ms(scene)
+            gate = gate_ends_ms(scene.stage.pause, scene.state)
             return [*wakes(scene), scene.plan.expires_ms, *([gate] if gate is not None else [])]
         case Phase.WATCHING:
             return [scene.state.watch_ms + duration_ms(scene.plan.watch)]

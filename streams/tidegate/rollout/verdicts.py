@@ -1,0 +1,146 @@
+"""What verdicts ask for and what they license: the same conditions for a rollout and for a flag's ramp (D4, D5, G3).
+
+A verdict is looked at together with the state that it is about; what becomes of that state is for others to say.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from tidegate.rollout.change import Fact
+from tidegate.wire.decisions import SubjectState
+from tidegate.wire.flagstates import FlagState
+from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.plans import Action, Gate
+from tidegate.wire.reasons import Reason
+
+FRESH_MS = 5_000
+"""D4: a pass is used at most so long after the end of the last pane that it judged."""
+REPORTING_FOR_MS = 5_000
+"""So long after the last silent second a pause for silence lifts itself."""
+BURNED_OUT_MS = 30_000
+"""So long after the last second in which its whole world burned (C2): a burn that flickers is one."""
+FADED_FOR_MS = 60_000
+FADED_LOG_E = math.log(10.0)
+"""A pause for evidence lifts itself when it has not been enough for a minute and is below this by now: what one server or one
+half minute did is no word about the release once the rest has had time to speak. Far below what pauses, so that it does not
+flicker.
+"""
+UNSEEN = frozenset(
+    {
+        Reason.SILENT,
+        Reason.PARTLY_SILENT,
+        Reason.BOTH_SILENT,
+        Reason.TELEMETRY_DOWN,
+        Reason.STATE_LOST,
+        Reason.LATE,
+        Reason.SKEWED,
+    }
+)
+"""Reasons of verdicts that did not see everyone."""
+Blocker = tuple[Reason, str]
+Judged = SubjectState | FlagState
+
+
+def verdict_blockers(verdict: Verdict | None, state: Judged, gate: Gate, min_requests: int, now_ms: int) -> Iterator[Blocker]:
+    """Yield what is lacking of a fresh pass of this placement over enough requests (D4)."""
+    if verdict is None or verdict.placement != state.placement:
+        yield Reason.NO_VERDICT, "There is no verdict on this stage yet."
+        return
+    few = verdict.canary_requests < min_requests
+    if verdict.outcome is not Outcome.PASS:
+        if not (few and verdict.reason is Reason.TOO_FEW_REQUESTS):  # it is told below, in more words
+            yield verdict.reason, verdict.sentence or f"The verdict is {verdict.outcome}."
+    elif now_ms - verdict.last_pane_ms > FRESH_MS:
+        yield Reason.STALE_VERDICT, f"The last pass is {(now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
+    elif verdict.last_pane_ms <= state.baking_since_ms:
+        yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
+    elif gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
+        yield Reason.NOT_CERTIFIED, _unlicensed(verdict)
+    if few:
+        yield (
+            Reason.TOO_FEW_REQUESTS,
+            f"The canary has served {verdict.canary_requests} of the {min_requests} requests that this stage needs.",
+        )
+
+
+def fails_of(fails: Mapping[Action, Verdict], state: Judged, on_fail: Action) -> dict[Action, Verdict]:
+    """Return the fails of the current placement (D5). What a person has resumed over asks for no further pause."""
+    found = {}
+    for action, verdict in fails.items():
+        if not state.placement or verdict.placement != state.placement:
+            continue
+        pauses = action is Action.PAUSE or on_fail is Action.PAUSE
+        if not pauses or verdict.generation >= state.resumed_generation:
+            found[action] = verdict
+    return found
+
+
+def lifted(paused: Reason | None, fail: Verdict | None, verdict: Verdict | None) -> Blocker | None:
+    """Return why a pause that a fail asked for is over, judged by the newest verdict: because nodes were silent, once all have
+    reported for 5 s; because its world burned, once that has been over for 30 s; because of evidence that one server or one half
+    minute carried, once it has faded; else None.
+
+    No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
+    already; a person would be called for each of them (C6).
+    """
+    if paused not in (Reason.SILENT, Reason.ENVIRONMENT, Reason.EVIDENCE) or fail is None or verdict is None:
+        return None
+    if fail.reason is not paused:
+        return None
+    seen = verdict.placement == fail.placement and verdict.outcome is not Outcome.FAIL and verdict.reason not in UNSEEN
+    if not seen or verdict.silent_nodes:
+        return None
+    well_ms = verdict.last_pane_ms - fail.last_pane_ms
+    if paused is Reason.SILENT and well_ms >= REPORTING_FOR_MS:
+        return Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s."
+    if paused is Reason.ENVIRONMENT and verdict.reason is not Reason.ENVIRONMENT and well_ms >= BURNED_OUT_MS:
+        return Reason.BURNED_OUT, "What burned old version and new alike has been over for 30 s."
+    if paused is Reason.EVIDENCE and well_ms >= FADED_FOR_MS and _faded(verdict):
+        return Reason.EVIDENCE_FADED, "What spoke against the canary has faded: the rest has had a minute to speak."
+    return None
+
+
+def facts_of(verdict: Verdict) -> dict[str, Fact]:
+    """Return the numbers of a fail that a record keeps (D1)."""
+    return _weighed(verdict) | {
+        "verdict": verdict.id,
+        "metric": verdict.metric,
+        "canary": verdict.canary,
+        "control": verdict.control,
+        "limit": verdict.limit,
+        "compared_with": verdict.compared_with,
+        "canary_requests": verdict.canary_requests,
+        "canary_errors": verdict.canary_errors,
+        "last_pane_ms": verdict.last_pane_ms,
+    }
+
+
+def _unlicensed(verdict: Verdict) -> str:
+    """Return what a pass lacks of the licence that its stage asks for (C5), in words."""
+    lacking = [
+        f"{one.family} {one.log_licence:.2g} of {one.licence_threshold:.2g}"
+        for one in verdict.evidence
+        if one.log_licence is not None and one.log_licence < one.licence_threshold
+    ]
+    what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
+    return f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. rollout promote overrules it."
+
+
+def _faded(verdict: Verdict) -> bool:
+    return all(evidence.log_e_pause < FADED_LOG_E for evidence in verdict.evidence)
+
+
+def _weighed(verdict: Verdict) -> dict[str, Fact]:
+    """Return the numbers of the strongest evidence, where a fail rests on it."""
+    if verdict.reason is not Reason.EVIDENCE or not verdict.evidence:
+        return {}
+    strongest = verdict.evidence[0]
+    return {
+        "family": strongest.family,
+        "log_e": strongest.log_e,
+        "threshold": strongest.threshold,
+        "share": strongest.share,
+        "expected_share": strongest.expected_share,
+        "onset_ms": strongest.onset_ms,
+        "left_out": list(strongest.deleted),
+    }
