@@ -7,17 +7,22 @@ others are bytes of sound ones with some flipped. Contexts hold what JSON cannot
 import json
 import time
 from collections import Counter
+from functools import partial
 from random import Random
 from typing import Any
 
+import msgspec
 from tests.flags.kit import NOW_S, definition
 from tests.flags.matrix import Rules, context, flags
 
 from tidegate.flags.evaluate import Asked, evaluate
 from tidegate.flags.explain import explain
+from tidegate.flags.prerequisites import settled
+from tidegate.flags.published import Share, pinned, ramped
 from tidegate.flags.store import Flags
 from tidegate.wire.codec import Malformed
-from tidegate.wire.flags import Kind, TopicKey, definition_faults
+from tidegate.wire.flags import Bucketing, Kind, TopicKey, definition_faults, definition_of
+from tidegate.wire.flagspecs import FlagSpec, Prerequisite
 
 BEFORE = definition(default="on")
 ACC = {"var": "accumulator"}
@@ -112,7 +117,7 @@ class Fuzz:
                 {"bucketing": chance.choice(["v2", "v3", "v4", 3, None]), "a": chance.choice([1, []])}
             ).encode()
         text = chance.choice(self.sound)
-        if chance.random() < 0.2:
+        if chance.random() < 0.05:
             plain = json.loads(text) | {"targeting": {"if": [bomb(chance), "on", "off"]}}
             return "f", json.dumps(plain).encode()
         if chance.random() < 0.6:
@@ -135,11 +140,29 @@ class Fuzz:
                 held.put(TopicKey("web", name), value)
                 in_force = value if name == "f" else in_force
                 self.outcomes["taken"] += 1
+                if name == "f":
+                    self.publish(value)
             except Malformed:
                 self.outcomes["refused"] += 1
             assert held.sets["web"].flags["f"].value == in_force
             definition_faults(value, {"a": True})
             self.ask(held)
+
+    def publish(self, value: bytes) -> None:
+        """What can be read can be killed; what cannot be said as one definition with another is refused."""
+        variant = next(iter(definition_of(value).variants))
+        assert definition_of(pinned(value, variant, "killed")).default_variant == variant
+        need = Prerequisite(flag="base", variants=(variant,))
+        spec = FlagSpec(definition=msgspec.Raw(BEFORE), prerequisites=(need,), immediate=True)
+        for publish in (
+            partial(ramped, value, BEFORE, Share(salt="s/", weight=5_000)),
+            partial(settled, spec, {"base": value}, {"a": {"!": [{"$ref": "b"}]}, "b": False}, Bucketing.V2),
+        ):
+            try:
+                definition_of(publish())
+                self.outcomes["published"] += 1
+            except Malformed:
+                self.outcomes["not published"] += 1
 
     def ask(self, held: Flags) -> None:
         question = Asked(context=hostile(self.chance), now_s=NOW_S, kind=self.chance.choice([None, *Kind]), default="mine")

@@ -195,6 +195,17 @@ def test_a_rule_that_asks_for_a_year_of_work_is_stopped(name):
     assert "was stopped" in found.error_message
 
 
+def test_the_deepest_rule_is_evaluated_and_explained_and_a_deeper_one_stopped():
+    """Frames of Python are 1,000, and whoever calls has some of them."""
+    all_of = json.loads('{"all": [[1], ' * 45 + "true" + "]}" * 45)
+    for links, stopped in ((1, False), (3, True)):
+        rules = {f"r{n}": json.loads(json.dumps(all_of).replace("true", json.dumps({"$ref": f"r{n + 1}"}))) for n in range(links)}
+        flags = flag_set(evaluators=rules | {f"r{links}": True}, f=definition({"if": [{"$ref": "r0"}, "on", "off"]}))
+        found = evaluate(flags, "f", asked())
+        assert found == explain(flags, "f", asked()).resolution
+        assert (found.error_code is E.GENERAL and "inside one another" in found.error_message) == stopped
+
+
 HOSTILE = {
     "a long text": "x" * (64 * STEPS_MAX + 64),
     "a long list": ["x"] * (STEPS_MAX + 1),

@@ -235,6 +235,12 @@ def test_shared_rules_that_double_are_not_put_in_for_ever():
         settled(spec(prerequisites=NEEDS_ON), {"base": definition({"$ref": "r0"})}, doubling, Bucketing.V2)
 
 
+def test_a_long_chain_of_shared_rules_is_not_put_in_for_ever():
+    chain = {f"r{n}": {"$ref": f"r{n + 1}"} for n in range(5_000)} | {"r5000": True}
+    with pytest.raises(Malformed, match="deeper than 100"):
+        settled(spec(prerequisites=NEEDS_ON), {"base": definition({"$ref": "r0"})}, chain, Bucketing.V2)
+
+
 def test_flags_are_published_after_those_that_they_need_and_never_in_a_circle():
     needs = {"d": ["c", "b"], "c": ["b"], "b": ["a"], "x": ["y"]}
     assert after("a", needs) == ["b", "c", "d"]

@@ -11,7 +11,7 @@ from tests.prove.kit import hold
 RECORDS = 100_000
 SEED = 100_000
 SLOWEST_S = 1.0
-"""CPU of one evaluation on a machine that does other work too; 50,000 steps take a tenth of it."""
+"""CPU of one evaluation on a machine that does other work too; 30,000 steps take a tenth of it."""
 
 
 def prove(_folder: Path) -> dict[str, Any]:

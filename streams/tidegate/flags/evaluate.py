@@ -89,6 +89,7 @@ def _variant(flag: Flag, rule: Rule, asked: Asked, run: Run) -> str | None:
     if not isinstance(asked.context, Mapping):
         raise Wrong(ErrorCode.INVALID_CONTEXT, f"the context is no object but {type(asked.context).__name__}")
     data = {**asked.context, "$flagd": {"flagKey": flag.key, "timestamp": asked.now_s}}
+    run.nested = rule.depth
     variant = rule.closure(data, run)
     if variant is None or isinstance(variant, str):
         return variant

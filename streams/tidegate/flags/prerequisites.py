@@ -11,7 +11,7 @@ from typing import Any
 from tidegate.flags.leaves import Outcome, replaced
 from tidegate.flags.published import checked
 from tidegate.wire.codec import Malformed, encode
-from tidegate.wire.flagrules import RULE_NODES_MAX, operation
+from tidegate.wire.flagrules import RULE_DEPTH_MAX, RULE_NODES_MAX, operation
 from tidegate.wire.flags import Bucketing, Definition, State, definition_of
 from tidegate.wire.flagspecs import FlagSpec, Prerequisite, safe_variant
 
@@ -95,8 +95,17 @@ class _Inlining:
         self._evaluators = evaluators
         self._bucketing = bucketing
         self._nodes = 0
+        self._depth = 0
 
     def of(self, node: Any, path: str) -> Any:
+        self._depth += 1
+        if self._depth > RULE_DEPTH_MAX:
+            raise Malformed(path, f"the rule of {self._flag} is deeper than {RULE_DEPTH_MAX} with its shared rules put in")
+        found = self._of(node, path)
+        self._depth -= 1
+        return found
+
+    def _of(self, node: Any, path: str) -> Any:
         self._nodes += 1
         if self._nodes > RULE_NODES_MAX:
             raise Malformed(path, f"the rule of {self._flag} has more than {RULE_NODES_MAX} values with its shared rules put in")

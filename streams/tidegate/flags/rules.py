@@ -74,6 +74,8 @@ class _Compiler:
         return [self.node(item, f"{path}[{index}]") for index, item in enumerate(items)]
 
     def _list(self, items: list[Any], path: str) -> _Part:
+        if not any(isinstance(item, dict | list) for item in items):
+            return _constant(items)
         parts = self._nodes(items, path)
         if all(part.constant for part in parts):
             return _constant(items)

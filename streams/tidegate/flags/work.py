@@ -8,10 +8,10 @@ from typing import Any
 from tidegate.flags.bucketing import Draw
 from tidegate.wire.flags import Bucketing
 
-STEPS_MAX = 50_000
+STEPS_MAX = 30_000
 """Of one evaluation, at most about a microsecond each."""
-NESTED_MAX = 150
-"""Operators inside one another, shared rules included."""
+NESTED_MAX = 120
+"""Operators inside one another, shared rules included: at most four calls each, while they are explained, of Python's 1,000."""
 INTEGER_BITS_MAX = 4_096
 CHARACTERS_A_STEP = 64
 
