@@ -103,12 +103,7 @@ def rule_faults(rule: object, path: str, evaluators: Mapping[str, Any] | None = 
     """
     if rule is None or rule == {}:
         return []
-    found = list(_faults(rule, path, evaluators))
-    if evaluators is not None and not found:
-        circle = circle_of(rule, evaluators)
-        if circle:
-            found.append((path, f"references go in a circle: {' -> '.join(circle)}"))
-    return found
+    return list(_faults(rule, path, evaluators))
 
 
 def references(rule: object) -> list[str]:
