@@ -6,6 +6,7 @@ import hashlib
 import json
 import socket
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from tidegate.wire.documents import (
     Roster,
     digest,
     digest_of,
+    standing_digest,
 )
 from tidegate.wire.envelope import Signer, Trust, seal, unseal
 from tidegate.wire.keys import trust_of
@@ -40,6 +42,10 @@ FOREVER_MS = 1 << 42
 
 def signer(name: str) -> Signer:
     return Signer(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
+
+
+_SAID: WeakKeyDictionary[object, dict[tuple[int, str], int]] = WeakKeyDictionary()
+"""What was said on a log, by whichever author of it: (epoch, subject) to the greatest generation."""
 
 
 class Author:
@@ -107,13 +113,19 @@ class Author:
 
     async def say(self, document: Desired) -> Desired:
         await self.log.append("desired", self.subject, seal(document, self.decision))
+        said = _SAID.setdefault(self.log, {})
+        at = (document.epoch, document.subject)
+        said[at] = max(said.get(at, 0), document.generation)
         await self.beat()
         return document
 
     async def beat(self) -> None:
         self.beats += 1
         life = f"life-{self.epoch}"
-        beat = Heartbeat(fleet=FLEET, epoch=self.epoch, life=life, seq=self.beats, issued_ms=0, digest="0" * 64)
+        standing = standing_digest(
+            {subject: at for (epoch, subject), at in _SAID.get(self.log, {}).items() if epoch == self.epoch}
+        )
+        beat = Heartbeat(fleet=FLEET, epoch=self.epoch, life=life, seq=self.beats, issued_ms=0, digest=standing)
         await self.log.append("desired", "heartbeat", seal(beat, self.decision))
 
     async def beating(self, clock) -> None:

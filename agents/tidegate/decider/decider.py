@@ -22,7 +22,7 @@ from tidegate.rollout.step import step, wake_at
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
-from tidegate.wire.documents import digest_of
+from tidegate.wire.documents import standing_digest
 from tidegate.wire.envelope import Refused, Signs, Trust
 from tidegate.wire.reasons import Reason
 
@@ -347,5 +347,6 @@ class Decider:
         self._metrics.deadletters.inc(await self._notices.dead_letters(self._inbox))
 
     def _digest(self) -> str:
-        """Return the digest over every (subject, generation) that a heartbeat carries (E4)."""
-        return digest_of([[subject, state.generation] for subject, state in sorted(self._book.ledger.subjects.items())])
+        """Return what a heartbeat says of the commands, all of which stand before it in the log (E4)."""
+        subjects = self._book.ledger.subjects.items()
+        return standing_digest({subject: state.generation for subject, state in subjects if state.generation})

@@ -236,7 +236,7 @@ class NodeAgent:
 
     def _frozen(self) -> str:
         whys = {held.freeze.why for held in self._memory.state.services.values() if held.freeze is not None}
-        return "; ".join(sorted(whys | ({self._memory.trouble} if self._memory.trouble else set())))
+        return "; ".join(sorted(whys | {why for why in (self._memory.trouble, self._reading.withheld) if why}))
 
 
 def _newest(trust: Trust, root: str) -> Trust:

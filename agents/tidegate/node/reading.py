@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from tidegate.ports import Clock, Log, LogReader, Record
-from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear
+from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear, standing
 from tidegate.reconcile.lease import Pulse
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import BreakGlass, Claim, Desired, Heartbeat, PublicKey, Roster, digest, digest_of
@@ -21,6 +21,11 @@ POLL_S = 0.25
 """A request to catch up waits at most this long for the poll before it."""
 
 HEARTBEAT = "heartbeat"
+DIFFERING_TOLD = 3
+"""One heartbeat may differ where compaction has left of the log what was said after it."""
+WITHHELD = (
+    "the author's heartbeats stand for other commands than were read here: some are withheld or lost; it goes forward in nothing"
+)
 
 log_of_node = structlog.get_logger("node")
 
@@ -41,6 +46,8 @@ class Reading:
         self._beat = (0, 0)
         """Epoch and number of the last heartbeat."""
         self._beat_heard = False
+        self._differing = 0
+        """So many heartbeats in a row stand for other commands than were read before them."""
         self._beat_s = clock.monotonic_s()
         self.trust = trust
         self.root = ""
@@ -83,7 +90,12 @@ class Reading:
     def pulse(self) -> Pulse:
         """What is heard of the author."""
         silent_ms = round((self._clock.monotonic_s() - self._beat_s) * 1_000)
-        return Pulse(silent_ms=silent_ms, heard=self._beat_heard)
+        return Pulse(silent_ms=silent_ms, heard=self._beat_heard, agrees=not self._differing)
+
+    @property
+    def withheld(self) -> str:
+        """Why this node knows that it does not read all that is said; empty: it does not know so."""
+        return WITHHELD if self._differing >= DIFFERING_TOLD else ""
 
     async def _open(self) -> None:
         self._reader = await self._log.reader(["keys", "desired"])
@@ -144,18 +156,23 @@ class Reading:
         if (heartbeat.epoch, signer.id) != (self.heard.epoch, self.heard.author) or beat <= self._beat:
             return
         self._beat = beat
-        if live and not heartbeat.resigned:
+        if heartbeat.resigned:
+            return
+        self._differing = 0 if heartbeat.digest == standing(self.heard) else self._differing + 1
+        if live:
             self._beat_heard, self._beat_s = True, self._clock.monotonic_s()
 
     def _take_desired(self, key: str, value: bytes) -> None:
         kind, _, rest = key.partition("/")
         subject = key if kind == "svc" else rest
-        if kind != "claim" and subject not in self._subjects:
+        mine = subject in self._subjects or kind == "claim"
+        if not mine and kind != "svc":  # the commands of others are heard too: a heartbeat stands for all of them
             return
         try:
             opened = _open(kind, value, self.trust)
         except (Malformed, Refused) as error:
-            self._refuse(subject, Refusal(reason=_reason(error), sentence=f"{key}: {error}"))
+            if mine:
+                self._refuse(subject, Refusal(reason=_reason(error), sentence=f"{key}: {error}"))
             return
         if opened is None:
             return
@@ -163,7 +180,7 @@ class Reading:
         # A plan is named by what the operator signed, the rest by what it says (E4).
         name = digest(value) if isinstance(document, Plan) else digest_of(document)
         self.heard, refusal = hear(self.heard, Arrived(key=key, document=document, signer=signer, digest=name))
-        if refusal is not None:
+        if refusal is not None and mine:
             self._refuse(subject, refusal)
 
     def _refuse(self, subject: str, refusal: Refusal) -> None:

@@ -6,6 +6,7 @@ milliseconds since the epoch.
 """
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -154,7 +155,7 @@ class Heartbeat(
     seq: Number
     issued_ms: Number
     digest: Sha256
-    """Over every (subject, generation), sorted."""
+    """``standing_digest`` of what the author has published in its epoch before this record."""
     resigned: bool = False
 
 
@@ -370,6 +371,11 @@ MaxUnavailable = Share
 def digest(data: bytes) -> str:
     """Return the sha256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def standing_digest(generations: Mapping[str, int]) -> str:
+    """Return the digest over the generation of each subject that has a command: what an author stands for (E4)."""
+    return digest_of(sorted(generations.items()))
 
 
 def digest_of(value: object) -> str:

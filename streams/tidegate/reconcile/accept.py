@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.breakglass import greater, holding, under
 from tidegate.reconcile.held import Accepted, Held, same
-from tidegate.wire.documents import BreakGlass, Claim, Desired, KeyRole, Move, PublicKey, Roster
+from tidegate.wire.documents import BreakGlass, Claim, Desired, KeyRole, Move, PublicKey, Roster, standing_digest
 from tidegate.wire.names import service_subject, share_of
 from tidegate.wire.plans import Plan, Stage
 from tidegate.wire.reasons import Reason
@@ -102,6 +102,12 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
                 return heard, _refuse(Reason.BAD_DOCUMENT, f"a roster of {document.subject} stands under key {arrived.key}")
             named = heard.candidates[document.subject].document.roster_digest if document.subject in heard.candidates else ""
             return replace(heard, rosters=_with(heard.rosters, document.subject, arrived.digest, document, named)), None
+
+
+def standing(heard: Heard) -> str:
+    """Return the digest over the commands of the epoch at hand, as its author's heartbeat has it (E4)."""
+    commands = (one.document for one in heard.candidates.values())
+    return standing_digest({one.subject: one.generation for one in commands if one.epoch == heard.epoch})
 
 
 def accept(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | Refusal | None:

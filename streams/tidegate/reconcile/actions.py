@@ -84,8 +84,7 @@ class _Case(Struct, frozen=True):
     target: Target
     seen: Seen
     now_ms: int
-    fresh: bool
-    """Whether the author was heard lately."""
+    pulse: Pulse
 
 
 def next_action(
@@ -96,7 +95,7 @@ def next_action(
     for service in sorted(seen):
         one = held.get(service, Held())
         target = leased(target_of(one.accepted, node), one.accepted, pulse)
-        found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse.fresh))
+        found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse))
     return min(found, key=lambda action: (1 if action.retreat else _RANK[action.kind], action.service), default=None)
 
 
@@ -196,7 +195,7 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
     document = accepted.document
     if forward and (case.held.freeze or document.move is Move.RETREAT or expired(document, accepted.plan, case.now_ms)):
         return
-    if forward and document.move is Move.ADVANCE and not case.fresh:
+    if forward and (not case.pulse.agrees or (document.move is Move.ADVANCE and not case.pulse.fresh)):
         return
     if not forward:
         artifact = rung(case.held, case.target, case.seen.cached)

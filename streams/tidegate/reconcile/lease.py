@@ -3,6 +3,13 @@
 A node that has not heard the author for a minute takes no further advance. A plan may say that a node which has heard nothing for
 a while leaves a version on trial (``lease``); otherwise it holds it. Time is the node's own monotonic clock since it *read* a
 heartbeat, so that neither a wrong clock nor an old record that stands in the log again lengthens a lease.
+
+A heartbeat also tells whether all was heard (E4): its digest is over the commands of its epoch, all of which its author has
+appended to the same partition before it. So it is compared with what was read before it, and with nothing that came later: who
+follows the log in order never differs, and a record that was withheld, or evicted before one began to read, shows (TUF: freeze
+and mix-and-match). Who differs goes forward in nothing, be it an advance or what it missed before, until a later heartbeat
+agrees, 3 s later where nothing is wrong; it keeps what it runs, and goes back when told. Nobody has to be asked, and what is said
+between two heartbeats is done at once.
 """
 
 from msgspec import Struct
@@ -23,6 +30,9 @@ class Pulse(Struct, frozen=True, kw_only=True):
     """Since a heartbeat was read; before the first one, since the agent began."""
     heard: bool = True
     """Whether one was read as it came: the one that stands in the log at the start may be of yesterday."""
+
+    agrees: bool = True
+    """Whether what was read before the last heartbeat is what its author stands for."""
 
     @property
     def fresh(self) -> bool:
