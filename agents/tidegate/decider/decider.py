@@ -29,6 +29,7 @@ from tidegate.wire.reasons import Reason
 TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
 """In the order that makes sense of them: whose keys count, who leads, what was decided, what the world says and asks."""
 RANKS = {topic: rank for rank, topic in enumerate(TOPICS)}
+CLOCK = "set this machine's clock, or the broker's, whichever is wrong (NTP)"
 KEYS = "start it with a key that counts: tidegate keys list"
 ANSWERS_PER_TURN = 50
 """A flood of questions must not hold up a retreat or a heartbeat."""
@@ -85,6 +86,8 @@ class Decider:
             return "the log has not been read to its end yet"
         if not self._seat.entitled(self._inbox.trust):
             return f"its key is no decision key of root version {self._inbox.trust.root_version}"
+        if self._seat.witness.wrong:
+            return f"this machine's clock is {self._seat.witness.off_ms / 1_000:.0f} s off the broker's"
         return f"decisions is broken: {self._book.broken}" if self._book.broken else None
 
     async def run(self) -> None:
@@ -119,6 +122,9 @@ class Decider:
             await self._lead_if_free()
         else:
             await self._catch_up()
+        if self.leading and self._seat.witness.wrong:
+            self._complain()
+            await self._resign()
         if self.leading:
             await self._decide()
             await self._publish()
@@ -196,6 +202,7 @@ class Decider:
     def _tell(self, last: Record) -> None:
         self._metrics.input.set(last.time_ms / 1000)
         self._metrics.lag.set(max(0, self._clock.now_ms() - last.time_ms) / 1000)
+        self._metrics.clock_off.set(self._seat.witness.off_ms / 1_000)
         self._metrics.epoch.set(self._seat.leadership.epoch)
         self._metrics.broken.set(bool(self._book.broken))
         self._metrics.waiting.set(len(self._inbox.asked))
@@ -212,6 +219,10 @@ class Decider:
             return
         if not entitled:
             log.error("this process may not decide; others may", cause=self.not_ready(), remedy=KEYS)
+            await self._clock.sleep(self._timings.takeover_s)
+            return
+        if self._seat.witness.wrong:
+            self._complain()
             await self._clock.sleep(self._timings.takeover_s)
             return
         asked_s = self._clock.monotonic_s()
@@ -231,8 +242,14 @@ class Decider:
                 return
             await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0], self._book.ledger.epoch)
             await self._catch_up()
-        if self._seat.won and not self._book.broken:
+        if self._seat.won and self._seat.witness.wrong:
+            self._complain()
+            await self._seat.decline(self._inbox.trust.fleet, self._digest())
+        elif self._seat.won and not self._book.broken:
             await self._take_over(self._seat.won)
+
+    def _complain(self) -> None:
+        log.error("this machine's clock is wrong; others may decide", off_s=self._seat.witness.off_ms / 1_000, remedy=CLOCK)
 
     async def _take_over(self, epoch: int) -> None:
         """Record the takeover behind all that was decided before it; from here on this process acts (E3)."""

@@ -10,6 +10,9 @@ class Metrics:
         self.decisions = Counter("tidegate_decisions", "Records written to the ledger.", ("kind", "reason"), registry=registry)
         self.refused = Counter("tidegate_decide_refused", "Records that do not count, by topic.", ("topic",), registry=registry)
         self.deadletters = Counter("tidegate_decide_deadletters", "Dead letters written.", registry=registry)
+        self.clock_off = Gauge(
+            "tidegate_decide_clock_off_seconds", "How far this machine's clock is ahead of the broker's.", registry=registry
+        )
         self.levels = Counter(
             "tidegate_decide_levels", "Levels published to desired, and records put back on keys.", registry=registry
         )

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from tidegate.decider.leadership import Leadership, claimed, heard, may_claim
 from tidegate.decider.timings import Timings
+from tidegate.decider.witness import Witness
 from tidegate.ports import Clock, Log
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, Heartbeat, KeyRole
@@ -26,6 +27,7 @@ class Seat:
         self.life = life
         self._timings = timings
         self.leadership = Leadership()
+        self.witness = Witness(clock)
         self.epoch = 0
         """The epoch in which this process acts; 0: it stands by."""
         self._claimed = 0
@@ -102,7 +104,13 @@ class Seat:
         epoch = self._claimed = max(self.leadership.epoch, self._claimed, decided_epoch) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
         self._claim, self._evicted = seal(claim, self._signer), False
-        await self._log.append("desired", _claim_key(epoch, self.life), self._claim)
+        await self._append(_claim_key(epoch, self.life), self._claim)
+
+    async def decline(self, fleet: str, digest: str) -> None:
+        """Give up the epoch that was won, without having acted in it: another one may claim the next at once."""
+        self.sit(self.won)
+        await self.beat(fleet, digest, resigned=True)
+        self.rise()
 
     def sit(self, epoch: int) -> None:
         """Act in an epoch from now on."""
@@ -129,8 +137,12 @@ class Seat:
             digest=digest,
             resigned=resigned,
         )
-        await self._log.append("desired", HEARTBEAT, seal(heartbeat, self._signer))
+        await self._append(HEARTBEAT, seal(heartbeat, self._signer))
         self._beat_s = self._clock.monotonic_s()
+
+    async def _append(self, key: str, value: bytes) -> None:
+        sent_s = self._clock.monotonic_s()
+        self.witness.saw(sent_s, await self._log.append("desired", key, value))
 
     def _mine(self, epoch: int) -> bool:
         return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
