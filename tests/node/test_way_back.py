@@ -4,6 +4,7 @@ import pytest
 from tests.node.kit import bare
 from tests.node.world import ONE, THREE, TWO, World, versions
 
+from tidegate.node.by_hand import Revert, ask
 from tidegate.wire.documents import Move, Phase
 from tidegate.wire.telemetry import ServiceState
 
@@ -64,6 +65,54 @@ async def test_where_nothing_else_is_known_the_target_is_tried_slowly_and_the_fl
         world.executor.broken = set()
         await world.until(lambda: shop(world).state is ServiceState.READY and shop(world).digest == ONE.sha256, 40)
         assert shop(world).error == ""
+
+
+async def test_where_no_way_back_starts_the_version_that_was_left_is_stopped(world):
+    """F3: stop and alarm, never back to bad. Until everything was tried it serves; then nothing is better than it."""
+    world.executor.broken = {"0", "1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.until(lambda: len(versions(world)) == 5)
+        assert world.version() == "2"
+        await world.until(lambda: world.version() == "")
+        await world.until(lambda: shop(world).state is ServiceState.FAILED and shop(world).digest == "")
+        await world.clock.advance(120)
+        assert (world.version(), "2" in versions(world)) == ("", False)
+        world.executor.broken = set()
+        await world.until(lambda: world.version() == "1", 40)
+        await world.until(lambda: shop(world).state is ServiceState.READY)
+
+
+async def test_what_a_person_left_is_stopped_where_nothing_else_starts(world):
+    world.executor.broken = {"0", "1"}
+    async with world.agent() as agent:
+        ask(world.disk, Revert(id="r1", leave={"shop": "2"}, actor="kim", reason="it eats orders"))
+        await world.until(lambda: world.version() == "", 40)
+        world.executor.broken = set()
+        await world.until(lambda: world.version() == "1", 40)
+        assert agent.held("shop").applied == ONE
+
+
+async def test_an_agent_that_begins_after_the_stop_starts_nothing_that_was_left(world):
+    world.executor.broken = {"0", "1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.until(lambda: world.version() == "", 40)
+    async with world.agent():
+        await world.clock.advance(100)
+        assert (world.version(), "2" in versions(world)) == ("", False)
+
+
+async def test_while_something_good_may_start_nothing_is_stopped(world):
+    """The one before the target starts: there was never a time without a version."""
+    world.executor.broken = {"1"}
+    seen = set()
+    async with world.agent():
+        await world.author.retreat()
+        for _ in range(400):
+            seen.add(world.version())
+            await world.clock.advance(0.1)
+    assert seen == {"2", "0"}
 
 
 async def test_a_target_that_cannot_be_fetched_gives_way_to_what_was_good_before(world):

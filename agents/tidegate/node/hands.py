@@ -151,6 +151,11 @@ class Hands:
             elif action.kind is Kind.PROBE:
                 with self._may_be_interrupted():
                     await self._probe(action)
+            elif action.kind is Kind.STOP:
+                if self._next() != action:
+                    return
+                log.info("action begins")
+                await executor.stop(action.service)
             elif await self._begin(action):
                 log.info("action begins", token=action.token, cohort=action.cohort)
                 await executor.swap(self._launch(action))

@@ -74,6 +74,8 @@ class Memory:
 
     def done(self, action: Action) -> bool:
         """Write down that an action took place."""
+        if action.kind is Kind.STOP:
+            return True  # what was left, and what was given up, stands there already
         held = self.held(action.service)
         if held.failure is not None and same(held.failure.artifact, action.artifact):
             held = replace(held, failure=None)

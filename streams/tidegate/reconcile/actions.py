@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
 from tidegate.reconcile.held import Accepted, FailureKind, Held, identity, same
-from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good, revivable, rung, unproven
+from tidegate.reconcile.ladder import bad_of, barred, exhausted, is_left, known_good, revivable, rung, unproven
 from tidegate.reconcile.lease import BEATING, Pulse, leased
 from tidegate.reconcile.target import CohortName, Target, is_advance, target_of
 from tidegate.wire.documents import Move
@@ -39,6 +39,8 @@ class Kind(StrEnum):
     """The same version anew, for a run token (B3)."""
     REVIVE = "revive"
     """The version that ran, after an exit that nobody ordered."""
+    STOP = "stop"
+    """What must be left, where no way back starts: it runs no longer."""
     FETCH = "fetch"
     PROBE = "probe"
     """See whether the way back starts, before a version on trial does: a rollback must not be the first to try."""
@@ -73,7 +75,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     cached: frozenset[tuple[str, str, str]] = frozenset()
 
 
-_RANK = {Kind.REVERT: 0, Kind.REVIVE: 2, Kind.START: 3, Kind.SWAP: 3, Kind.RESTART: 3, Kind.PROBE: 3, Kind.FETCH: 4}
+_RANK = {Kind.REVERT: 0, Kind.STOP: 0, Kind.REVIVE: 2, Kind.START: 3, Kind.SWAP: 3, Kind.RESTART: 3, Kind.PROBE: 3, Kind.FETCH: 4}
 
 
 class _Case(Struct, frozen=True):
@@ -135,6 +137,8 @@ def _wanted(case: _Case) -> Iterator[Action]:
     target, running = case.target, case.seen.running
     if running is None:
         yield from _from_nothing(case)
+    elif barred(case.held, target, running.artifact) and exhausted(case.held, target, case.seen.cached):
+        yield Action(kind=Kind.STOP, service=case.service, artifact=running.artifact, retreat=True)
     elif is_left(case.held, running.artifact) and (target.artifact is None or same(running.artifact, target.artifact)):
         yield from _revert(case)
     elif target.artifact is not None and not same(target.artifact, running.artifact):

@@ -1,9 +1,10 @@
 """The way back on one node, rung by rung: what it may go back to, and what it never goes back to.
 
-A rollback target that does not start is tried three times, ever more slowly; then what was good here before it; then the target
-again every 30 s, while the report says FAILED and people are told. A version that this node has been told to leave is never
-started again on the way: neither for want of anything better, nor because it ran last. (nomad 10465, argo-rollouts 1774: a broken
-stable version ended in the bad one.)
+A rollback target that does not start is tried three times, ever more slowly; then what was good here before it. Where none of
+them starts, what is to be left is stopped: nothing is better than what the fleet has rejected. Then the target is tried again
+every 30 s, while the report says FAILED and people are told. A version that this node has been told to leave is never started
+again on the way: neither for want of anything better, nor because it ran last. (nomad 10465, argo-rollouts 1774: a broken stable
+version ended in the bad one.)
 """
 
 from msgspec.structs import replace
@@ -50,12 +51,22 @@ def rung(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) ->
 
     Where every rung was given up, it is the first one again.
     """
+    rungs = _rungs(held, target, cached)
+    left = [one for one in rungs if bad_of(held, one) is None]
+    return next(iter(left or rungs), None)
+
+
+def exhausted(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) -> bool:
+    """Return whether there were ways back and each was given up."""
+    rungs = _rungs(held, target, cached)
+    return bool(rungs) and all(bad_of(held, one) is not None for one in rungs)
+
+
+def _rungs(held: Held, target: Target, cached: frozenset[tuple[str, str, str]]) -> list[Artifact]:
     known = (target.artifact, known_good(held), *held.earlier)
     named = [one for one in known if one is not None and not barred(held, target, one)]
     # Only the target is worth a download: what was good before is a help in need, or none.
-    rungs = [one for one in named if same(one, target.artifact) or identity(one) in cached]
-    left = [one for one in rungs if bad_of(held, one) is None]
-    return next(iter(left or rungs), None)
+    return [one for one in named if same(one, target.artifact) or identity(one) in cached]
 
 
 def known_good(held: Held) -> Artifact | None:
