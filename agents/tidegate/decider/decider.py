@@ -24,6 +24,7 @@ from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import standing_digest
 from tidegate.wire.envelope import Refused, Signs, Trust
+from tidegate.wire.names import service_of
 from tidegate.wire.reasons import Reason
 
 TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
@@ -364,6 +365,6 @@ class Decider:
         self._metrics.deadletters.inc(await self._notices.dead_letters(self._inbox))
 
     def _digest(self) -> str:
-        """Return what a heartbeat says of the commands, all of which stand before it in the log (E4)."""
+        """Return what a heartbeat says of the commands to nodes, all of which stand before it in the log (E4)."""
         subjects = self._book.ledger.subjects.items()
-        return standing_digest({subject: state.generation for subject, state in subjects if state.generation})
+        return standing_digest({one: state.generation for one, state in subjects if service_of(one) and state.generation})
