@@ -25,7 +25,6 @@ CHUNK = 50
 FAULT = "fault"
 """An exception ended a process: wrong, but no proof that a guard was needed."""
 TELL_EVERY_S = 10.0
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 ROOT = Path(__file__).parents[2]
 CODE = ("schemas", "streams", "agents", "tests/protocol")
 
@@ -95,9 +94,10 @@ def run(first: int, count: int, processes: int, kept: Path | None = None) -> Tal
     left = [chunk for chunk in seeds if chunk.start not in progress.done]
     tally = progress.tally
     before, began_s = tally.stories, time.monotonic()
-    told_s = began_s
+    told_s, told = began_s, 0
     with _interruptible(), multiprocessing.get_context("spawn").Pool(processes, initializer=_begin_to_play) as pool:
         try:
+            _tell(f"begins to play {sum(map(len, left))} stories")
             for chunk, part in pool.imap_unordered(_play_chunk, left):
                 tally.add(part)
                 progress.done.add(chunk.start)
@@ -107,6 +107,9 @@ def run(first: int, count: int, processes: int, kept: Path | None = None) -> Tal
                     per_s = (tally.stories - before) / (now_s - began_s)
                     _tell(f"{tally.stories} of {count} stories, {len(tally.failed)} failed, {per_s:.0f}/s")
                     progress.keep(kept)
+                    for failed in tally.failed[told:]:
+                        _tell(f"seed {failed.seed}: {failed.rule}: {failed.sentence}")
+                    told = len(tally.failed)
         except KeyboardInterrupt:
             _tell(f"interrupted: {tally.stories} of {count} stories, {len(tally.failed)} failed")
     progress.keep(kept)
@@ -158,9 +161,9 @@ def _play_chunk(seeds: range) -> tuple[range, Tally]:
 
 
 def _begin_to_play() -> None:
-    """Leave interrupts to whoever started this process, and what was imported out of the garbage collector's sight."""
-    for number in INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
+    """Leave Ctrl-C to whoever started this process (and ends it by SIGTERM), and imports out of the garbage collector's sight."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 1_000)
