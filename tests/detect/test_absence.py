@@ -184,9 +184,9 @@ def test_silence_says_nothing_while_telemetry_is_down() -> None:
 @pytest.mark.parametrize(
     ("sentence", "seconds", "outcome", "action"),
     [
-        ("ten seconds to connect again, and three", 12, Outcome.HOLD, None),
-        ("then silence pauses", 13, Outcome.FAIL, PAUSE),
-        ("and fails ten seconds after those ten", 20, Outcome.FAIL, ROLLBACK),
+        ("25 seconds to connect again, and three", 27, Outcome.HOLD, None),
+        ("then silence pauses", 28, Outcome.FAIL, PAUSE),
+        ("and fails ten seconds after those 25", 35, Outcome.FAIL, ROLLBACK),
     ],
 )
 def test_after_an_outage_of_the_broker_silence_begins_when_everyone_had_time_to_come_back(

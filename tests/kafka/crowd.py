@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections import Counter
@@ -17,6 +18,7 @@ from tests.bench.measure import cpu_s, rss_mib
 from tidegate.broker import Connection, KafkaLog
 
 ROOT = Path(__file__).parents[2]
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system, not a name that others know
 SAMPLE_EVERY_S = 0.1
 ESTABLISHED, SYN_SENT, SYN_RECEIVED = "01", "02", "03"
 
@@ -38,6 +40,8 @@ class Crowd:
         self._shares = [nodes[number::processes] for number in range(processes)]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._read = [0] * processes
+        # Each node has a disk of its own in life: hundreds that wait for one another's writes would measure this disk.
+        self._state = tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else folder)
         self.nodes = nodes
         self.applied: list[Applied] = []
         self.heard_ms: dict[str, int] = {}
@@ -47,14 +51,22 @@ class Crowd:
     def start(self, spread_s: float) -> None:
         """Start all processes; agents begin one after the other, over ``spread_s``."""
         for number, nodes in enumerate(self._shares):
-            paths = (str(self._folder / "state"), str(self._journal(number)), str(spread_s))
-            with self.said(number).open("w") as said:
-                process = subprocess.Popen((*self._command, *paths, *nodes), cwd=ROOT, stdout=said, stderr=said)
+            paths = (self._state.name, str(self._journal(number)), str(spread_s))
+            with self._said(number).open("w") as said:
+                # A session of its own: Linux shares cores out among sessions first, and one with the rest of a test gets little.
+                process = subprocess.Popen(
+                    (*self._command, *paths, *nodes), cwd=ROOT, stdout=said, stderr=said, start_new_session=True
+                )
             self._processes.append(process)
 
     def look(self) -> None:
         """Read what the journals say since the last look. AssertionError where a process has ended."""
+        self._read_on()
         for number, process in enumerate(self._processes):
+            assert process.poll() in (None, 0), f"a process of nodes has ended: {self._said(number).read_text()[-2_000:]}"
+
+    def _read_on(self) -> None:
+        for number in range(len(self._processes)):
             path = self._journal(number)
             if path.exists():
                 with path.open("rb") as file:
@@ -64,7 +76,6 @@ class Crowd:
                 self._read[number] += whole
                 for line in lines[:whole].splitlines():
                     self._see(json.loads(line))
-            assert process.poll() in (None, 0), f"a process of nodes has ended: see {self.said(number)}"
 
     def stop(self) -> None:
         """Stop all agents; read what was acknowledged to them."""
@@ -78,7 +89,8 @@ class Crowd:
             for process in self._processes:
                 process.kill()
                 process.wait()
-        self.look()
+            self._state.cleanup()
+        self._read_on()
 
     def cpu_s(self) -> float:
         """Return seconds of CPU that all processes have had."""
@@ -88,7 +100,7 @@ class Crowd:
         """Return what all processes hold in memory."""
         return sum(rss_mib(process.pid) for process in self._processes)
 
-    def said(self, number: int) -> Path:
+    def _said(self, number: int) -> Path:
         return self._folder / f"crowd-{number}.log"
 
     def _journal(self, number: int) -> Path:

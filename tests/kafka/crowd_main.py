@@ -8,12 +8,14 @@ the end every record that a broker has acknowledged to any agent.
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 import zlib
 from pathlib import Path
 from typing import Any, TextIO
 
+import uvloop
 from msgspec.structs import replace
 
 from tidegate.broker import Connection, KafkaLog
@@ -25,6 +27,8 @@ from tidegate.runtime.stopping import stop_signals
 
 SERVICE = "shop"
 LOOK_EVERY_S = 0.5
+RARELY = (100_000, 20, 100)
+"""Hundreds of agents in one process are more to look through than one; each alone has the collector's own settings."""
 AWAY_S = 6.0
 """Longer than two heartbeats: an agent that has not heard the author for so long, and hears it again, was away."""
 
@@ -93,9 +97,9 @@ class Member:
         await self.agent.run()
 
 
-async def watch(members: list[Member], journal: Journal) -> None:
-    """Say who hears the author again."""
-    while True:
+async def watch(members: list[Member], journal: Journal, parent: int) -> None:
+    """Say who hears the author again, for as long as there is somebody to read it."""
+    while os.getppid() == parent:
         for member in members:
             away = not member.agent.caught_up or member.agent.figures().author_silent_s > AWAY_S
             if member.away and not away:
@@ -108,8 +112,9 @@ async def main(members: list[Member], journal: Journal, spread_s: float) -> None
     stop = stop_signals()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*RARELY)
     running = [asyncio.ensure_future(one.run(number * spread_s / len(members))) for number, one in enumerate(members)]
-    watching = asyncio.ensure_future(watch(members, journal))
+    watching = asyncio.ensure_future(watch(members, journal, os.getppid()))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([*running, watching, stopping], return_when=asyncio.FIRST_COMPLETED)
     for task in (watching, *running):
@@ -128,4 +133,5 @@ if __name__ == "__main__":
     with Path(path).open("a") as file:
         told = Journal(file)
         crowd = [Member(Home(Path(folder)), Connection(bootstrap, prefix), Path(state), name, told) for name in names]
-        asyncio.run(main(crowd, told, float(spread)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main(crowd, told, float(spread)))

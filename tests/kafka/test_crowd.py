@@ -12,7 +12,7 @@ async def test_a_rollout_over_many_nodes_outlives_its_broker(tmp_path, say):
     async with fleet_on(tmp_path, NODES, 1, 2.0) as fleet:
         await fleet.install()
         took = latencies(await fleet.release("v2"))
-        outage = await fleet.outage("v3", AWAY_S)
+        outage = await fleet.outage("v3", AWAY_S, "20%")
     say(
         f"{NODES} nodes: from decision to applied {took}; broker away for {outage['away_s']} s in a rollout: all heard "
         f"{outage['all_heard_s']} s after its return, {outage['connects']} connections, {outage['acknowledged']} records kept"

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from tidegate.wire.plans import Artifact, ControlMode, Plan, Rollback, Stage
 from tidegate.wire.reasons import Reason
 
 NODES = 500
-PROCESSES = 2
+PROCESSES = 4
 SPREAD_S = 25.0
 RELEASES = 4
 AWAY_S = 60.0
@@ -195,10 +195,10 @@ class Fleet(Struct, frozen=True):
         print(f"  steady: {found}", flush=True)
         return found
 
-    async def outage(self, version: str, away_s: float) -> dict[str, Any]:
+    async def outage(self, version: str, away_s: float, batch: str = BATCH_OF_OUTAGE) -> dict[str, Any]:
         """Kill the broker in the middle of a rollout, bring it back, let the rollout end. Return what happened."""
         everyone = len(self.crowd.nodes)
-        await self._plan(version, BATCH_OF_OUTAGE)
+        await self._plan(version, batch)
         await until(self.crowd, lambda: len(self._running(version)) >= everyone // 5, 120, "a fifth of the rollout")
         await self.broker.kill()
         killed_s = time.time()
@@ -313,20 +313,18 @@ async def fleet_on(folder: Path, nodes: int, processes: int, spread_s: float) ->
         home = Home(home_of(connection, folder, "--nodes", str(nodes)))
         log, ledger = KafkaLog(connection, client_id="proof"), Ledger()
         await publish_keys(log, home)
-        crowd = Crowd(home.folder, connection, folder, names, processes)
-        decide = Program(home.folder, "decide", "decide").start()
-        with Connects(int(broker.bootstrap.rpartition(":")[2])) as connects:
-            try:
-                async with beside(ledger.follow(log)):
-                    crowd.start(spread_s)
-                    await until(crowd, lambda: len(ledger.reported_ms) == nodes, 180, "a report of every node")
-                    await until(crowd, lambda: len(crowd.heard_ms) == nodes, 60, "every node hears the author")
-                    print(f"  {nodes} nodes are there", flush=True)
-                    yield Fleet(broker, home, log, decide, crowd, ledger, connects, [])
-            finally:
-                await asyncio.to_thread(crowd.stop)
-                decide.end()
-                await log.close()
+        crowd, decide = Crowd(home.folder, connection, folder, names, processes), Program(home.folder, "decide", "decide")
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(log.close)
+            stack.callback(decide.start().end)
+            stack.callback(crowd.stop)
+            connects = stack.enter_context(Connects(int(broker.bootstrap.rpartition(":")[2])))
+            await stack.enter_async_context(beside(ledger.follow(log)))
+            crowd.start(spread_s)
+            await until(crowd, lambda: len(ledger.reported_ms) == nodes, 300, "a report of every node")
+            await until(crowd, lambda: len(crowd.heard_ms) == nodes, 60, "every node hears the author")
+            print(f"  {nodes} nodes are there", flush=True)
+            yield Fleet(broker, home, log, decide, crowd, ledger, connects, [])
 
 
 def artifact(version: str) -> Artifact:

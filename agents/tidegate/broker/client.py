@@ -109,7 +109,9 @@ class Client(AIOKafkaClient):
         now_s = asyncio.get_running_loop().time()
         if at in self._backoffs:
             # Kept over a cut: who is cut again and again must not begin to wait anew each time, and never try.
-            await asyncio.sleep(self._not_before_s.setdefault(at, now_s + self._backoffs[at].grow()) - now_s)
+            if at not in self._not_before_s:
+                self._not_before_s[at] = now_s + self._backoffs[at].grow()
+            await asyncio.sleep(self._not_before_s[at] - now_s)
         backoff = self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
         conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
         self._not_before_s.pop(at, None)

@@ -16,7 +16,6 @@ T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
-"""``tidegate.detect.absence.RECONNECT_MS`` is twice this: who is slow to come back is not taken for dead."""
 SPREAD = 0.7
 """Waits that have grown to the most are at least so much of it: those of many who are spread by now then come evenly."""
 UNANSWERED = (KafkaError, OSError, TimeoutError)

@@ -38,8 +38,8 @@ from tidegate.wire.telemetry import ServiceState
 
 NAMED_MS = 3_000
 """So long silent, and a node is named; sooner where the plan pauses sooner."""
-RECONNECT_MS = 10_000
-"""Twice the longest wait between two tries of a sender (SDK and node agent: 5 s)."""
+RECONNECT_MS = 25_000
+"""A little more than the longest wait between two tries of a sender (node agent: 22 s, SDK: 5 s)."""
 EXITS_FAIL = 2
 LATE_ROWS_MIN = 3
 """Fewer late rows in 10 s are no habit: of the one or two nodes of a small cohort a single one would be a tenth."""
