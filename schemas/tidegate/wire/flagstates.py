@@ -18,9 +18,6 @@ from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.names import FLAG_PREFIX
 from tidegate.wire.reasons import Reason
 
-WEIGHT_ALL = 10_000
-"""Weights are in hundredths of a percent."""
-
 
 class RampResult(StrEnum):
     """How the last ramp of a flag ended."""
@@ -79,6 +76,8 @@ class FlagState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     stage: int = 0
     placement: str = ""
     """Digest of (rollout, attempt, stage, weight) while a ramp is judged; its SDKs report by variant then."""
+    judged: tuple[str, ...] = ()
+    """Services whose telemetry judges its ramp, or judged the last one."""
     baking_since_ms: int = 0
     gate_since_ms: int = 0
     gate_passed: bool = False

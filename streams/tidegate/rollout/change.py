@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
 from tidegate.wire.documents import Roster
+from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.reasons import Reason
 
 Fact = str | int | float | list[str] | None
@@ -15,7 +16,9 @@ _STILL = frozenset({DecisionKind.ACCEPT, DecisionKind.SETTING, DecisionKind.REFU
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What becomes of one subject. ``state`` is None where nothing about it changes (a refusal, a cordon)."""
+    """What becomes of one subject: of a service ``state``, of a flag ``flag``, of a set ``flag_set``. None of them where nothing
+    about it changes (a refusal, a cordon).
+    """
 
     kind: DecisionKind
     reason: Reason
@@ -25,6 +28,9 @@ class Change(Struct, frozen=True, kw_only=True):
     facts: dict[str, Fact] = {}
     answers: str = ""
     state: SubjectState | None = None
+    flag: FlagState | None = None
+    flag_set: SharedState | None = None
+    part: bool = False
     plan: str = ""
     roster: Roster | None = None
     cordoned: tuple[str, ...] | None = None
@@ -45,13 +51,17 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
             decided_ms=now_ms if moved else before.decided_ms,
             decided_reason=change.reason if moved else before.decided_reason,
         )
+    flag, shared = _flag(ledger, change, now_ms), change.flag_set
+    if shared is not None:
+        shared = replace(shared, generation=ledger.generation(change.subject) + 1, seq=ledger.seq)
+    changed = state or flag or shared
     return Decision(
         seq=ledger.seq,
         prev=ledger.head,
         epoch=ledger.epoch,
         kind=change.kind,
         subject=change.subject,
-        generation=state.generation if state is not None else before.generation,
+        generation=changed.generation if changed is not None else ledger.generation(change.subject),
         now_ms=now_ms,
         reason=change.reason,
         actor=change.actor,
@@ -60,11 +70,28 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
         inputs=inputs,
         answers=change.answers,
         state=state,
+        flag=flag,
+        flag_set=shared,
+        part=change.part,
         plan=change.plan,
         roster=change.roster,
         cordoned=change.cordoned,
         silences=change.silences,
         policy=change.policy,
+    )
+
+
+def _flag(ledger: Ledger, change: Change, now_ms: int) -> FlagState | None:
+    flag, before = change.flag, ledger.flags.get(change.subject)
+    if flag is None:
+        return None
+    return replace(
+        flag,
+        generation=ledger.generation(change.subject) + 1,
+        seq=ledger.seq,
+        phase_ms=now_ms if before is None or flag.phase is not before.phase else before.phase_ms,
+        decided_ms=now_ms,
+        decided_reason=change.reason,
     )
 
 

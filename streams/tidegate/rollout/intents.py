@@ -8,6 +8,7 @@ from tidegate.rollout.approvals import approve
 from tidegate.rollout.batches import stopped_by_expiry
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
+from tidegate.rollout.flag_answers import answer_flag
 from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.outgoing import answer_gate
@@ -19,6 +20,7 @@ from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Intent, KeyRole, Phase, Verb, digest
+from tidegate.wire.flagstates import is_flag
 from tidegate.wire.reasons import Reason
 
 ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT})
@@ -35,7 +37,8 @@ def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int)
         reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the intent cannot be read"
         subject = intent.subject if intent is not None else event.subject
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, answers=name)]
-    change = _answer(ledger, view, event, intent, now_ms)
+    answer = answer_flag if is_flag(intent.subject) else _answer
+    change = answer(ledger, view, event, intent, now_ms)
     return [replace(change, actor=intent.actor, answers=name)]
 
 

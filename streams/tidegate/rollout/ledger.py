@@ -12,6 +12,7 @@ from tidegate.wire.codec import decode, decode_strict
 from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
 from tidegate.wire.documents import Roster, digest
 from tidegate.wire.envelope import Envelope
+from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.plans import Artifact, Plan
 from tidegate.wire.policies import BUDGET_MAX, Policy
 from tidegate.wire.reasons import Reason
@@ -65,6 +66,10 @@ class Ledger(Struct, frozen=True, kw_only=True):
     inputs: dict[str, int] = {}
     """Topic/partition to the next offset that no record covers yet."""
     subjects: dict[str, SubjectState] = {}
+    flags: dict[str, FlagState] = {}
+    """By subject. An archived one stays, for its name is never used again (G5)."""
+    flag_sets: dict[str, SharedState] = {}
+    """What sets have beside their flags, by subject."""
     plans: dict[str, AcceptedPlan] = {}
     """By digest of the envelope: the current and the queued ones of every subject."""
     rosters: dict[str, Roster] = {}
@@ -86,6 +91,11 @@ class Ledger(Struct, frozen=True, kw_only=True):
         """Return what was decided about a subject; nothing yet is generation 0."""
         return self.subjects.get(subject, SubjectState(subject=subject))
 
+    def generation(self, subject: str) -> int:
+        """Return the generation of a service, a flag, or what a set has beside its flags (E1)."""
+        found = self.flags.get(subject) or self.flag_sets.get(subject) or self.subjects.get(subject)
+        return found.generation if found is not None else 0
+
 
 def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
     """Return the ledger after a record, given its bytes as they stand in the log.
@@ -102,6 +112,10 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
             f"expected is record {ledger.seq} that follows {ledger.head[:12] or 'nothing'}: read decisions from its beginning"
         )
     ledger = _apply_state(ledger, decision)
+    if decision.flag is not None:
+        ledger = replace(ledger, flags=ledger.flags | {decision.subject: decision.flag})
+    if decision.flag_set is not None:
+        ledger = replace(ledger, flag_sets=ledger.flag_sets | {decision.subject: decision.flag_set})
     if decision.roster is not None:
         ledger = replace(ledger, rosters=ledger.rosters | {decision.subject: decision.roster})
     if decision.reason is Reason.RESTORED and decision.kind is DecisionKind.TAKEOVER:
@@ -124,7 +138,7 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         seq=decision.seq + 1,
         head=name,
         now_ms=decision.now_ms,
-        inputs=ledger.inputs | decision.inputs,
+        inputs=ledger.inputs if decision.part else ledger.inputs | decision.inputs,
     )
 
 

@@ -6,9 +6,11 @@ from tidegate.rollout.calendar import holds, last_edge_ms, next_edge_ms, shown
 from tidegate.rollout.change import Change, counted
 from tidegate.rollout.events import PolicyArrived
 from tidegate.rollout.ledger import InForce, Ledger, Retreat
+from tidegate.rollout.verdicts import Judged
 from tidegate.rollout.view import View
-from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import digest
+from tidegate.wire.flagstates import RampResult
 from tidegate.wire.names import duration_ms, service_of
 from tidegate.wire.policies import POLICY_PREFIX, Policy, policy_faults
 from tidegate.wire.reasons import Reason
@@ -17,7 +19,7 @@ Restraint = tuple[Reason, str]
 
 POLICIES_MAX = 64
 """So many names: each is looked at for every step of every rollout."""
-_WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED})
+_WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED, RampResult.SWITCHED_OFF})
 
 
 def answer_policy(ledger: Ledger, view: View, event: PolicyArrived) -> list[Change]:
@@ -76,7 +78,7 @@ def forbidden(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
     return None
 
 
-def resting_from(ledger: Ledger, state: SubjectState, now_ms: int) -> Restraint | None:
+def resting_from(ledger: Ledger, state: Judged, now_ms: int) -> Restraint | None:
     """Return why a subject has to rest after its last rollout, or None."""
     for held in in_force(ledger, state.subject):
         left_ms = _rested_ms(held, state) - now_ms
@@ -84,6 +86,11 @@ def resting_from(ledger: Ledger, state: SubjectState, now_ms: int) -> Restraint 
             what = f"The policy {held.policy.name} asks for {held.policy.dwell} between rollouts"
             return Reason.DWELLING, f"{what}; {left_ms / 1_000:.0f} s of it are left."
     return None
+
+
+def rested_ms(ledger: Ledger, state: Judged) -> int:
+    """Return from when on no policy asks a subject to rest any more."""
+    return max((_rested_ms(held, state) for held in in_force(ledger, state.subject)), default=0)
 
 
 def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:
@@ -168,7 +175,7 @@ def _ever_covering(ledger: Ledger, subject: str) -> Iterator[InForce]:
     return (held for _, held in sorted(ledger.policies.items()) if covers(held.policy, subject))
 
 
-def _rested_ms(held: InForce, state: SubjectState) -> int:
+def _rested_ms(held: InForce, state: Judged) -> int:
     """Return from when on a subject may begin again: its last rollout began, or went back, at least ``dwell`` before."""
     if held.policy.dwell is None or not state.rollout:
         return 0

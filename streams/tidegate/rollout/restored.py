@@ -16,7 +16,7 @@ from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
 
-_FORWARD = frozenset({Verb.RESUME, Verb.PROMOTE, Verb.RETRY})
+_FORWARD = frozenset({Verb.RESUME, Verb.PROMOTE, Verb.RETRY, Verb.SET, Verb.RESTORE, Verb.SHARE})
 
 
 def unsure(scene: Scene) -> Change | None:

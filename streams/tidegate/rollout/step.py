@@ -17,6 +17,8 @@ from tidegate.rollout.events import (
     Tick,
     VerdictArrived,
 )
+from tidegate.rollout.flag_code import made_safe
+from tidegate.rollout.flag_steps import flag_wakes_ms, lively, next_of_flag
 from tidegate.rollout.gates import gate_ends_ms
 from tidegate.rollout.intents import answer_intent
 from tidegate.rollout.ledger import Ledger, apply
@@ -29,6 +31,7 @@ from tidegate.rollout.view import UNREACHABLE_MS, View
 from tidegate.wire.codec import encode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Phase
+from tidegate.wire.flagstates import is_flag
 from tidegate.wire.names import duration_ms, service_subject
 
 CHANGES_MAX = 32
@@ -50,7 +53,7 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
             subjects = [event.subject if event.plan is None else service_subject(event.plan.service)]
         case PolicyArrived():
             work.add(answer_policy(ledger, view, event))
-            subjects = sorted(ledger.subjects)
+            subjects = _all(ledger)
         case IntentArrived():
             work.add(answer_intent(ledger, view, event, now_ms))
             subjects = [event.intent.subject] if event.intent is not None else []
@@ -59,7 +62,7 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
         case VerdictArrived():
             subjects = [event.verdict.subject]
         case AlarmArrived() | NodesEnrolled() | Tick():
-            subjects = sorted(ledger.subjects)
+            subjects = _all(ledger)
         case _:
             assert_never(event)
     for subject in subjects:
@@ -67,6 +70,11 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
     for subject in work.queueing():
         work.settle(subject)
     return tuple(work.decisions)
+
+
+def _all(ledger: Ledger) -> list[str]:
+    """Return the subjects of which something may come; services first, for no flag may hold up a retreat."""
+    return [*sorted(ledger.subjects), *lively(ledger)]
 
 
 def wake_at(ledger: Ledger, view: View, now_ms: int) -> int | None:
@@ -78,6 +86,7 @@ def wake_at(ledger: Ledger, view: View, now_ms: int) -> int | None:
             times += _wakes(scene)
         times += [ledger.plans[name].plan.expires_ms for name in ledger.subject(subject).queue]
         times += edges_ms(ledger, subject, now_ms)
+    times += flag_wakes_ms(ledger, view, now_ms)
     return min((at for at in times if at > now_ms), default=None)
 
 
@@ -92,8 +101,9 @@ class _Work:
         self.decisions: list[Decision] = []
 
     def add(self, changes: list[Change]) -> None:
-        """Record changes."""
-        for change in changes:
+        """Record changes; before one that takes a version away, that the flags which need it are safe (G4)."""
+        ordered = [one for asked in changes for one in (*made_safe(self._ledger, asked), asked)]
+        for change in ordered:
             decision = record(self._ledger, change, self._now_ms, self._inputs)
             self._ledger = apply(self._ledger, decision, encode(decision))
             self.decisions.append(decision)
@@ -112,6 +122,8 @@ class _Work:
 
 
 def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    if is_flag(subject):
+        return next_of_flag(ledger, view, subject, now_ms)
     scene = scene_of(ledger, view, subject, now_ms)
     if scene is None:
         return next_start(ledger, view, subject, now_ms)

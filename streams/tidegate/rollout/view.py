@@ -21,6 +21,7 @@ from tidegate.rollout.events import (
     VerdictArrived,
 )
 from tidegate.wire.documents import Report, ServiceReport
+from tidegate.wire.flagstates import is_flag
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Verdict
 from tidegate.wire.plans import Action, Artifact
 from tidegate.wire.telemetry import ServiceState
@@ -47,9 +48,9 @@ class View(Struct, frozen=True, kw_only=True):
     enrolled: frozenset[str] = frozenset()
     reports: dict[str, SeenReport] = {}
     verdicts: dict[str, Verdict] = {}
-    """Subject to its newest verdict."""
+    """Subject to its newest verdict; of a flag one for each service of its guard, under ``judged``."""
     fails: dict[str, dict[Action, Verdict]] = {}
-    """Subject to its newest fails by action, of the newest placement that failed: a fail never goes stale (D5)."""
+    """Likewise to its newest fails by action, of the newest placement that failed: a fail never goes stale (D5)."""
     alarms: dict[str, Alarm] = {}
     """Open ones by key."""
     ended: dict[str, Alarm] = {}
@@ -64,6 +65,15 @@ class View(Struct, frozen=True, kw_only=True):
         """Return whether a node has reported lately (B5)."""
         seen = self.reports.get(node)
         return seen is not None and now_ms - seen.seen_ms < UNREACHABLE_MS
+
+
+def judged(subject: str, service: str) -> str:
+    """Return under which name a view has what was judged of a subject on the telemetry of a service (G3).
+
+    >>> judged("svc/shop", "shop"), judged("flag/web/dark", "shop")
+    ('svc/shop', 'flag/web/dark shop')
+    """
+    return f"{subject} {service}" if is_flag(subject) else subject
 
 
 def runs(report: ServiceReport | None, artifact: Artifact) -> bool:
@@ -125,7 +135,8 @@ def _steady_ms(before: SeenReport | None, service: ServiceReport, seen_ms: int) 
 
 
 def _see_verdict(view: View, verdict: Verdict) -> View:
-    subject, last = verdict.subject, view.verdicts.get(verdict.subject)
+    subject = judged(verdict.subject, verdict.service)
+    last = view.verdicts.get(subject)
     if last is None or _age(verdict) >= _age(last):
         view = replace(view, verdicts=view.verdicts | {subject: verdict})
     if verdict.outcome is not Outcome.FAIL:

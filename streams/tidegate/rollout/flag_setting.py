@@ -1,0 +1,190 @@
+"""What becomes of a definition that somebody wants: refused with every fault named, in force at once, or by a ramp (G2).
+
+What lies between flags is looked at here too, in every form in which they may be published: nothing is accepted that could not be
+said on the topic later.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from tidegate.flags.prerequisites import after
+from tidegate.flags.published import WEIGHT_ALL, layer_faults
+from tidegate.rollout.change import Change
+from tidegate.rollout.flag_levels import FlagLevels, beside, needs, shared_value, value_of
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.ramp import PERCENT, Ramp
+from tidegate.rollout.ramp_forward import asks_for_approval, complete, restraints, unbegun
+from tidegate.rollout.view import View
+from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.documents import Intent, Phase, PublicKey
+from tidegate.wire.flagchanges import FlagRamp, ramp_faults
+from tidegate.wire.flagrules import Fault
+from tidegate.wire.flags import EVALUATORS, FLAGS_MAX, State, evaluators_of
+from tidegate.wire.flagspecs import FlagSpec, safe_variant, spec_faults
+from tidegate.wire.flagstates import FlagState, Off, RampResult, flag_key, spec_digest
+from tidegate.wire.reasons import Reason
+
+SPEC = "flag.spec"
+FAULTS_SHOWN = 20
+"""So many faults stand in one refusal."""
+
+
+def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None, now_ms: int) -> Change:
+    """Return the one record that answers a flag's new definition."""
+    spec, course = (intent.flag.spec, intent.flag.ramp) if intent.flag is not None else (None, None)
+    if spec is None or (intent.flag is not None and intent.flag.value is not None):
+        return _refuse(intent, Reason.BAD_DOCUMENT, f"{SPEC}: is missing; of a flag, set names a spec and no value")
+    before = ledger.flags.get(intent.subject)
+    busy = _busy(before)
+    if busy is not None:
+        return _refuse(intent, *busy)
+    wrong = _faults(ledger, intent, spec, course)
+    if wrong:
+        return _refuse(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+    if before is not None and spec_digest(spec) in before.quarantined:
+        name = spec_digest(spec)
+        return _refuse(intent, Reason.QUARANTINED, f"{SPEC}: it was switched off; a person may release {name} from quarantine")
+    state = _wanted(before, intent, spec, course, key)
+    wrong = list(_between(ledger, state))
+    if wrong:
+        return _refuse(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+    return _answer(Ramp(state, view, ledger, now_ms), before)
+
+
+def _answer(ramp: Ramp, before: FlagState | None) -> Change:
+    state = ramp.state
+    if state.ramp is None and _is_safe(state.spec, before):
+        message = state.why or "Everyone has the safe variant."
+        return ramp.changed(DecisionKind.COMPLETE, Reason.ASKED, message, **complete())
+    if state.ramp is not None:
+        waits = [sentence for _, sentence in unbegun(ramp)]
+        told = f"waits: {' '.join(waits)}" if waits else f"comes by {len(state.ramp.stages)} stages."
+        reason = Reason.PLAN_QUEUED if waits else Reason.PLAN_ACCEPTED
+        return ramp.changed(DecisionKind.ACCEPT, reason, f"The definition {told}")
+    held = next(restraints(ramp), None)
+    if held is not None:
+        reason, sentence = held
+        return ramp.refused(reason, f"{sentence} An immediate change does not wait for that; ask again when it is over.")
+    asks = asks_for_approval(ramp)
+    if asks:
+        message = f"It waits: {asks} asks for a second approver: flag approve {state.key} {state.proposed}"
+        return ramp.changed(DecisionKind.ACCEPT, Reason.PLAN_QUEUED, message)
+    message = state.why or "Everyone has the new definition."
+    return ramp.changed(DecisionKind.COMPLETE, Reason.ASKED, message, **complete())
+
+
+def _busy(before: FlagState | None) -> tuple[Reason, str] | None:
+    if before is None or (before.phase is Phase.DONE and not before.archived):
+        return None
+    if before.archived:
+        return Reason.NOT_ALLOWED, f"{before.key} was archived, and a name is never used again; take another"
+    what = "waits to begin" if before.phase is Phase.IDLE else f"is {before.phase}"
+    return Reason.ALREADY_RUNNING, f"the change {before.proposed} of {before.key} {what}; abort it first: flag abort {before.key}"
+
+
+def _faults(ledger: Ledger, intent: Intent, spec: FlagSpec, course: FlagRamp | None) -> list[Fault]:
+    """Return every fault of what is wanted that lies in it alone."""
+    key = flag_key(intent.subject)
+    rules: dict[str, Any] = evaluators_of(shared_value(ledger, key, EVALUATORS))
+    found = [(f"{SPEC}.{path}", problem) for path, problem in spec_faults(spec, key, rules)]
+    if course is not None:
+        found += [(f"flag.ramp.{path}", problem) for path, problem in ramp_faults(course)]
+    if found:
+        return found
+    if course is not None and spec.immediate:
+        found.append(("flag.ramp", "an immediate flag has no stages: leave the ramp out, or immediate (G2)"))
+    if course is None and not spec.immediate and not _is_safe(spec, ledger.flags.get(intent.subject)):
+        found.append(("flag.ramp", "is missing: what is not toward safe comes by stages (G2); give some, or immediate: true"))
+    here = beside(key, "").subject
+    if intent.subject not in ledger.flags and sum(one.startswith(here) for one in ledger.flags) >= FLAGS_MAX:
+        found.append(("subject", f"the set {key.set_id} holds {FLAGS_MAX} flags already, archived ones among them"))
+    return found
+
+
+def _is_safe(spec: FlagSpec, before: FlagState | None) -> bool:
+    """Return whether a spec gives everyone what is the safe variant now, with the value that it has now (G2)."""
+    definition, safe = spec.decoded(), safe_variant(before.spec if before is not None else spec)
+    same = before is None or encode(definition.variants.get(safe)) == encode(before.spec.decoded().variants[safe])
+    always = definition.state is State.ENABLED and not definition.targeting and definition.default_variant == safe
+    return always and same and not spec.prerequisites and safe_variant(spec) == safe
+
+
+def _wanted(
+    before: FlagState | None, intent: Intent, spec: FlagSpec, course: FlagRamp | None, key: PublicKey | None
+) -> FlagState:
+    """Return the state in which a change waits to begin. Of a flag that everyone has the safe variant of, nothing comes back but
+    what is set now: outside of its share the safe variant stays.
+    """
+    old = before or FlagState(subject=intent.subject, spec=spec)
+    keeps = before is not None and not before.pinned and before.weight > 0
+    return replace(
+        old,
+        spec=spec,
+        weight=0,
+        held=0,
+        before=old.spec if keeps else None,
+        before_weight=old.weight if keeps else 0,
+        ramp=course,
+        phase=Phase.IDLE,
+        result=RampResult.NONE,
+        paused_reason=None,
+        proposed=intent.id,
+        proposer=intent.actor,
+        proposer_key=key.id if key is not None else "",
+        why=intent.reason,
+        approved=False,
+        placement="",
+        off=Off.NONE,
+    )
+
+
+def _between(ledger: Ledger, state: FlagState) -> Iterator[Fault]:
+    """Yield what cannot be published of a flag, or of those that need it, at some stage of its way."""
+    key = state.key
+    others = _set_of(ledger, state)
+    if state.spec.layer is not None:
+        specs = {one.key.name: one.spec for one in others if not one.archived and one.spec.layer is not None}
+        yield from ((f"{SPEC}.{key.name}.layer", problem) for _, problem in layer_faults(specs | {key.name: state.spec}))
+    needed = {one.key.name: needs(one) for one in (*others, state) if needs(one)}
+    try:
+        dependent = after(key.name, needed)
+    except Malformed as fault:
+        yield f"{SPEC}.{fault.path}", fault.problem
+        return
+    known = {one.key.name: one for one in others}
+    for form in _forms(state):
+        # Nothing of this form is on the topic: levels of it are made under a number that no record has.
+        changed = replace(ledger, flags=ledger.flags | {state.subject: replace(form, seq=ledger.seq)})
+        levels = FlagLevels(changed)
+        try:
+            value_of(form, levels.around(form))
+        except Malformed as fault:
+            yield f"{SPEC}.{fault.path}".rstrip("."), fault.problem
+            return
+        for name in dependent:
+            level = levels.level(known[name].subject)
+            if level.fault:
+                yield SPEC, f"{known[name].key} needs it, and could not be published any more: {level.fault}"
+                return
+
+
+def _forms(state: FlagState) -> Iterator[FlagState]:
+    """Yield a flag as it stands before its ramp, in every kind of stage, and at the end."""
+    yield state
+    weights: Mapping[int, None] = dict.fromkeys(one.set_weight * PERCENT for one in state.ramp.stages) if state.ramp else {}
+    for weight in [one for one in weights if one < WEIGHT_ALL][:1]:
+        yield replace(state, weight=weight, placement="judged")
+    yield replace(state, weight=WEIGHT_ALL, placement="judged")
+    yield replace(state, weight=WEIGHT_ALL, before=None)
+
+
+def _set_of(ledger: Ledger, state: FlagState) -> list[FlagState]:
+    here = beside(state.key, "").subject
+    return [one for subject, one in ledger.flags.items() if subject.startswith(here) and subject != state.subject]
+
+
+def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
+    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)
