@@ -221,6 +221,7 @@ def test_without_prerequisites_or_disabled_a_definition_is_published_word_for_wo
         ({}, NEEDS_ON, "prerequisites[0].flag"),
         ({"base": ON}, [{"flag": "base", "variants": ["nope"]}], "prerequisites[0].variants"),
         ({"base": definition({"$ref": "nope"})}, NEEDS_ON, "prerequisites[0]"),
+        ({"base": definition({"$ref": [{"a": 1, "b": 2}]})}, NEEDS_ON, "prerequisites[0]"),
     ],
 )
 def test_what_is_needed_must_be_there(base, needs, path):

@@ -127,7 +127,7 @@ class _Inlining:
         return {name: inside}
 
     def _shared(self, arguments: list[Any], path: str) -> Any:
-        if len(arguments) != 1 or arguments[0] not in self._evaluators:
+        if len(arguments) != 1 or not isinstance(arguments[0], str) or arguments[0] not in self._evaluators:
             raise Malformed(path, f"the rule of {self._flag} refers to {str(arguments)[:100]}, which is no rule of $evaluators")
         return self.of(self._evaluators[arguments[0]], path)
 
