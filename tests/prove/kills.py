@@ -7,6 +7,7 @@ What an installation came to is kept in ``build/kills/`` until all have been pla
 import asyncio
 import json
 import logging
+import shutil
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -96,7 +97,9 @@ def _played(folder: Path, seed: int) -> Path:
         try:
             found = asyncio.run(play(at, course, lambda line: print(line, flush=True)))
         except Late as late:
-            raise Refuted(f"seed {seed}: {late}") from late
+            kept = DONE / f"{seed}-late"
+            shutil.copytree(at, kept, ignore=shutil.ignore_patterns("broker", "keys", "home", "decide-?"), dirs_exist_ok=True)
+            raise Refuted(f"seed {seed}, logs in {kept}: {late}") from late
         beside = path.with_suffix(".part")
         beside.write_text(json.dumps(found))
         beside.replace(path)

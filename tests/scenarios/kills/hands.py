@@ -15,7 +15,7 @@ from tests.scenarios.kills import proxy
 from tests.scenarios.kills.evidence import Run, lines_of
 from tests.scenarios.kills.faults import Fault, Kind
 from tests.scenarios.kills.installation import Installation
-from tests.scenarios.kills.people import Sight
+from tests.scenarios.kills.people import PATIENT_S, Sight
 
 ON_THE_WAY = {
     Kind.DELAY: (proxy.Fault.DELAY, (0.1, 0.4, 1.5)),
@@ -149,13 +149,13 @@ class Hands:
         killed_ms = now_ms()
         process.send(signal.SIGKILL)
         self.write(fault.kind.name, leader, killed_ms, epoch=epoch)
-        await self._sight.until(lambda: self._sight.epoch > epoch, 60, "a successor of the killed leader")
+        await self._sight.until(lambda: self._sight.epoch > epoch, PATIENT_S, "a successor of the killed leader")
         process.back_s = 0.0
 
     async def _stop_leader(self, leader: str, fault: Fault) -> None:
         epoch, process, begin_ms = self._sight.epoch, self._installation.processes[leader], now_ms()
         process.send(signal.SIGSTOP)
-        await self._sight.until(lambda: self._sight.epoch > epoch, 60, "a successor of the sleeping leader")
+        await self._sight.until(lambda: self._sight.epoch > epoch, PATIENT_S, "a successor of the sleeping leader")
         await asyncio.sleep(fault.lasts_s / 2)
         process.send(signal.SIGCONT)
         await asyncio.sleep(1)  # for what a zombie would do
@@ -184,7 +184,7 @@ class Hands:
             found[:] = [self._installation.leader_of(self._sight.life)]
             return bool(found[0])
 
-        await self._sight.until(told, 30, f"the log of {self._sight.life}")
+        await self._sight.until(told, PATIENT_S, f"the log of {self._sight.life}")
         return found[0]
 
 

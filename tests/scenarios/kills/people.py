@@ -28,6 +28,8 @@ from tidegate.wire.reasons import Reason
 SUBJECT = service_subject(SERVICE)
 JUDGED_EVERY_S = 0.4
 LASTS_MS = 3_600_000
+PATIENT_S = 180.0
+"""What does not come in this time does not come: on a starved machine a broker alone takes a minute to come back."""
 
 
 class Late(Exception):
@@ -121,20 +123,20 @@ class People:
             actor="operator",
         )
         await self._say("plans", seal(plan, self._operator))
-        await self._sight.until(lambda: self._sight.state.rollout.startswith(f"{plan.id}."), 60, f"the start of {plan.id}")
+        await self._sight.until(lambda: self._sight.state.rollout.startswith(f"{plan.id}."), PATIENT_S, f"the start of {plan.id}")
 
     async def ask(self, played: Round) -> None:
         """Ask for what a round wants asked for, once its version has been given to somebody."""
         sight = self._sight
         if played.ends not in (Ends.ABORTED, Ends.RESUMED):
             return
-        await sight.until(lambda: sight.state.released > 0 or sight.state.phase is Phase.DONE, 60, "a first release")
+        await sight.until(lambda: sight.state.released > 0 or sight.state.phase is Phase.DONE, PATIENT_S, "a first release")
         await asyncio.sleep(played.patience_s)
         if played.ends is Ends.ABORTED:
             await self._intend(Verb.ABORT)
             return
         await self._intend(Verb.PAUSE)
-        await sight.until(lambda: sight.state.phase is not Phase.RUNNING, 60, "the pause")
+        await sight.until(lambda: sight.state.phase is not Phase.RUNNING, PATIENT_S, "the pause")
         await asyncio.sleep(1)
         while sight.state.phase is Phase.PAUSED:
             await self._intend(Verb.RESUME)

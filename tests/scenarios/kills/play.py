@@ -15,12 +15,11 @@ from tests.scenarios.kills.evidence import Run, lines_of
 from tests.scenarios.kills.faults import Ends, Kind, Round, draw
 from tests.scenarios.kills.hands import Hands, now_ms
 from tests.scenarios.kills.installation import ROOT, Installation
-from tests.scenarios.kills.people import Late, People, Sight
+from tests.scenarios.kills.people import PATIENT_S, Late, People, Sight
 
 from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Phase
 
-SETTLES_WITHIN_S = 120.0
 MEANT: dict[Ends, str] = {
     Ends.PROMOTED: Result.PROMOTED,
     Ends.RESUMED: Result.PROMOTED,
@@ -80,9 +79,9 @@ async def play(folder: Path, course: Course, say: Callable[[str], None]) -> dict
 
 async def _quietly(installation: Installation, sight: Sight, people: People) -> None:
     """Bring up the first version, without faults: it has nothing to go back to."""
-    await sight.until(lambda: sight.reported == {*installation.nodes}, SETTLES_WITHIN_S, "a report of every node")
+    await sight.until(lambda: sight.reported == {*installation.nodes}, PATIENT_S, "a report of every node")
     await people.start("v0", None)
-    await sight.until(lambda: _settled(installation, sight), SETTLES_WITHIN_S, "the first install")
+    await sight.until(lambda: _settled(installation, sight), PATIENT_S, "the first install")
 
 
 async def _round(number: int, played: Round, parts: tuple[Installation, Sight, People, Hands]) -> str:
@@ -94,7 +93,7 @@ async def _round(number: int, played: Round, parts: tuple[Installation, Sight, P
         await people.start(f"v{number}", played)
         await people.ask(played)
         await _ended([task for task, kind in faults.items() if kind is not Kind.KILL_MID_APPLY])
-        await sight.until(lambda: _settled(installation, sight), SETTLES_WITHIN_S, f"the end of round {number}: {_told(played)}")
+        await sight.until(lambda: _settled(installation, sight), PATIENT_S, f"the end of round {number}: {_told(played)}")
     finally:
         for task in faults:
             task.cancel()
