@@ -98,9 +98,10 @@ async def test_a_start_is_nowhere_else_but_at_an_edge(nowhere):
         await log.reader(["plans"], start="yesterday")
 
 
-async def test_the_mock_is_enough_for_a_first_look():
+@pytest.mark.parametrize("one_of_many", [False, True])
+async def test_the_mock_is_enough_for_a_first_look(one_of_many):
     mock = MockBroker()
-    log = KafkaLog(Connection(mock.bootstrap), client_id="test")
+    log = KafkaLog(Connection(mock.bootstrap), client_id="test", one_of_many=one_of_many)
     await log.append("plans", "svc/shop", b"plan", headers={"ce_id": b"x"})
     reader = await log.reader(["plans"])
     (record,) = await reader.read_to_end()

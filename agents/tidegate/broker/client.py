@@ -47,6 +47,7 @@ class Client(AIOKafkaClient):
         self._knocks: dict[ConnectionId, asyncio.Task[AIOKafkaConnection | None]] = {}
         self._backoffs: dict[ConnectionId, Backoff] = {}
         self._not_before_s: dict[ConnectionId, float] = {}
+        self._made_s: dict[ConnectionId, float] = {}
         self._apart_at_s: dict[Any, float] = {}
         """Broker to when the second connection to it may be made."""
 
@@ -108,16 +109,19 @@ class Client(AIOKafkaClient):
         """Try once, when it is time to. The first try of all is made at once."""
         now_s = asyncio.get_running_loop().time()
         if at in self._backoffs:
+            # Reconnects do not help a broker that is too slow for its clients: only what lasted begins with short waits again.
+            if now_s - self._made_s.pop(at, now_s) > RETRY_MOST_S:
+                self._backoffs[at].reset()
             # Kept over a cut: who is cut again and again must not begin to wait anew each time, and never try.
             if at not in self._not_before_s:
                 self._not_before_s[at] = now_s + self._backoffs[at].grow()
             await asyncio.sleep(self._not_before_s[at] - now_s)
-        backoff = self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
+        self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
         conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
         self._not_before_s.pop(at, None)
         if conn is not None:
-            backoff.reset()
-            self._apart_at_s[at[0]] = asyncio.get_running_loop().time() + _later_s()
+            self._made_s[at] = asyncio.get_running_loop().time()
+            self._apart_at_s[at[0]] = self._made_s[at] + _later_s()
         elif not any(other.connected() for other in self._conns.values()):
             await self._find_again(at[0])
         return conn
