@@ -92,6 +92,21 @@ async def test_after_an_outage_it_comes_back_with_one_connection_and_reads_and_s
     await other.close()
 
 
+async def test_a_connection_that_is_lost_again_and_again_is_tried_again_after_longer_and_longer_waits(node, monkeypatch):
+    """A broker too slow for its fleet got no rest: each node gave up its connection every ten seconds, and was back at once."""
+    monkeypatch.setattr(client, "RETRY_FIRST_S", 0.01)
+    await node.append("reports", "n1", b"1")
+    (at,) = [at for at, conn in node._client._conns.items() if conn.connected()]
+    for waits in range(1, 5):
+        await node._client.cut()
+        await _sent(node)
+        assert node._client._backoffs[at]._next_s == pytest.approx(0.01 * 2**waits)
+    monkeypatch.setattr(client, "RETRY_MOST_S", 0.0)  # it has lasted
+    await node._client.cut()
+    await _sent(node)
+    assert node._client._backoffs[at]._next_s == pytest.approx(0.02)
+
+
 async def test_brokers_that_are_others_by_now_are_found_by_the_addresses_of_the_configuration(node):
     reader = await node.reader(["keys", "desired"])
     await node.append("reports", "n1", b"1")
