@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.decider.book import Book
+from tidegate.decider.flags import Flags
 from tidegate.decider.glass import GLASS, glass_event
 from tidegate.decider.inbox import Inbox, place
 from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
@@ -24,10 +25,11 @@ from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import standing_digest
 from tidegate.wire.envelope import Refused, Signs, Trust
+from tidegate.wire.flagstamps import HEADER
 from tidegate.wire.names import service_of
 from tidegate.wire.reasons import Reason
 
-TOPICS = ("keys", "desired", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
+TOPICS = ("keys", "desired", "flags", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)
 """In the order that makes sense of them: whose keys count, who leads, what was decided, what the world says and asks."""
 RANKS = {topic: rank for rank, topic in enumerate(TOPICS)}
 CLOCK = "set this machine's clock, or the broker's, whichever is wrong (NTP)"
@@ -68,6 +70,7 @@ class Decider:
         self._book = Book()
         self._inbox = Inbox(trust)
         self._levels = Levels(log, signer)
+        self._flags = Flags(log, signer)
         self._notices = Notices(log, clock, self._timings)
         self._wake_s = LONG_AGO_S
         """On the monotonic clock: when time itself is news."""
@@ -135,7 +138,7 @@ class Decider:
         """Return how long to wait for news: until the next heartbeat, or the next time at which time itself is news."""
         if not self.leading:
             return self._timings.poll_s
-        if self._inbox.asked:
+        if self._inbox.asked or self._flags.waiting:
             return 0.0
         wake_s = self._wake_s - self._clock.monotonic_s()
         return max(0.0, min(wake_s, self._seat.beat_due_s(), self._timings.poll_s))
@@ -182,6 +185,8 @@ class Decider:
         match record.topic:
             case "desired":
                 self._hear(record)
+            case "flags":
+                self._flags.saw(record.key or "", record.value, record.headers.get(HEADER), record.offset)
             case "decisions":
                 self._book.read(record)
             case "plans" | "intents":
@@ -271,6 +276,7 @@ class Decider:
         self._seat.sit(epoch)
         await self._record(taken)
         self._levels.forget()
+        self._flags.forget()
         self._notices.begin(self._inbox.view)
         self._wake_s = LONG_AGO_S
         self._metrics.leading.set(1)
@@ -315,31 +321,39 @@ class Decider:
         """Record what an event brings about; return whether that is anything."""
         ledger = self._book.ledger
         now_ms = max(self._clock.now_ms(), ledger.now_ms)
-        decisions = step(ledger, self._inbox.view, event, now_ms, self._inputs() | inputs)
-        for decision in decisions:
-            await self._record(decision)
-        return bool(decisions)
+        written = decisions = step(ledger, self._inbox.view, event, now_ms, self._inputs() | inputs)
+        while decisions:
+            # What stands before the last of its parts must not hold that up (G4): they are sent in one go.
+            size = next((at for at, one in enumerate(decisions, 1) if not one.part), len(decisions))
+            await self._record(*decisions[:size])
+            decisions = decisions[size:]
+        return bool(written)
 
     def _inputs(self) -> dict[str, int]:
         """Return the next offset of every input, never less than a record has said before."""
         before, now = self._book.ledger.inputs, self._inbox.inputs
         return {at: max(before.get(at, 0), now.get(at, 0)) for at in sorted(before.keys() | now.keys())}
 
-    async def _record(self, decision: Decision) -> None:
-        """Append a record; only then it is so.
+    async def _record(self, *decisions: Decision) -> None:
+        """Append records, in their order; only then they are so.
 
-        Without an answer, or where it does not stand right behind the last one, this process stands by: the cut of the next
+        Without an answer, or where one does not stand right behind the last one, this process stands by: the cut of the next
         takeover settles what counts. Raises SendUnknown or Overtaken.
         """
-        raw = encode(decision)
+        raws = [encode(decision) for decision in decisions]
+        sends = [self._log.append("decisions", one.subject or None, raw) for one, raw in zip(decisions, raws, strict=True)]
         try:
-            appended = await self._log.append("decisions", decision.subject or None, raw)
+            found = await asyncio.gather(*sends) if len(sends) > 1 else [await sends[0]]
         except SendUnknown:
             self._stand_by()
             raise
-        if appended.offset != self._book.next_offset:
-            self._stand_by()
-            raise Overtaken
+        for decision, raw, appended in zip(decisions, raws, found, strict=True):
+            if appended.offset != self._book.next_offset:
+                self._stand_by()
+                raise Overtaken
+            self._wrote(decision, raw)
+
+    def _wrote(self, decision: Decision, raw: bytes) -> None:
         self._book.wrote(decision, raw)
         self._metrics.decisions.labels(decision.kind, decision.reason).inc()
         log.info(
@@ -357,12 +371,24 @@ class Decider:
     async def _publish(self) -> None:
         ledger, trust = self._book.ledger, self._inbox.trust
         self._metrics.levels.inc(await self._inbox.kept.publish(self._log))
-        self._metrics.levels.inc(await self._levels.publish(ledger, trust.root_version, trust.fleet))
+        await self._publish_levels()
         await self._notices.contexts(ledger, self._inbox.view)
         await self._notices.alarms(ledger, self._inbox.view)
         if self._seat.beat_due_s() <= 0:
             await self._seat.beat(trust.fleet, self._digest())
         self._metrics.deadletters.inc(await self._notices.dead_letters(self._inbox))
+
+    async def _publish_levels(self) -> None:
+        """Publish flags and commands side by side: neither waits for the other, and a flag's value is on its way first (G4)."""
+        ledger, trust = self._book.ledger, self._inbox.trust
+        if not self._flags.look(ledger, trust.root_version):
+            self._metrics.levels.inc(await self._levels.publish(ledger, trust.root_version, trust.fleet))
+            return
+        ways = [one.publish(ledger, trust.root_version, trust.fleet) for one in (self._flags, self._levels)]
+        for outcome in await asyncio.gather(*ways, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._metrics.levels.inc(outcome)
 
     def _digest(self) -> str:
         """Return what a heartbeat says of the commands to nodes, all of which stand before it in the log (E4)."""

@@ -6,9 +6,11 @@ from tidegate.decider.deadletters import letter
 from tidegate.decider.inbox import Inbox
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log
-from tidegate.rollout.alarms import WRITER, alarms_of
+from tidegate.rollout.alarms import alarms_of
+from tidegate.rollout.flag_levels import contexts_of, judged_now
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.levels import context_of
+from tidegate.rollout.restraint import WRITER
 from tidegate.rollout.view import View
 from tidegate.wire import nodeseconds
 from tidegate.wire.codec import encode
@@ -26,7 +28,7 @@ class Notices:
         self._log = log
         self._clock = clock
         self._timings = timings
-        self._contexts: dict[str, nodeseconds.Context] = {}
+        self._contexts: dict[tuple[str, str], nodeseconds.Context] = {}
         self._told_s = LONG_AGO_S
         self._alarms: dict[str, Alarm] = {}
 
@@ -39,12 +41,14 @@ class Notices:
     async def contexts(self, ledger: Ledger, view: View) -> None:
         """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
         again = self._clock.monotonic_s() - self._told_s >= self._timings.context_s
-        for subject in sorted(ledger.subjects):
-            context = context_of(ledger, view, subject)
-            if again or self._contexts.get(subject) != context:
+        contexts = [context_of(ledger, view, subject) for subject in sorted(ledger.subjects)]
+        contexts += [one for flag in judged_now(ledger, self._clock.now_ms()) for one in contexts_of(ledger, flag)]
+        for context in contexts:
+            name = context.subject, context.service
+            if again or self._contexts.get(name) != context:
                 target = partition_of(context.service, BY_NAME["nodeseconds"].partitions)
                 await self._log.append("nodeseconds", None, nodeseconds.encode(context), partition=target)
-                self._contexts[subject] = context
+                self._contexts[name] = context
         if again:
             self._told_s = self._clock.monotonic_s()
 

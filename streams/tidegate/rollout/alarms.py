@@ -7,8 +7,11 @@ elsewhere changed tens of thousands of hosts).
 from collections.abc import Iterator
 
 from tidegate.rollout.change import counted
+from tidegate.rollout.flag_alarms import KINDS as FLAG_KINDS
+from tidegate.rollout.flag_alarms import STALE_MS, flag_alarms
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import spent_by, told_budget
+from tidegate.rollout.restraint import WRITER
 from tidegate.rollout.retreat import back
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.view import SeenReport, View
@@ -17,9 +20,6 @@ from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, Severity
 from tidegate.wire.plans import Artifact
 
-WRITER = "decide"
-STALE_MS = 15_000
-"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
 DRIFT_MS = 120_000
 """So long a node may run what nobody wants: one that was away fetches and swaps within it."""
 NAMED = 5
@@ -67,7 +67,7 @@ BUDGET_SPENT = AlarmKind(
     "(`tidegate policy set`) does so at once.",
     timing="with the rollback that spends it, until enough of them are long enough ago",
 )
-KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT)
+KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT, *FLAG_KINDS)
 
 
 def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
@@ -77,7 +77,8 @@ def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
         scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
         if scene is not None:
             found += _alarms(scene)
-    return (*found, *_budgets(ledger, max(now_ms, ledger.now_ms)))
+    now_ms = max(now_ms, ledger.now_ms)
+    return (*found, *flag_alarms(ledger, view, now_ms), *_budgets(ledger, now_ms))
 
 
 def _budgets(ledger: Ledger, now_ms: int) -> Iterator[Alarm]:

@@ -137,8 +137,9 @@ def _share(ramp: Ramp, intent: Intent) -> Change:
 def _archive(ramp: Ramp, intent: Intent) -> Change:
     """Give everyone the safe variant for good. A tombstone follows days later (G5)."""
     state = ramp.state
-    others = (other for other in ramp.ledger.flags.values() if not other.archived and other.key.set_id == state.key.set_id)
-    needing = sorted(str(other.key) for other in others if state.key.name in needs(other))
+    name, set_id = state.key.name, state.key.set_id
+    others = (other for other in ramp.ledger.flags.values() if name in needs(other) and not other.archived)
+    needing = sorted(str(other.key) for other in others if other.key.set_id == set_id)
     if needing:
         message = f"{', '.join(needing[:5])} needs it; set that flag without the prerequisite first"
         return ramp.refused(Reason.NOT_ALLOWED, message)

@@ -15,6 +15,8 @@ from tidegate.wire.flagstates import FlagState, Off, spec_digest
 from tidegate.wire.nodeseconds import CohortMembers, Context
 from tidegate.wire.plans import ControlMode
 
+TOLD_FOR_MS = 3_600_000
+"""So long after a ramp ended the judge is told that there is nothing to judge."""
 WATCHED = "tidegate.watched"
 """In the metadata of a flag whose ramp is judged: its SDKs report telemetry by variant."""
 
@@ -126,8 +128,27 @@ def contexts_of(ledger: Ledger, state: FlagState) -> tuple[Context, ...]:
     return tuple(_context(ledger, state, service) for service in state.judged)
 
 
+def judged_now(ledger: Ledger, now_ms: int) -> list[FlagState]:
+    """Return the flags whose contexts the judge must hear: those under way, and those that ended lately, for whoever was to tell
+    it may have died.
+    """
+    flags = ledger.flags.values()
+    return [one for one in flags if one.judged and (one.placement or now_ms - one.decided_ms < TOLD_FOR_MS)]
+
+
+def withheld(ledger: Ledger, subject: str) -> bool:
+    """Return whether a level is not published: after a restore nobody knows what came later, a kill perhaps, so what is on the
+    topic stays until a person has spoken. What makes a flag safe is never withheld.
+    """
+    state = ledger.flags.get(subject) or ledger.flag_sets.get(subject)
+    pinned = isinstance(state, FlagState) and state.pinned
+    return state is not None and not pinned and state.asked_ms < ledger.restored_ms
+
+
 def needs(state: FlagState) -> tuple[str, ...]:
     """Return the names of the flags that a flag's value needs."""
+    if state.before is None and not state.spec.prerequisites:
+        return ()  # nearly all of them
     both = (*state.spec.prerequisites, *(state.before.prerequisites if state.before is not None else ()))
     return tuple(dict.fromkeys(one.flag for one in both))
 

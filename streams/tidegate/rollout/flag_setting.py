@@ -99,7 +99,8 @@ def _faults(ledger: Ledger, intent: Intent, spec: FlagSpec, course: FlagRamp | N
     if course is None and not spec.immediate and not _is_safe(spec, ledger.flags.get(intent.subject)):
         found.append(("flag.ramp", "is missing: what is not toward safe comes by stages (G2); give some, or immediate: true"))
     here = beside(key, "").subject
-    if intent.subject not in ledger.flags and sum(one.startswith(here) for one in ledger.flags) >= FLAGS_MAX:
+    new = intent.subject not in ledger.flags and len(ledger.flags) >= FLAGS_MAX
+    if new and sum(one.startswith(here) for one in ledger.flags) >= FLAGS_MAX:
         found.append(("subject", f"the set {key.set_id} holds {FLAGS_MAX} flags already, archived ones among them"))
     return found
 
@@ -143,18 +144,17 @@ def _wanted(
 
 def _between(ledger: Ledger, state: FlagState) -> Iterator[Fault]:
     """Yield what cannot be published of a flag, or of those that need it, at some stage of its way."""
-    key = state.key
-    others = _set_of(ledger, state)
+    key, others = state.key, _linked(ledger, state)
     if state.spec.layer is not None:
-        specs = {one.key.name: one.spec for one in others if not one.archived and one.spec.layer is not None}
-        yield from ((f"{SPEC}.{key.name}.layer", problem) for _, problem in layer_faults(specs | {key.name: state.spec}))
-    needed = {one.key.name: needs(one) for one in (*others, state) if needs(one)}
+        specs = {name: one.spec for name, one in others.items()}
+        specs |= {f"{name}, as it was": one.before for name, one in others.items() if one.before is not None}
+        yield from ((f"{SPEC}.layer", problem) for _, problem in layer_faults(specs | {key.name: state.spec}))
+    needed = {name: needs(one) for name, one in (*others.items(), (key.name, state)) if needs(one)}
     try:
         dependent = after(key.name, needed)
     except Malformed as fault:
         yield f"{SPEC}.{fault.path}", fault.problem
         return
-    known = {one.key.name: one for one in others}
     for form in _forms(state):
         # Nothing of this form is on the topic: levels of it are made under a number that no record has.
         changed = replace(ledger, flags=ledger.flags | {state.subject: replace(form, seq=ledger.seq)})
@@ -165,9 +165,9 @@ def _between(ledger: Ledger, state: FlagState) -> Iterator[Fault]:
             yield f"{SPEC}.{fault.path}".rstrip("."), fault.problem
             return
         for name in dependent:
-            level = levels.level(known[name].subject)
+            level = levels.level(others[name].subject)
             if level.fault:
-                yield SPEC, f"{known[name].key} needs it, and could not be published any more: {level.fault}"
+                yield SPEC, f"{others[name].key} needs it, and could not be published any more: {level.fault}"
                 return
 
 
@@ -181,9 +181,17 @@ def _forms(state: FlagState) -> Iterator[FlagState]:
     yield replace(state, weight=WEIGHT_ALL, before=None)
 
 
-def _set_of(ledger: Ledger, state: FlagState) -> list[FlagState]:
+def _linked(ledger: Ledger, state: FlagState) -> dict[str, FlagState]:
+    """Return the other live flags of the set that have a layer or need others, by name: few, of however many there are."""
     here = beside(state.key, "").subject
-    return [one for subject, one in ledger.flags.items() if subject.startswith(here) and subject != state.subject]
+    found = {one.subject: one for one in ledger.flags.values() if (_layered(one) or needs(one)) and not one.archived}
+    return {
+        subject.removeprefix(here): one for subject, one in found.items() if subject.startswith(here) and subject != state.subject
+    }
+
+
+def _layered(state: FlagState) -> bool:
+    return state.spec.layer is not None or (state.before is not None and state.before.layer is not None)
 
 
 def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
