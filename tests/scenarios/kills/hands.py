@@ -133,15 +133,22 @@ class Hands:
                 self._installation.processes[who].send(signal.SIGKILL)
             case Kind.KILL_BROKER:
                 who = "broker"
-                await self._installation.broker.kill()
-                await asyncio.sleep(min(BROKER_AWAY_S, fault.lasts_s))
-                await self._installation.broker.start()
+                await self._kill_broker(fault)
             case Kind.STEP_DECIDER_CLOCK:
                 await self._step(fault, who, DECIDER_STEPS_MS)
             case _:
                 await self._break_way(fault, leader if fault.how % 2 else standby)
                 return
         self.write(fault.kind.name, who, begin_ms)
+
+    async def _kill_broker(self, fault: Fault) -> None:
+        """Kill it; where it was nobody listens, at its doors neither, until it has started again."""
+        doors = self._installation.proxies.values()
+        await self._installation.broker.kill()
+        await asyncio.gather(*(door.stop() for door in doors))
+        await asyncio.sleep(min(BROKER_AWAY_S, fault.lasts_s))
+        await self._installation.broker.start()
+        await asyncio.gather(*(door.start() for door in doors))
 
     async def _end_leader(self, leader: str, fault: Fault) -> None:
         epoch, process = self._sight.epoch, self._installation.processes[leader]
