@@ -165,6 +165,19 @@ async def test_after_a_revocation_another_key_leads_at_once_above_all_that_was_d
     assert world.answers()[-1][0] == "later"
 
 
+async def test_nobody_leads_by_the_number_of_a_claim_that_its_revocation_made_void(world):
+    """Its takeover may still be on its way: of one epoch, it would void what the next author decides (story 1000276)."""
+    world.run("a")
+    await world.clock.advance(2)
+    await world.kill("a")
+    claim = Claim(fleet=FLEET, epoch=2, life="b", read_to=0, issued_ms=0)
+    await world.log.append("desired", "claim/2/b", seal(claim, DECISION))
+    await world.keys(DECISION, add=(SECOND,))
+    third = world.run("c", SECOND)
+    await world.clock.advance(3)
+    assert (third.leading, world.takeovers()) == (True, [1, 3])
+
+
 async def test_a_claim_that_is_read_before_the_key_document_that_entitles_it_counts(world):
     """Two topics have no common order. An author that never saw its successor's claim would decide in the same epoch."""
     first = world.run("a")

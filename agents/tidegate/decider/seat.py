@@ -14,6 +14,8 @@ from tidegate.wire.envelope import Refused, Signs, Trust, seal, unseal
 
 CLAIM, HEARTBEAT = "claim/", "heartbeat"
 LONG_AGO_S = -1e9
+JUMP_MOST, DIGITS_MOST = 1_000, 15
+"""Whoever may write to ``desired`` spends at most so many epochs by one record; there are 2^53."""
 
 
 class Seat:
@@ -37,6 +39,10 @@ class Seat:
         author.
         """
         self._used = 0
+        self._spent = 0
+        """The highest epoch that a claim names which does not count: its life may have won it before its key was revoked, and its
+        takeover may still be on its way. So nobody leads by the same number; a number is worth nothing by itself.
+        """
         self._beats = 0
         self._beat_s = LONG_AGO_S
 
@@ -50,9 +56,13 @@ class Seat:
         if key == HEARTBEAT:
             self.leadership = heard(self.leadership, unseal(value, Heartbeat, trust)[0], now_s)
             return
-        claim, _ = unseal(value, Claim, trust)
-        if key != _claim_key(claim.epoch, claim.life):
-            raise Refused(f"a claim of {claim.life} for epoch {claim.epoch} stands under key {key}")
+        try:
+            claim = _claim_of(key, value, trust)
+        except (Malformed, Refused):
+            self._spend(key)
+            raise
+        if claim.life == self.life and claim.epoch <= self._spent:
+            self._used = max(self._used, claim.epoch)
         self.leadership = claimed(self.leadership, claim, now_s)
 
     async def rehear(self, trust: Trust) -> None:
@@ -65,7 +75,7 @@ class Seat:
             records = await reader.read_to_end()
         finally:
             await reader.close()
-        self.leadership = Leadership()
+        self.leadership, self._spent = Leadership(), 0
         for record in records:
             if record.value is not None and record.key is not None and record.key.startswith((CLAIM, HEARTBEAT)):
                 with contextlib.suppress(Malformed, Refused):
@@ -101,7 +111,7 @@ class Seat:
 
         ``decided_epoch``: the ledger's. Claims of a revoked key are void, what was decided under them is not: epochs go on.
         """
-        epoch = self._claimed = max(self.leadership.epoch, self._claimed, decided_epoch) + 1
+        epoch = self._claimed = max(self.leadership.epoch, self._claimed, self._spent, decided_epoch) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
         self._claim, self._evicted = seal(claim, self._signer), False
         await self._append(_claim_key(epoch, self.life), self._claim)
@@ -144,8 +154,23 @@ class Seat:
         sent_s = self._clock.monotonic_s()
         self.witness.saw(sent_s, await self._log.append("desired", key, value))
 
+    def _spend(self, key: str) -> None:
+        """Let an epoch go that a claim names which does not count; one far beyond all others is no claim that ever counted."""
+        named = key.removeprefix(CLAIM).partition("/")[0]
+        if named.isascii() and named.isdecimal() and len(named) <= DIGITS_MOST:
+            epoch = int(named)
+            if epoch <= max(self._spent, self.leadership.epoch) + JUMP_MOST:
+                self._spent = max(self._spent, epoch)
+
     def _mine(self, epoch: int) -> bool:
         return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
+
+
+def _claim_of(key: str, value: bytes, trust: Trust) -> Claim:
+    claim, _ = unseal(value, Claim, trust)
+    if key != _claim_key(claim.epoch, claim.life):
+        raise Refused(f"a claim of {claim.life} for epoch {claim.epoch} stands under key {key}")
+    return claim
 
 
 def _claim_key(epoch: int, life: str) -> str:
