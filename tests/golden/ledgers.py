@@ -241,6 +241,7 @@ async def told() -> list[Record]:
     await story.log.append("plans", SHOP, b"noise")
     await story.ask(release("v2", "v1"), by=STRANGER)
     await story.ask(release("v2", "v1"))
+    await story.turn(2)
     await story.alarm(AlarmState.FIRING)
     await story.turn(15)
     await story.alarm(AlarmState.RESOLVED)

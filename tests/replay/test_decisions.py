@@ -15,7 +15,9 @@ from tidegate.wire.documents import Desired
 from tidegate.wire.envelope import unseal
 
 TAMPERINGS = 1_000
-LEDGER = ledger(1)
+DERIVED_FROM = 3
+"""Older ones were decided by other rules (since then a plan waits for critical alarms): the chain speaks for them."""
+LEDGER = ledger(DERIVED_FROM)
 LEVELS = {
     record.key: unseal(record.value, Desired, TRUST)[0]
     for record in LEDGER
@@ -29,7 +31,7 @@ def replayed(raws, records: list[Record] = LEDGER, levels=LEVELS) -> Replayed:
     return replay(raws, Recorded(records, TRUST), FLEET, levels)
 
 
-@pytest.mark.parametrize("number", numbers())
+@pytest.mark.parametrize("number", [number for number in numbers() if number >= DERIVED_FROM])
 def test_every_decision_of_a_recorded_ledger_is_derived_again_to_the_byte(number):
     records = ledger(number)
     done = replayed([(record.offset, record.value) for record in records if record.topic == "decisions"], records)

@@ -114,7 +114,9 @@ def _fold(entries: list[Entry], inputs: Inputs, view: View) -> tuple[Replayed, L
         if entry.decision.kind is DecisionKind.TAKEOVER:
             equal, done = 1, replace(done, takeovers=done.takeovers + 1)
         else:
-            equal = _equal(ledger, view, entries[at:], inputs)
+            # An author never forgets what it has read.
+            forgot = any(entry.decision.inputs.get(place, 0) < end for place, end in ledger.inputs.items())
+            equal = 0 if forgot else _equal(ledger, view, entries[at:], inputs)
             done = _counted(done, entry, equal, whole=inputs.whole)
         for one in entries[at : at + max(1, equal)]:
             ledger = apply(ledger, one.decision, one.raw)
@@ -130,7 +132,9 @@ def _moved(entries: list[Entry]) -> int:
     """
     moved, inputs = 0, dict[str, int]()
     for index, entry in enumerate(entries):
-        if any(end < inputs.get(at, 0) for at, end in entry.decision.inputs.items()):
+        if entry.decision.kind is DecisionKind.TAKEOVER and any(
+            end < inputs.get(at, 0) for at, end in entry.decision.inputs.items()
+        ):
             moved = index
         inputs |= entry.decision.inputs
     return moved
