@@ -64,6 +64,16 @@ def service_of(subject: str) -> str | None:
     return rest if kind == "svc" else None
 
 
+def judged(subject: str, service: str) -> str:
+    """Return the name of what is judged of a subject on the telemetry of a service: of a flag once for each service that its
+    guard names (G3).
+
+    >>> judged("svc/shop", "shop"), judged("flag/web/dark", "shop")
+    ('svc/shop', 'flag/web/dark shop')
+    """
+    return f"{subject} {service}" if subject.startswith(FLAG_PREFIX) else subject
+
+
 def duration_ms(text: str) -> int:
     """Return a duration such as ``90s`` in milliseconds; ValueError where it is none.
 

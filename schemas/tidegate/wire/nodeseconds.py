@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.absence import AbsenceRules
 from tidegate.wire.codec import Malformed, malformed
-from tidegate.wire.names import Label, Name, Subject, UncheckedName
+from tidegate.wire.names import Label, Name, Subject, UncheckedName, judged, service_of
 from tidegate.wire.plans import ControlMode, Guardrail
 from tidegate.wire.probes import Probe
 from tidegate.wire.telemetry import FIELDS_MAX, GAUGE_MAX, SLICES_MAX, Count, MillisecondsEpoch, ServiceState, Slice, Source
@@ -126,6 +126,16 @@ class Context(Struct, frozen=True, kw_only=True, tag="context", tag_field="kind"
     """What node agents ask: the slice ``probe`` is judged beside people's requests (I2). Of the subject's last plan, also while
     nothing is rolled out.
     """
+
+    @property
+    def name(self) -> str:
+        """What it is kept under: of a flag there is one for each guarded service (G3)."""
+        return judged(self.subject, self.service)
+
+    @property
+    def of_flag(self) -> bool:
+        """Whether variants of a flag are compared, and not nodes."""
+        return service_of(self.subject) is None
 
 
 Record = NodeSeconds | Context

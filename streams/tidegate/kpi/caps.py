@@ -9,6 +9,7 @@
 | ``boots`` | 100,000 | about 30 MB of memory, 5 MB of checkpoint | overflow |
 | ``metrics_per_node`` | 192 | what one row can carry: 64 gauges, 64 counters, 64 ratios | ``other`` |
 | ``metrics_per_service`` | 512 | each is a column of every KPI of it, in every window | ``other`` |
+| ``variants_per_service`` | 64 | of flags that are judged: each is three KPI records, one of them a second | ``other`` |
 
 All are of one partition of ``nodeseconds``, of which there are 12; nothing is known of the others. A name that has not been said
 for a while makes room: boots, and with them nodes and services, after a minute, metrics after ten.
@@ -16,12 +17,13 @@ for a while makes room: boots, and with them nodes and services, after a minute,
 *Overflow* is a service of its own, one for each partition (``overflow_of``), with one node: rows, requests, errors and latency of
 what exceeds a cap add up there, like OpenTelemetry's ``otel.metric.overflow``, so that nothing vanishes from a sum over services.
 Its rows are not deduplicated, as nothing is kept of their senders. Counters and ratios beyond their cap add up under the name
-``other``; gauges are left out: a mean of unlike things is none. The alarm ``cardinality_exceeded`` names the cap and some names.
+``other``; gauges are left out: a mean of unlike things is none. Variants beyond theirs are judged like any, and have their KPIs
+together, flag by flag. The alarm ``cardinality_exceeded`` names the cap and some names.
 
 Who comes first stays, and one node can take no more than its own part: that is what ``services_per_node``, ``boots_per_node`` and
 ``metrics_per_node`` are for. What a running rollout's context names always has room: its service, the nodes of its cohorts, the
 metrics of its guardrails. No table is keyed by version, label or slice: versions stand once for each node of a running rollout,
-labels and slices only in rows that wait in open panes.
+labels and slices only in rows that wait in open panes; of slices only those count that a flag's context names.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,6 +40,7 @@ SERVICES_MAX = 2_000
 BOOTS_MAX = 100_000
 METRICS_PER_NODE_MAX = 192
 METRICS_PER_SERVICE_MAX = 512
+VARIANTS_PER_SERVICE_MAX = 64
 SAMPLE_MAX = 5
 """Names that an alarm shows."""
 
@@ -57,6 +60,7 @@ class Cap(StrEnum):
     BOOTS = "boots"
     METRICS_PER_NODE = "metrics_per_node"
     METRICS_PER_SERVICE = "metrics_per_service"
+    VARIANTS_PER_SERVICE = "variants_per_service"
 
 
 Key = tuple[str, str, str]

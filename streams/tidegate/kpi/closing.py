@@ -24,7 +24,6 @@ from tidegate.wire.nodeseconds import Extra
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 ANY_VERSION = -1
-NO_SOURCE = 255
 
 _Row = tuple[int, str, Extra]
 """(number of a row, its version, what only it carries)."""
@@ -67,7 +66,7 @@ def close(
     agent = rows.source == AGENT_CODE
     expected = groups.version[rows.place]
     transition = ~agent & (expected != ANY_VERSION) & (expected != rows.version)
-    counted = _first_source(rows, ~agent & ~transition)
+    counted = rows.first_source(~agent & ~transition)
     totals = _total(rows, groups, counted)
     crowds = _crowds(rows, groups, (counted, agent), totals, edges)
     nodes = _nodes(rows, groups, (counted, agent), totals)
@@ -109,14 +108,6 @@ def _group(rows: Rows, members: Mapping[str, Members]) -> Groups:
                 version[place] = rows.versions.get(known.versions[cohort], len(rows.versions))
                 compared[place] = cohort
     return Groups(group, compared, version, services, len(services) + len(compared))
-
-
-def _first_source(rows: Rows, telemetry: Flags) -> Flags:
-    """Return which rows count: of several sources of one place the first in order (A5)."""
-    best = np.full(len(rows.places), NO_SOURCE, dtype=np.int64)
-    np.minimum.at(best, rows.place[telemetry], rows.source[telemetry])
-    first: Flags = rows.source == best[rows.place]
-    return telemetry & first
 
 
 def _speaking(rows: Rows, counted: Flags) -> Flags:

@@ -128,6 +128,17 @@ class Exceeded(Struct, array_like=True):
     names: list[str] = []
 
 
+class FlagPane(Struct, frozen=True, kw_only=True):
+    """What one second of a service came to under one flag, ``tidegate.kpi.flags``."""
+
+    sides: "ServicePane"
+    """Cohorts ``canary`` and ``control``: servers of both, each with the requests that had a variant of that side."""
+    variants: "ServicePane"
+    """One cohort for each variant that was served, for KPIs."""
+    served: Mapping[str, int] = {}
+    """Server to the sides that it has served in this placement."""
+
+
 class ServicePane(Struct, frozen=True, kw_only=True):
     """The second [start_ms, start_ms + 1000) of one service. Cohorts: ``canary``, ``control``, ``rest``; only ``rest``
     without a rollout.
@@ -149,6 +160,8 @@ class ServicePane(Struct, frozen=True, kw_only=True):
     """By cap."""
     probe: "ServicePane | None" = None
     """The same second as its probes saw it, in the same cohorts (I2); None: the service has none."""
+    flags: "Mapping[str, FlagPane]" = {}
+    """By subject: the same second as the variants of each flag saw it that is being judged on this service (G3)."""
 
     @property
     def end_ms(self) -> int:

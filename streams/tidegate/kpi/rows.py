@@ -15,6 +15,7 @@ Place = tuple[str, str]
 """(service, node)."""
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+NO_SOURCE = 255
 
 
 class Rows(Struct, frozen=True):
@@ -30,6 +31,13 @@ class Rows(Struct, frozen=True):
     errors: Integers
     part: Integers
     row: Integers
+
+    def first_source(self, telemetry: Flags) -> Flags:
+        """Return which rows of some telemetry count: of several sources of one place the first in order (A5)."""
+        best = np.full(len(self.places), NO_SOURCE, dtype=np.int64)
+        np.minimum.at(best, self.place[telemetry], self.source[telemetry])
+        first: Flags = self.source == best[self.place]
+        return telemetry & first
 
     def extras(self, chosen: Flags) -> Iterator[tuple[int, Extra]]:
         """Yield (place, what only this row carries) of those of some rows that carry more than the columns."""

@@ -56,23 +56,27 @@ def window_of(cohort: CohortPane, pane: ServicePane) -> Window:
 
 
 class Windows(Struct):
-    """Windows that are not full yet, by ``<seconds>/<service>/<cohort>``."""
+    """Windows that are not full yet, by ``<seconds>/<service>/<cohort>``, of a flag ``<seconds>/<service>/<subject>/<variant>``."""
 
     open: dict[str, Window] = {}
 
-    def add(self, pane: ServicePane) -> list[tuple[int, str, Window]]:
-        """Add a pane; return what is complete with it, as (seconds, cohort, window), the pane itself among them."""
+    def add(self, pane: ServicePane, flag: str = "") -> list[tuple[int, str, Window]]:
+        """Add a pane; return what is complete with it, as (seconds, cohort, window), the pane itself among them.
+
+        ``flag``: its cohorts are variants of this subject.
+        """
         done: list[tuple[int, str, Window]] = []
+        of = f"{pane.service}/{flag}" if flag else pane.service
         for name, cohort in pane.cohorts.items():
             if cohort.expected or cohort.nodes:
                 single = window_of(cohort, pane)
                 done.append((1, name, single))
                 for seconds in WINDOWS_S:
-                    self._open(f"{seconds}/{pane.service}/{name}", pane.end_ms + -pane.end_ms % (seconds * PANE_MS)).add(single)
+                    self._open(f"{seconds}/{of}/{name}", pane.end_ms + -pane.end_ms % (seconds * PANE_MS)).add(single)
         for seconds in WINDOWS_S:
             if pane.end_ms % (seconds * PANE_MS) == 0:
-                for name in ("canary", "control", "rest"):
-                    complete = self.open.pop(f"{seconds}/{pane.service}/{name}", None)
+                for name in pane.cohorts if flag else ("canary", "control", "rest"):
+                    complete = self.open.pop(f"{seconds}/{of}/{name}", None)
                     if complete is not None and complete.end_ms == pane.end_ms:
                         done.append((seconds, name, complete))
         return done

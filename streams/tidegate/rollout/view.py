@@ -21,8 +21,8 @@ from tidegate.rollout.events import (
     VerdictArrived,
 )
 from tidegate.wire.documents import Report, ServiceReport
-from tidegate.wire.flagstates import is_flag
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Verdict
+from tidegate.wire.names import judged
 from tidegate.wire.plans import Action, Artifact
 from tidegate.wire.telemetry import ServiceState
 
@@ -65,15 +65,6 @@ class View(Struct, frozen=True, kw_only=True):
         """Return whether a node has reported lately (B5)."""
         seen = self.reports.get(node)
         return seen is not None and now_ms - seen.seen_ms < UNREACHABLE_MS
-
-
-def judged(subject: str, service: str) -> str:
-    """Return under which name a view has what was judged of a subject on the telemetry of a service (G3).
-
-    >>> judged("svc/shop", "shop"), judged("flag/web/dark", "shop")
-    ('svc/shop', 'flag/web/dark shop')
-    """
-    return f"{subject} {service}" if is_flag(subject) else subject
 
 
 def runs(report: ServiceReport | None, artifact: Artifact) -> bool:
