@@ -1,82 +1,17 @@
 """Flags on their topic: one writer, stamped, in the order of the ledger, written again where something else stands (G1, E6)."""
 
 import pytest
-from tests.decider.kit import DECISION, FLEET, OPERATOR, STRANGER, TRUST, World, counted, desired, plan
-from tests.rollout.flags import DARK, ramp, spec
+from tests.decider.flagkit import Place
+from tests.decider.kit import DECISION, FLEET, STRANGER, TRUST, counted
+from tests.rollout.flags import ramp, spec
 
 from tidegate.decider.decider import ANSWERS_PER_TURN
 from tidegate.decider.flags import SENDS_PER_TURN
-from tidegate.flags.store import Flags
-from tidegate.ports import Record
-from tidegate.wire.codec import Malformed, encode
-from tidegate.wire.documents import Intent, Order, Verb
-from tidegate.wire.envelope import Refused, seal
-from tidegate.wire.flagchanges import FlagChange
+from tidegate.wire.documents import Order, Verb
 from tidegate.wire.flags import topic_key
 from tidegate.wire.flagspecs import Prerequisite, RequiredVersion
 from tidegate.wire.flagstamps import HEADER, order_of, stamp
-from tidegate.wire.judgement import Outcome, Verdict
-from tidegate.wire.nodeseconds import Context, decode
-from tidegate.wire.plans import Stage
-from tidegate.wire.reasons import Reason
-
-
-class Reader:
-    """A provider: keeps the highest order of each key, ignores what nobody stands for."""
-
-    def __init__(self) -> None:
-        self.flags = Flags()
-        self.orders: dict[str, Order] = {}
-        self.ignored = 0
-
-    def read(self, records: list[Record]) -> "Reader":
-        for record in records:
-            try:
-                key = topic_key(record.key or "")
-                order = order_of(key, record.value, record.headers.get(HEADER), TRUST)
-            except (Malformed, Refused):
-                self.ignored += 1
-                continue
-            if order > self.orders.get(record.key, Order()):
-                self.orders[record.key] = order
-                self.flags.put(key, record.value)
-        return self
-
-    def default(self, key: str) -> str | None:
-        set_id, name = key.split("/")
-        return self.flags.sets[set_id].flags[name].default_variant
-
-
-class Place(World):
-    """People who ask for flags, and the topic."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
-
-    async def want(self, verb: Verb, subject: str = DARK, by=OPERATOR, **fields) -> None:
-        self.asked += 1
-        if "generation" not in fields:
-            fields["generation"] = max((one.generation for one in self.decisions() if one.subject == subject), default=0)
-        intent = Intent(
-            id=f"w{self.asked}",
-            fleet=FLEET,
-            subject=subject,
-            verb=verb,
-            actor="kim",
-            issued_ms=self.clock.now_ms(),
-            **fields,
-        )
-        await self.log.append("intents", subject, seal(intent, by))
-
-    async def put(self, wanted, course=None, subject: str = DARK, **fields) -> None:
-        await self.want(Verb.SET, subject, flag=FlagChange(spec=wanted, ramp=course), **fields)
-
-    def reader(self) -> Reader:
-        return Reader().read(self.log.topic("flags"))
-
-    def keys(self) -> list[str | None]:
-        return [record.key for record in self.log.topic("flags")]
+from tidegate.wire.judgement import Outcome
 
 
 @pytest.fixture
@@ -180,24 +115,15 @@ async def test_contexts_of_a_ramp_go_to_each_service_and_end_with_it(place):
     await place.put(spec(guard=("shop", "cart")), ramp())
     await place.clock.advance(1)
 
-    def contexts() -> dict[str, Context]:
-        found = [decode(record.value) for record in place.log.topic("nodeseconds")]
-        return {one.service: one for one in found if isinstance(one, Context) and one.subject == DARK}
-
-    assert {service: bool(one.placement) for service, one in contexts().items()} == {"shop": True, "cart": True}
+    assert {service: bool(one.placement) for service, one in place.contexts().items()} == {"shop": True, "cart": True}
     await place.want(Verb.ABORT)
     await place.clock.advance(1)
-    assert {bool(one.placement) for one in contexts().values()} == {False}
+    assert {bool(one.placement) for one in place.contexts().values()} == {False}
 
 
 async def installed(place: Place) -> None:
     """Version v1 of the shop is everywhere and watched, and 100 flags need it."""
-    place.start("a")
-    stages = (Stage(set_weight=100, bake="0s", min_requests=0),)
-    await place.ask(plan(stages=stages, watch="1h"))
-    for _ in range(8):
-        await place.clock.advance(1)
-        await place.follow()
+    await place.install()
     need = (RequiredVersion(service="shop", version="v1"),)
     for number in range(100):
         await place.put(spec(immediate=True, requires_version=need), subject=f"flag/web/f{number}", generation=0)
@@ -232,21 +158,8 @@ async def test_a_retreat_does_not_wait_for_a_flood_of_flags(place):
     await installed(place)
     for number in range(1_000):
         await place.put(spec(immediate=True), subject=f"flag/flood/f{number}", generation=0)
-    command = desired(place.level("svc/shop"))
-    verdict = Verdict(
-        subject="svc/shop",
-        service="shop",
-        epoch=command.epoch,
-        generation=command.generation,
-        rollout=command.rollout,
-        placement=command.placement,
-        stage=0,
-        outcome=Outcome.FAIL,
-        reason=Reason.GROSS_ERRORS,
-        last_pane_ms=place.clock.now_ms(),
-    )
     before = len(place.kinds())
-    await place.log.append("verdicts", "svc/shop", encode(verdict))
+    await place.judge(Outcome.FAIL, "svc/shop")
     for _ in range(5):
         await place.clock.advance(1)
     assert place.kinds()[before:].index("rollback") <= 100 + ANSWERS_PER_TURN

@@ -2,12 +2,14 @@
 
 import msgspec
 import pytest
-from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp, spec
-from tests.rollout.fleet import plan
+from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp, replace, spec
+from tests.rollout.fleet import FLEET, plan
 
+from tidegate.rollout.breakglass import intent_of
 from tidegate.rollout.ledger import rebuild
+from tidegate.rollout.outgoing import open_gates
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.documents import KeyRole, Phase, PublicKey, Verb
+from tidegate.wire.documents import BreakGlass, GlassAction, KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import FlagChange, RampStage
 from tidegate.wire.flagspecs import Layer, Prerequisite, RequiredVersion
 from tidegate.wire.flagstates import Off
@@ -241,6 +243,8 @@ def test_a_gates_key_answers_its_gate_and_nothing_else():
     gate = Pause(ask="jira", duration="1h")
     story.put(spec(), ramp(RampStage(set_weight=10, bake="1s", pause=gate), RampStage(set_weight=100)))
     story.pass_by(5)
+    (question,) = open_gates(story.ledger)
+    assert (question.gate, question.subject, question.generation, question.stages) == ("jira", DARK, story.flag().generation, 2)
     assert story.want(Verb.KILL, key=GATE_KEY, target="jira").reason is Reason.NOT_ALLOWED
     assert story.want(Verb.PROMOTE, key=GATE_KEY, target="other").reason is Reason.NOT_ALLOWED
     assert story.want(Verb.PROMOTE, key=GATE_KEY, target="jira").reason is Reason.GATE_PASSED
@@ -357,3 +361,16 @@ def test_a_question_stays_open_until_its_own_answer_is_written():
     index = story.decisions.index(answer)
     assert story.decisions[index - 1].part
     assert rebuild(enumerate(story.records[:index])).inputs == before
+
+
+@pytest.mark.parametrize(
+    ("action", "verb", "kind"), [(GlassAction.ROLLBACK, Verb.KILL, "kill"), (GlassAction.PAUSE, Verb.PAUSE, "pause")]
+)
+def test_break_glass_kills_or_pauses_a_flag(action, verb, kind):
+    story = half_way()
+    glass = BreakGlass(
+        id="g1", fleet=FLEET, subject=DARK, root_version=1, generation=0, action=action, actor="eve", reason="fire", issued_ms=0
+    )
+    event = intent_of(glass, GATE_KEY, story.ledger, story.now_ms)
+    assert event.intent.verb is verb
+    assert story.feed(replace(event, key=None))[0].kind == kind

@@ -14,6 +14,10 @@ from tidegate.wire.names import Duration
 from tidegate.wire.plans import STAGES_MAX, Action, Gate, Guardrail, Pause, guardrail_faults
 
 
+NOTHING = msgspec.Raw()
+"""No JSON at all, which a type cannot say of a verbatim part otherwise."""
+
+
 class RampStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """One step of a ramp: ``setWeight`` percent of the users (of the slots of a layer) have the new definition."""
 
@@ -43,7 +47,7 @@ class FlagChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     spec: FlagSpec | None = None
     ramp: FlagRamp | None = None
-    value: msgspec.Raw | None = None
+    value: msgspec.Raw = NOTHING
     """The JSON object that is to stand on the topic, verbatim."""
 
 

@@ -50,6 +50,7 @@ class FlagState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     generation: int = 0
     seq: int = 0
     """Number of the record that made it so."""
+    fleet: str = ""
     spec: FlagSpec
     """The one that was set last."""
     weight: int = 0

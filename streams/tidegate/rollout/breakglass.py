@@ -7,6 +7,7 @@ names as soon as there is one: so the fleet does not stay under a document that 
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.documents import BreakGlass, GlassAction, Intent, Phase, PublicKey, Verb
+from tidegate.wire.flagstates import is_flag
 from tidegate.wire.reasons import Reason
 
 
@@ -20,8 +21,8 @@ def intent_of(glass: BreakGlass, key: PublicKey, ledger: Ledger, seen_ms: int) -
         id=glass.id,
         fleet=glass.fleet,
         subject=glass.subject,
-        verb=_verb(glass, state.phase),
-        generation=state.generation,
+        verb=_flag_verb(glass) if is_flag(glass.subject) else _verb(glass, state.phase),
+        generation=ledger.generation(glass.subject),
         actor=f"{glass.actor} (break-glass {key.id})"[:256],
         reason=glass.reason,
         issued_ms=glass.issued_ms,
@@ -30,6 +31,11 @@ def intent_of(glass: BreakGlass, key: PublicKey, ledger: Ledger, seen_ms: int) -
         return IntentArrived(intent, seen_ms=seen_ms, subject=glass.subject, key=key)
     problem = f"break-glass for generation {glass.generation}; what runs began at {state.since_generation}"
     return IntentArrived(intent, Reason.STALE_GENERATION, problem, seen_ms, subject=glass.subject, key=key)
+
+
+def _flag_verb(glass: BreakGlass) -> Verb:
+    """Of a flag, back is its kill variant for everyone. Providers obey decide alone."""
+    return Verb.PAUSE if glass.action is GlassAction.PAUSE else Verb.KILL
 
 
 def _verb(glass: BreakGlass, phase: Phase) -> Verb:

@@ -48,14 +48,6 @@ def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent
     return replace(change, flag=replace(change.flag, asked_ms=now_ms)) if change.flag is not None else change
 
 
-def asked_gate(ramp: Ramp) -> str:
-    """Return the name of the outgoing gate that a ramp asks now; empty where none is (I2)."""
-    state = ramp.state
-    if state.phase is not Phase.RUNNING or not state.gate_since_ms or state.gate_passed or ramp.stage.pause is None:
-        return ""
-    return ramp.stage.pause.ask or ""
-
-
 def _answer(ramp: Ramp, intent: Intent, key: PublicKey | None) -> Change:
     match intent.verb:
         case Verb.KILL:
@@ -216,7 +208,7 @@ def _release(ramp: Ramp, intent: Intent) -> Change:
 
 def _gate(ramp: Ramp, intent: Intent) -> Change:
     """Return what the answer of an outgoing gate does: it passes this one gate, or the ramp goes back (I2)."""
-    name = asked_gate(ramp)
+    name = ramp.gate_asked
     if not name or intent.target != name:
         problem = f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
         return ramp.refused(Reason.NOT_ALLOWED, problem)

@@ -20,7 +20,7 @@ from tidegate.rollout.view import View
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, PublicKey
-from tidegate.wire.flagchanges import FlagRamp, ramp_faults
+from tidegate.wire.flagchanges import NOTHING, FlagRamp, ramp_faults
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flags import EVALUATORS, FLAGS_MAX, State, evaluators_of
 from tidegate.wire.flagspecs import FlagSpec, safe_variant, spec_faults
@@ -35,7 +35,7 @@ FAULTS_SHOWN = 20
 def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None, now_ms: int) -> Change:
     """Return the one record that answers a flag's new definition."""
     spec, course = (intent.flag.spec, intent.flag.ramp) if intent.flag is not None else (None, None)
-    if spec is None or (intent.flag is not None and intent.flag.value is not None):
+    if spec is None or (intent.flag is not None and intent.flag.value != NOTHING):
         return _refuse(intent, Reason.BAD_DOCUMENT, f"{SPEC}: is missing; of a flag, set names a spec and no value")
     before = ledger.flags.get(intent.subject)
     busy = _busy(before)
@@ -123,6 +123,7 @@ def _wanted(
     keeps = before is not None and not before.pinned and before.weight > 0
     return replace(
         old,
+        fleet=intent.fleet,
         spec=spec,
         weight=0,
         held=0,

@@ -11,6 +11,7 @@ from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
+from tidegate.wire.flagchanges import NOTHING
 from tidegate.wire.flagrules import Fault, references
 from tidegate.wire.flags import EVALUATORS, METADATA, bucketing_of, evaluators_faults, evaluators_of, metadata_of
 from tidegate.wire.flagspecs import FlagSpec
@@ -25,7 +26,7 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     if intent.verb is not Verb.SET:
         return _refuse(intent, Reason.NOT_ALLOWED, f"{intent.subject} can only be set")
     change = intent.flag
-    if change is None or change.value is None or change.spec is not None or change.ramp is not None:
+    if change is None or change.value == NOTHING or change.spec is not None or change.ramp is not None:
         return _refuse(intent, Reason.BAD_DOCUMENT, f"{VALUE}: is missing; of {intent.subject}, set names a value and no spec")
     value, key = bytes(change.value), flag_key(intent.subject)
     try:

@@ -1,15 +1,20 @@
 """Outgoing gates: what is asked when one opens, and what its answer does (I2). ``notify`` asks, with a key of its own (H1)."""
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from tidegate.rollout.change import Change
+from tidegate.rollout.flag_steps import lively
 from tidegate.rollout.gates import gate_ends_ms, pass_gate
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.ramp import Ramp
 from tidegate.rollout.retreat import rollback
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Intent, Phase, Verb
+from tidegate.wire.flagstates import spec_digest
 from tidegate.wire.reasons import Reason
 
 
@@ -26,8 +31,9 @@ class OpenGate(Struct, frozen=True, kw_only=True):
     """Counted from 1."""
     stages: int
     version: str
+    """Of a flag the digest of its spec."""
     before: str
-    """The version that a refusal goes back to; empty: none."""
+    """The version that a refusal goes back to; empty: none, of a flag the safe variant."""
     canaries: tuple[str, ...]
     opened_ms: int
     ends_ms: int
@@ -62,7 +68,30 @@ def open_gates(ledger: Ledger) -> list[OpenGate]:
                 default=str(scene.stage.pause.default),
             )
         )
-    return found
+    return found + [gate for subject in lively(ledger) for gate in _of_flag(ledger, subject)]
+
+
+def _of_flag(ledger: Ledger, subject: str) -> Iterator[OpenGate]:
+    ramp = Ramp(ledger.flags[subject], View(), ledger, ledger.now_ms)
+    state = ramp.state
+    if state.phase is not Phase.RUNNING or not ramp.gate_asked or ramp.stage.pause is None:
+        return
+    yield OpenGate(
+        gate=ramp.gate_asked,
+        fleet=state.fleet,
+        subject=subject,
+        service=ramp.services[0],
+        rollout=state.rollout,
+        generation=state.generation,
+        stage=state.stage + 1,
+        stages=len(ramp.course.stages),
+        version=spec_digest(state.spec),
+        before=spec_digest(state.before) if state.before is not None else "",
+        canaries=(),
+        opened_ms=state.gate_since_ms,
+        ends_ms=gate_ends_ms(ramp.stage.pause, state) or 0,
+        default=str(ramp.stage.pause.default),
+    )
 
 
 def asked(scene: Scene) -> str:

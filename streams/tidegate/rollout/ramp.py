@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.verdicts import fails_of
-from tidegate.rollout.view import View, judged
+from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase, digest_of
 from tidegate.wire.flagchanges import FlagRamp, RampStage
 from tidegate.wire.flagstates import FlagState
 from tidegate.wire.judgement import Verdict
-from tidegate.wire.names import service_subject
+from tidegate.wire.names import judged, service_subject
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
 
@@ -56,6 +56,14 @@ class Ramp(Struct, frozen=True):
     def subjects(self) -> tuple[str, ...]:
         """Subjects whose policies hold for the flag: its own, and those of its guard's services."""
         return (self.state.subject, *(service_subject(service) for service in self.services))
+
+    @property
+    def gate_asked(self) -> str:
+        """Name of the outgoing gate that is asked now (I2); empty where none is."""
+        state = self.state
+        waits = state.phase is Phase.RUNNING and state.gate_since_ms and not state.gate_passed
+        gate = self.stage.pause if waits else None
+        return gate.ask or "" if gate is not None else ""
 
     def verdict(self, service: str) -> Verdict | None:
         """Return the newest verdict on the telemetry of a service."""
