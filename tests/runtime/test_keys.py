@@ -10,8 +10,9 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tidegate.runtime.keys import ROLES, find_signer, make_key, make_root, read_command, read_key, read_trust
+from tidegate.runtime.keys import ROLES, find_signer, make_key, make_root, read_command, read_key
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.trust import read_trust
 from tidegate.wire.documents import KeyRole
 
 

@@ -1,6 +1,7 @@
 """Where the broker is, and how one waits for it."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,8 @@ SPREAD = 0.7
 UNANSWERED = (KafkaError, OSError, TimeoutError)
 """What the client raises where a broker is away, refuses or stays silent."""
 
-log = structlog.get_logger("tidegate.broker")
+# Where nobody has set structlog up, as in a service that uses the SDK, lines go to the standard library's logging, not to stdout.
+log = structlog.wrap_logger(logging.getLogger("tidegate.broker"))
 
 
 class BrokerProblem(Problem):

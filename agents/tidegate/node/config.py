@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from tidegate.node.scrape.config import ScrapeConfig
 from tidegate.node.scrape.config import faults as scrape_faults
-from tidegate.runtime.keys import read_key, read_trust
+from tidegate.runtime.keys import read_key
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.trust import read_trust
 from tidegate.wire.codec import Malformed, convert
 from tidegate.wire.envelope import Signer, Trust
 from tidegate.wire.names import Duration, Label, Name, duration_ms

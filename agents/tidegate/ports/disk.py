@@ -25,10 +25,14 @@ class Disk(Protocol):
 
 
 class SystemDisk:
-    """Files in one folder: written beside, synced, renamed, and the folder synced."""
+    """Files in one folder: written beside, synced, renamed, and the folder synced.
 
-    def __init__(self, folder: Path) -> None:
+    ``writer`` tells apart several who write the same names.
+    """
+
+    def __init__(self, folder: Path, writer: str = "new") -> None:
         self._folder = folder
+        self._writer = writer
         folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
@@ -40,7 +44,7 @@ class SystemDisk:
 
     def write(self, name: str, data: bytes) -> None:
         """Replace the bytes of a name, durably."""
-        beside = self._folder / f".{name}.new"
+        beside = self._folder / f".{name}.{self._writer}"
         with beside.open("wb") as file:
             file.write(data)
             file.flush()

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from tidegate.runtime.keys import find_signer, read_trust
+from tidegate.runtime.keys import find_signer
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.settings import Settings, load_settings
+from tidegate.runtime.trust import read_trust
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import Signs, Trust
 

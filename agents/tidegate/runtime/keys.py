@@ -10,7 +10,6 @@ import contextlib
 import getpass
 import os
 import secrets
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +23,10 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Meta, Struct
 
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.trust import read_guarded
 from tidegate.wire.codec import Malformed, convert, decode_strict, encode
 from tidegate.wire.documents import KeyRole, PublicKey, Root
-from tidegate.wire.envelope import Refused, Signer, Signs, Trust, seal
-from tidegate.wire.keys import trust_of, unseal_root
+from tidegate.wire.envelope import Signer, Signs, seal
 
 SUFFIX = ".key"
 COMMAND_SUFFIX = ".signer"
@@ -137,7 +136,7 @@ def read_key(path: Path) -> Signer:
 
     Problem where it is missing, torn, or where others than its owner can read it.
     """
-    data = _read(path, 0o077, "is a private key and others can read it", f"chmod 600 {path}").strip()
+    data = read_guarded(path, 0o077, "is a private key and others can read it", f"chmod 600 {path}").strip()
     try:
         if data.startswith(b"{"):
             data = _unlock(path, decode_strict(data, Locked))
@@ -150,7 +149,7 @@ def read_key(path: Path) -> Signer:
 
 def read_command(path: Path) -> CommandSigner:
     """Return the signer that a ``.signer`` file names. Problem where it says nothing sound, or where others can change it."""
-    data = _read(path, 0o022, "names a command that signs and others can write it", f"chmod go-w {path}")
+    data = read_guarded(path, 0o022, "names a command that signs and others can write it", f"chmod go-w {path}")
     try:
         return CommandSigner(path.stem, convert(yaml.safe_load(data), Command))
     except (Malformed, yaml.YAMLError) as error:
@@ -181,31 +180,6 @@ def make_root(fleet: str, signers: dict[KeyRole, Signer], issued_ms: int) -> byt
     """Return the signed key document, version 1, of a fleet's first keys."""
     keys = tuple(signers[role].public(role) for role in ROLES)
     return seal(Root(fleet=fleet, version=1, keys=keys, issued_ms=issued_ms), signers[KeyRole.ROOT])
-
-
-def read_trust(path: Path) -> Trust:
-    """Return the trust that the key document in a file states, no node enrolled yet. Problem where it cannot be trusted.
-
-    All trust begins with this file: who can write it decides whose commands count.
-    """
-    try:
-        return trust_of(
-            unseal_root(_read(path, 0o022, "says whose keys count and others can write it", f"chmod go-w {path}"), None)
-        )
-    except (Malformed, Refused) as error:
-        raise Problem(f"{path}: {error}", "restore it from a copy") from error
-
-
-def _read(path: Path, forbidden: int, what: str, remedy: str) -> bytes:
-    """Return a file's bytes, after a look at the mode of that very file."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & forbidden:
-                raise Problem(f"{path} {what} (mode {mode:04o})", f"run: {remedy}")
-            return file.read()
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}", "make keys with: tidegate init, or name the home with --home") from error
 
 
 def _lock(secret: bytes, passphrase: str) -> Locked:

@@ -13,6 +13,7 @@ from typing import Self
 from tidegate.sdk.identity import Identity
 from tidegate.sdk.recorder import Recorder
 from tidegate.sdk.sender import Sender, Stats
+from tidegate.sdk.slices import begin, end
 
 CLOSE_WITHIN_S = 3.0
 BOOTSTRAP_DEFAULT = "127.0.0.1:9092"
@@ -79,14 +80,19 @@ class _Publisher:
 
     @contextlib.contextmanager
     def request(self, slices: Iterable[str] = ()) -> Iterator[None]:
-        """Time a block as one request; an exception that leaves it counts as an error and goes on its way."""
-        began = time.perf_counter()
+        """Time a block as one request; an exception that leaves it counts as an error and goes on its way.
+
+        The request counts for ``slices``, and for the variants of watched flags that served it (``tidegate.sdk.flags``).
+        """
+        noted, around = begin()
+        began, error = time.perf_counter(), True
         try:
             yield
-        except BaseException:
-            self.record(time.perf_counter() - began, error=True, slices=slices)
-            raise
-        self.record(time.perf_counter() - began, slices=slices)
+            error = False
+        finally:
+            took_s = time.perf_counter() - began
+            end(noted, around)
+            self.record(took_s, error=error, slices=noted.union(slices) if noted else slices)
 
     def _sender(self) -> Sender:
         return Sender(self._bootstrap, self._prefix, client_id=f"tidegate-sdk-{self.identity.service}-{self.identity.node}")

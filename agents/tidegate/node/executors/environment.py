@@ -27,6 +27,7 @@ def where_of(config: NodeConfig, service: str) -> dict[str, str]:
         "TIDEGATE_ZONE": config.zone,
         "TIDEGATE_BOOTSTRAP": config.kafka.bootstrap,
         "TIDEGATE_PREFIX": config.kafka.prefix,
+        "TIDEGATE_ROOT": str(Path(config.keys.root).absolute()),
         "TIDEGATE_STATE": str(Path(config.state).absolute()),
     }
 
