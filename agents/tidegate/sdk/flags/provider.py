@@ -21,6 +21,7 @@ from openfeature.track import TrackingEventDetails
 from tidegate.flagfeed import News, Status
 from tidegate.flags.evaluate import Asked, evaluate
 from tidegate.flags.store import FlagSet
+from tidegate.ports import Log
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_trust
 from tidegate.sdk.flags.exposures import EventStats, ExposureHook
@@ -37,15 +38,18 @@ _CODES: dict[Code | None, ErrorCode | None] = {None: None} | {code: ErrorCode(co
 _REASONS = {reason: Reason(reason.value) for reason in EvaluationReason}
 _NAME = Metadata(name="tidegate")
 
-log = logging.getLogger("tidegate.sdk")
+logger = logging.getLogger("tidegate.sdk")
 
 
 class _Provider(AbstractProvider):
-    """What both forms share: evaluation, events, what is told of their state."""
+    """What both forms share: evaluation, events, what is told of their state. ``log``: what is followed instead of the broker
+    that the settings name; it stays the caller's.
+    """
 
-    def __init__(self, settings: FlagSettings | None = None) -> None:
+    def __init__(self, settings: FlagSettings | None = None, log: Log | None = None) -> None:
         super().__init__()
         self.settings = settings or FlagSettings.of()
+        self._log = log
         self._session: Session | None = None
         self._set: FlagSet | None = None
         """What is evaluated; None: nothing was read yet. Written by the session's loop alone."""
@@ -159,8 +163,7 @@ class _Provider(AbstractProvider):
 
     def _closed(self) -> None:
         self._session, self._set, self._said = None, None, None
-        self._hooks = []
-        self._unsaid.clear()
+        self._hooks, self._unsaid = [], {}
 
     def _became_ready(self) -> None:
         """Wake whoever waits in ``initialize``."""
@@ -190,6 +193,7 @@ class _Provider(AbstractProvider):
         status = self.status
         told = Status.NOT_READY if status is Status.NOT_READY else Status.READY
         self._said = None
+        self._unsaid = {}  # whoever evaluates from now on has seen it
         later(SAY_AFTER_S, functools.partial(self._begin_to_say, told))
         if status is Status.NOT_READY:
             raise ProviderNotReadyError(
@@ -198,8 +202,6 @@ class _Provider(AbstractProvider):
             )
 
     def _begin_to_say(self, told: Status) -> None:
-        if told is Status.READY:
-            self._unsaid.clear()  # whoever evaluates after READY has seen it
         self._said = told
         self._say(self.status)
 
@@ -228,8 +230,8 @@ class TidegateProvider(_Provider):
     ProviderFatalError where the key document cannot be trusted. It may be called again, also after ``shutdown``.
     """
 
-    def __init__(self, settings: FlagSettings | None = None) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: FlagSettings | None = None, log: Log | None = None) -> None:
+        super().__init__(settings, log)
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -259,7 +261,7 @@ class TidegateProvider(_Provider):
 
         async def follow() -> None:
             self._loop = asyncio.get_running_loop()
-            self._task = asyncio.ensure_future(session.run())
+            self._task = asyncio.ensure_future(session.run(self._log))
             started.set()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -268,7 +270,7 @@ class TidegateProvider(_Provider):
             try:
                 asyncio.run(follow())
             except Exception:
-                log.exception("flags stopped; they stay as they are")
+                logger.exception("flags stopped; they stay as they are")
 
         self._thread = threading.Thread(target=work, name="tidegate-flags", daemon=True)
         self._thread.start()
@@ -290,7 +292,7 @@ class AsyncTidegateProvider(_Provider):
         """Begin to follow; wait for the flags. A second call waits again."""
         if self._task is None:
             self._loop, self._ready = asyncio.get_running_loop(), asyncio.Event()
-            self._task = asyncio.create_task(self._open().run(), name="tidegate-flags")
+            self._task = asyncio.create_task(self._open().run(self._log), name="tidegate-flags")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.wait_s):
                 await self._ready.wait()
