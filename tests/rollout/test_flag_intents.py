@@ -291,6 +291,12 @@ def test_bucketing_is_never_switched_in_the_middle_of_a_ramp():
     assert story.share({"bucketing": "v3"}, "$metadata").kind == "setting"
 
 
+def test_what_holds_at_once_beside_the_flags_waits_for_the_end_of_a_freeze():
+    story = Story()
+    story.policy(freezes=(Freeze(),))
+    assert story.share({"staff": STAFF}).reason is Reason.FROZEN
+
+
 def test_beside_the_flags_of_a_set_only_values_are_set():
     story = Story()
     for fields in ({"flag": FlagChange(spec=spec())}, {}):

@@ -3,13 +3,16 @@
 import pytest
 from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp, spec
 
-from tidegate.wire.documents import Phase, Verb
+from tidegate.rollout.flag_levels import withheld
+from tidegate.wire.documents import KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import RampStage
 from tidegate.wire.flagstates import Off, RampResult
 from tidegate.wire.judgement import AlarmState, Outcome
 from tidegate.wire.plans import Action, Gate, GateDefault, Pause
 from tidegate.wire.policies import Freeze, RollbackBudget
 from tidegate.wire.reasons import Reason
+
+OTHER = "flag/web/other"
 
 
 def test_a_new_flag_is_safe_for_everyone_until_its_ramp_has_grown():
@@ -219,6 +222,29 @@ def test_a_second_person_approves_where_a_policy_asks_for_one():
     assert story.want(Verb.APPROVE, target=waits.answers).reason is Reason.NOT_ALLOWED
     assert story.want(Verb.APPROVE, target=waits.answers, actor="ada").kind == "setting"
     story.grown(10)
+
+
+def test_after_a_restore_nothing_is_published_but_what_is_safe_until_a_person_has_spoken():
+    story = on_for_all()
+    story.put(spec(immediate=True), subject=OTHER)
+    story.now_ms += 1_000
+    story.restore()
+    story.pass_by(5)
+    assert [withheld(story.ledger, one) for one in (DARK, OTHER)] == [True, True]
+    story.want(Verb.KILL)
+    assert story.want(Verb.RESTORE, OTHER).kind == "restore"
+    assert [withheld(story.ledger, one) for one in (DARK, OTHER)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("by", "role", "counts"), [("k1", KeyRole.OPERATOR, False), ("k2", KeyRole.OPERATOR, True), ("k1", KeyRole.API, True)]
+)
+def test_a_second_person_has_another_key_or_speaks_through_the_api(by, role, counts):
+    story = Story()
+    story.policy(second_approver=True)
+    waits = story.put(spec(), ramp(), key=PublicKey(id="k1", role=role, public="0" * 64))
+    approved = story.want(Verb.APPROVE, target=waits.answers, actor="ada", key=PublicKey(id=by, role=role, public="0" * 64))
+    assert (approved.kind == "setting") is counts
 
 
 def test_all_of_it_is_rebuilt_from_its_records():

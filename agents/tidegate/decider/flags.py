@@ -5,17 +5,18 @@ them delays neither a retreat nor a heartbeat; the newest decision goes first.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 from msgspec import Struct
 
 from tidegate.ports import Log
-from tidegate.rollout.flag_levels import FlagLevel, FlagLevels, withheld
+from tidegate.rollout.flag_levels import FlagLevel, FlagLevels, needs, withheld
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.documents import Order
 from tidegate.wire.envelope import Signs
 from tidegate.wire.flagstamps import HEADER, stamp
-from tidegate.wire.flagstates import flag_key
+from tidegate.wire.flagstates import FlagState, SharedState, flag_key
 
 SENDS_PER_TURN = 200
 
@@ -26,6 +27,14 @@ class _Sent(Struct, frozen=True):
     value: bytes | None
     stamp: bytes
     offset: int
+
+
+class _Seen(Struct, frozen=True):
+    """What was looked at last. A state that is the same object is the same state."""
+
+    flags: Mapping[str, FlagState]
+    flag_sets: Mapping[str, SharedState]
+    root_version: int
 
 
 class Flags:
@@ -39,8 +48,9 @@ class Flags:
         self._levels: dict[str, FlagLevel] = {}
         self._due: dict[str, None] = {}
         """Subjects whose value is to be sent, in order."""
-        self._seen: tuple[object, object, int] | None = None
-        """What was looked at last: flags and sets as the ledger had them, and the root version."""
+        self._linked: set[str] = set()
+        """Flags that need others."""
+        self._seen: _Seen | None = None
 
     @property
     def waiting(self) -> bool:
@@ -52,6 +62,7 @@ class Flags:
         self._sent.clear()
         self._levels.clear()
         self._due.clear()
+        self._linked.clear()
         self._seen = None
 
     def saw(self, key: str, value: bytes | None, header: bytes | None, offset: int) -> None:
@@ -63,33 +74,39 @@ class Flags:
             self._due[subject] = None
 
     def look(self, ledger: Ledger, root_version: int) -> bool:
-        """Return whether a value is due: one that is not what was sent; under another key document all of them are."""
+        """Return whether a value is due: one that is not what was sent; under another key document all of them are. It costs what
+        has changed, and those flags that need others.
+        """
         seen = self._seen
-        if seen is not None and (seen[0] is ledger.flags and seen[1] is ledger.flag_sets and seen[2] == root_version):
-            return self.waiting
-        if seen is not None and root_version != seen[2]:
+        if seen is not None and root_version != seen.root_version:
             self._sent.clear()
-        self._seen = ledger.flags, ledger.flag_sets, root_version
-        levels = FlagLevels(ledger, self._levels)
-        changed = []
-        for subject in (*ledger.flag_sets, *ledger.flags):
-            known = self._levels.get(subject)
-            if known is not None and known.revision == levels.revision(subject) and subject in self._sent:
-                continue
-            if withheld(ledger, subject):
-                continue
-            level = self._levels[subject] = levels.level(subject)
-            if level.fault:
-                log.error(
-                    "a flag cannot be published as it was decided; everyone has its safe variant", flag=subject, cause=level.fault
-                )
-            sent = self._sent.get(subject)
-            if sent is None or sent.value != level.value:
-                changed.append(subject)
+            seen = None
+        if seen is not None and seen.flags is ledger.flags and seen.flag_sets is ledger.flag_sets:
+            return self.waiting
+        changed = self._changed(ledger, seen or _Seen({}, {}, root_version))
+        self._seen = _Seen(ledger.flags, ledger.flag_sets, root_version)
         # Of one decision what it is about comes first, then what needs it.
         changed.sort(key=lambda one: (-self._levels[one].revision, _own(ledger, one) != self._levels[one].revision, one))
         self._due = dict.fromkeys((*changed, *self._due))
         return self.waiting
+
+    def _changed(self, ledger: Ledger, seen: _Seen) -> list[str]:
+        levels, found = FlagLevels(ledger, self._levels), []
+        looked = [one for one, state in ledger.flag_sets.items() if seen.flag_sets.get(one) is not state]
+        for subject, state in ledger.flags.items():
+            if seen.flags.get(subject) is not state:
+                looked.append(subject)
+                (self._linked.add if needs(state) else self._linked.discard)(subject)
+        for subject in dict.fromkeys((*looked, *self._linked)):
+            if withheld(ledger, subject):
+                continue
+            level = self._levels[subject] = levels.level(subject)
+            if level.fault:
+                log.error("a flag cannot be published as decided; everyone has its safe variant", flag=subject, cause=level.fault)
+            sent = self._sent.get(subject)
+            if sent is None or sent.value != level.value:
+                found.append(subject)
+        return found
 
     async def publish(self, ledger: Ledger, root_version: int, fleet: str) -> int:
         """Send what ``look`` has found, up to a bound; return how many records that were.

@@ -110,6 +110,13 @@ class FlagState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
         return self.archived or self.killed or self.off is not Off.NONE
 
     @property
+    def rests(self) -> bool:
+        """Whether nothing comes of it without being asked for, and nothing is to be told of it."""
+        if self.archived:
+            return self.removed
+        return self.phase is Phase.DONE and self.off is Off.NONE
+
+    @property
     def under_way(self) -> bool:
         """Whether a ramp has begun and not ended."""
         return self.phase in (Phase.RUNNING, Phase.PAUSED)

@@ -35,10 +35,11 @@ KINDS = (FLAG_OFF, FLAG_UNJUDGED)
 
 def flag_alarms(ledger: Ledger, view: View, now_ms: int) -> Iterator[Alarm]:
     """Yield the alarms about flags that are open now."""
-    for _, state in sorted(ledger.flags.items()):
-        if state.off is not Off.NONE and not state.archived:
-            service = state.judged[0] if state.judged else ""
-            yield _firing(FLAG_OFF, state, service, f"{state.key} is off ({state.decided_reason}).", state.decided_ms)
+    for state in (ledger.flags[subject] for subject in sorted(ledger.stirring)):
+        if state.off is Off.NONE or state.archived:
+            continue
+        service = state.judged[0] if state.judged else ""
+        yield _firing(FLAG_OFF, state, service, f"{state.key} is off ({state.off}).", state.decided_ms)
     for subject in lively(ledger):
         ramp = Ramp(ledger.flags[subject], view, ledger, now_ms)
         if not ramp.state.placement:

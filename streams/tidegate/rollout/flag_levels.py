@@ -77,7 +77,7 @@ class FlagLevels:
             return FlagLevel(value_of(state, self.around(state)), revision)
         except Malformed as fault:
             # It was sound when it was set; what it needs has changed since. Toward safe is always allowed (G2).
-            return FlagLevel(pinned(bytes(state.spec.definition), safe_variant(state.spec), "safe"), revision, str(fault))
+            return FlagLevel(_safe(state.spec), revision, str(fault))
 
     def around(self, state: FlagState) -> "Around":
         """Return what a flag's value depends on beside its own state."""
@@ -111,13 +111,9 @@ def value_of(state: FlagState, around: Around) -> bytes:
     if state.killed:
         return pinned(bytes(spec.definition), kill_variant(spec), "killed")
     if state.off is not Off.NONE:
-        return pinned(bytes(spec.definition), safe_variant(spec), "safe")
-    name, safe = state.key.name, pinned(bytes(spec.definition), safe_variant(spec), "safe")
-    outside = safe
-    if state.before is not None:
-        floor = pinned(bytes(state.before.definition), safe_variant(state.before), "safe")
-        outside = ramped(_settled(state.before, around), floor, share_of(state.before, name, state.before_weight))
-    value = ramped(_settled(spec, around), outside, share_of(spec, name, state.weight))
+        return _safe(spec)
+    everyone = state.weight == WEIGHT_ALL and spec.layer is None
+    value = _settled(spec, around) if everyone else _in_part(state, around)
     return _watched(value) if state.placement else value
 
 
@@ -172,6 +168,19 @@ def control_variant(state: FlagState) -> str:
         if not definition.targeting and definition.state is State.ENABLED and definition.default_variant:
             return definition.default_variant
     return safe_variant(state.spec)
+
+
+def _in_part(state: FlagState, around: Around) -> bytes:
+    """Return the definition by which some have what was set last, and the others what was before, or the safe variant."""
+    spec, before, name = state.spec, state.before, state.key.name
+    outside = _safe(before or spec)
+    if before is not None:
+        outside = ramped(_settled(before, around), outside, share_of(before, name, state.before_weight))
+    return ramped(_settled(spec, around), outside, share_of(spec, name, state.weight))
+
+
+def _safe(spec: FlagSpec) -> bytes:
+    return pinned(bytes(spec.definition), safe_variant(spec), "safe")
 
 
 def _settled(spec: FlagSpec, around: Around) -> bytes:

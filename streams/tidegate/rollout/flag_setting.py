@@ -185,14 +185,13 @@ def _forms(state: FlagState) -> Iterator[FlagState]:
 def _linked(ledger: Ledger, state: FlagState) -> dict[str, FlagState]:
     """Return the other live flags of the set that have a layer or need others, by name: few, of however many there are."""
     here = beside(state.key, "").subject
-    found = {one.subject: one for one in ledger.flags.values() if (_layered(one) or needs(one)) and not one.archived}
+    flags = ledger.flags.values()
+    found = [one for one in flags if one.spec.prerequisites or one.spec.layer is not None or one.before is not None]
     return {
-        subject.removeprefix(here): one for subject, one in found.items() if subject.startswith(here) and subject != state.subject
+        one.subject.removeprefix(here): one
+        for one in found
+        if one.subject.startswith(here) and one.subject != state.subject and not one.archived
     }
-
-
-def _layered(state: FlagState) -> bool:
-    return state.spec.layer is not None or (state.before is not None and state.before.layer is not None)
 
 
 def _refuse(intent: Intent, reason: Reason, message: str) -> Change:

@@ -8,6 +8,7 @@ from typing import Any
 from tidegate.rollout.change import Change
 from tidegate.rollout.flag_levels import beside, shared_value
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.policies import forbidden
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
@@ -28,6 +29,9 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     change = intent.flag
     if change is None or change.value == NOTHING or change.spec is not None or change.ramp is not None:
         return _refuse(intent, Reason.BAD_DOCUMENT, f"{VALUE}: is missing; of {intent.subject}, set names a value and no spec")
+    held = forbidden(ledger, intent.subject, now_ms)
+    if held is not None:
+        return _refuse(intent, held[0], f"{held[1]} This would hold at once; ask again when it is over.")
     value, key = bytes(change.value), flag_key(intent.subject)
     try:
         wrong = list(_evaluators(ledger, intent, value) if key.name == EVALUATORS else _metadata(ledger, intent, value))

@@ -22,8 +22,8 @@ TOMBSTONE_MS = 7 * 86_400_000
 
 
 def lively(ledger: Ledger) -> list[str]:
-    """Return the flags of which something may come without being asked for: few, of however many there are."""
-    return sorted(subject for subject, state in ledger.flags.items() if _lively(state))
+    """Return the flags of which something may come without being asked for."""
+    return sorted(subject for subject in ledger.stirring if _lively(ledger.flags[subject]))
 
 
 def next_of_flag(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:

@@ -68,6 +68,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     subjects: dict[str, SubjectState] = {}
     flags: dict[str, FlagState] = {}
     """By subject. An archived one stays, for its name is never used again (G5)."""
+    stirring: frozenset[str] = frozenset()
+    """Flags that are not simply at rest: few, of however many there are."""
     flag_sets: dict[str, SharedState] = {}
     """What sets have beside their flags, by subject."""
     plans: dict[str, AcceptedPlan] = {}
@@ -113,7 +115,10 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         )
     ledger = _apply_state(ledger, decision)
     if decision.flag is not None:
-        ledger = replace(ledger, flags=ledger.flags | {decision.subject: decision.flag})
+        stirring = ledger.stirring - {decision.flag.subject}
+        if not decision.flag.rests:
+            stirring |= {decision.flag.subject}
+        ledger = replace(ledger, flags=ledger.flags | {decision.subject: decision.flag}, stirring=stirring)
     if decision.flag_set is not None:
         ledger = replace(ledger, flag_sets=ledger.flag_sets | {decision.subject: decision.flag_set})
     if decision.roster is not None:

@@ -1,0 +1,113 @@
+"""Whatever people ask, judges say and policies hold in any order: what must always be so of flags."""
+
+import random
+
+from tests.rollout.flags import DARK, Story, ramp, spec
+
+from tidegate.flags.published import WEIGHT_ALL
+from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.documents import Phase, Verb
+from tidegate.wire.flagchanges import FlagChange, RampStage
+from tidegate.wire.flags import definition_of
+from tidegate.wire.flagspecs import Prerequisite
+from tidegate.wire.flagstates import FlagState, Off
+from tidegate.wire.judgement import AlarmState, Outcome
+from tidegate.wire.plans import Action
+from tidegate.wire.policies import Freeze
+
+OTHER = "flag/web/other"
+VARIANTS = {"on": 1, "off": 0, "new": 2}
+GROWS = frozenset({DecisionKind.START, DecisionKind.PROMOTE, DecisionKind.COMPLETE})
+STEPS = 60
+FEW = [f"u{number}" for number in range(12)]
+
+
+class Law(Story):
+    """A story that looks at each record as it is written."""
+
+    def feed(self, event):
+        before = dict(self.ledger.flags)
+        decisions = super().feed(event)
+        for decision in decisions:
+            if decision.flag is not None:
+                self.check(before.get(decision.subject), decision.flag, decision.kind)
+                before[decision.subject] = decision.flag
+        return decisions
+
+    def check(self, before: FlagState | None, after: FlagState, kind: DecisionKind) -> None:
+        assert after.generation == (before.generation if before else 0) + 1
+        assert 0 <= after.weight <= after.held <= WEIGHT_ALL
+        same = before is not None and before.spec == after.spec
+        if same and after.held > before.held and not before.pinned:
+            assert kind in GROWS, "a share grows by stages alone"
+        if same and kind is DecisionKind.PROMOTE:
+            verdict = self.view.verdicts[f"{after.subject} shop"]
+            assert (verdict.outcome, verdict.placement) == (Outcome.PASS, before.placement)
+        if before is not None and before.archived:
+            assert after.archived
+        assert bool(after.placement) is (after.under_way and not after.pinned)
+        if after.phase in (Phase.RUNNING, Phase.PAUSED):
+            assert after.ramp is not None
+
+    def look(self) -> None:
+        """What users have is what was decided."""
+        for subject, state in self.ledger.flags.items():
+            value = self.value(subject)
+            if state.removed:
+                assert value is None
+                continue
+            definition_of(value)
+            seen = set(self.seen(subject, FEW).values())
+            if state.pinned or (state.weight == 0 and state.before is None):
+                assert seen == {"off"}
+            if state.off is Off.SWITCHED_OFF:
+                assert state.held == 0
+
+
+def any_spec(dice: random.Random, subject: str):
+    needs = (Prerequisite(flag="other", variants=("on",)),) if subject == DARK and dice.random() < 0.3 else ()
+    default = dice.choice(["on", "new", "off"])
+    rule = {"if": [{"in": ["@b", {"var": "email"}]}, "new", None]} if dice.random() < 0.5 else None
+    immediate = dice.random() < 0.3
+    wanted = spec(default, immediate=immediate, variants=VARIANTS, targeting=rule, prerequisites=needs)
+    stages = (RampStage(set_weight=dice.choice([1, 10, 30]), bake="2s"), RampStage(set_weight=100, bake="2s"))
+    return FlagChange(spec=wanted, ramp=None if immediate else ramp(*stages, on_fail=dice.choice(list(Action))))
+
+
+def act(story: Law, dice: random.Random) -> None:
+    subject = dice.choice([DARK, OTHER])
+    match dice.randrange(8):
+        case 0 | 1:
+            story.want(Verb.SET, subject, flag=any_spec(dice, subject))
+        case 2 | 3:
+            verb = dice.choice([verb for verb in Verb if verb not in (Verb.SET, Verb.ARCHIVE)])
+            generation = None if dice.random() < 0.8 else 0
+            held = story.ledger.flags.get(subject)
+            target = held.quarantined[0] if held is not None and held.quarantined else ""
+            story.want(verb, subject, generation=generation, weight=dice.choice([0, 500, 5_000, 10_000]), target=target)
+        case 4:
+            if subject in story.ledger.flags and (context := story.contexts(subject).get("shop")) and context.placement:
+                fields = {"action": dice.choice(list(Action))} if dice.random() < 0.5 else {}
+                story.verdict(dice.choice(list(Outcome)), "shop", subject, **fields)
+        case 5:
+            story.policy(freezes=dice.choice([(), (Freeze(),)])) if dice.random() < 0.5 else story.alarm(AlarmState.FIRING)
+        case 6:
+            story.alarms_over()
+        case _:
+            if dice.random() < 0.05:
+                story.want(Verb.ARCHIVE, subject)
+    story.pass_by(dice.choice([0, 1, 3, 40]))
+
+
+def history(seed: int) -> Law:
+    dice, story = random.Random(seed), Law()
+    for _ in range(STEPS):
+        act(story, dice)
+        story.look()
+    story.check_rebuilt()
+    return story
+
+
+def test_whatever_happens():
+    kinds = {decision.kind for seed in range(20) for decision in history(seed).decisions if decision.subject in (DARK, OTHER)}
+    assert kinds >= GROWS | {"accept", "pause", "resume", "rollback", "kill", "restore", "share", "archive", "refuse"}
