@@ -83,7 +83,7 @@ class Model:
         document, key = self._glasses.get(subject, (None, None))
         if document is None or key is None or self.trust.keys.get(key.id) != key:
             return None
-        if document.generation < self.ledger.subject(subject).generation:
+        if document.generation < self.ledger.generation(subject):
             return None
         return Glass(
             action=document.action,
