@@ -7,13 +7,17 @@ One core, CPU time, no broker. An evaluation is the fastest of many repetitions 
 import gc
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from openfeature import api
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from tests.bench.measure import rss_mib
 from tests.flags.kit import NOW_S
+from tests.sdk.flagkit import Service
 
 from tidegate.flags.evaluate import Asked, evaluate
 from tidegate.flags.store import Flags
@@ -36,7 +40,7 @@ def flags() -> dict[str, object]:
     """Measure everything."""
     return {
         "evaluation_us": {bucketing.value: _evaluation_us(bucketing) for bucketing in Bucketing}
-        | {"flagd's own, v3": _stock_us()},
+        | {"flagd's own, v3": _stock_us(), "v2, through OpenFeature's client, hooks off": _client_us()},
         "of_10000_flags": _holding(),
         "changes_us": _changes_us(),
     }
@@ -73,6 +77,25 @@ def _stock_us() -> dict[str, float]:
         "static": _us(lambda: core.resolve_boolean_value("static", False, context)),
         "targeting and fractional": _us(lambda: core.resolve_string_value("targeted", "code", context)),
     }
+
+
+def _client_us() -> dict[str, float]:
+    """Through the client as a service calls it. The flags are read from a log in memory by the provider's own thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        service = Service(Path(folder))
+        service.put("web/static", STATIC)
+        service.put("web/targeted", _value(1))
+        service.begin()
+        client, nobody = service.client, api.get_client("nobody")  # without a provider, OpenFeature's own that does nothing
+        context = EvaluationContext("u4", {key: CONTEXT[key] for key in CONTEXT if key != "targetingKey"})
+        try:
+            return {
+                "the client alone": _us(lambda: nobody.get_boolean_value("static", False, context)),
+                "static": _us(lambda: client.get_boolean_value("static", False, context)),
+                "targeting and fractional": _us(lambda: client.get_string_value("targeted", "code", context)),
+            }
+        finally:
+            service.end()
 
 
 def _us(call: Callable[[], object]) -> float:
