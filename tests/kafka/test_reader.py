@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from tidegate.broker import Connection, KafkaLog, create_topics
 from tidegate.broker import reader as reading
+from tidegate.ports import Record
 
 pytestmark = pytest.mark.kafka
 
@@ -183,4 +184,35 @@ async def test_the_largest_records_of_the_table_pass(log):
     await log.append("desired", "plan/svc/shop", plan)
     reader = await log.reader(["checkpoints", "desired"])
     assert {record.value for record in await reader.read_to_end()} == {checkpoint, plan}
+    await reader.close()
+
+
+async def test_a_poll_that_is_cancelled_has_taken_nothing(log):
+    """Also where what it waits for is already here, and at any other moment."""
+    reader = await log.reader(["plans"])
+    seen: list[int] = []
+
+    async def cancelled(polling: "asyncio.Task[list[Record]]") -> None:
+        polling.cancel()
+        (taken,) = await asyncio.gather(polling, return_exceptions=True)
+        if not isinstance(taken, BaseException):
+            seen.extend(int(record.value or b"") for record in taken)
+
+    polling = asyncio.create_task(reader.poll(20))
+    await log.append("plans", None, b"0")
+    async with asyncio.timeout(10):
+        while not reader._consumer._fetcher._records:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await cancelled(polling)
+    for number in range(1, 200):
+        polling = asyncio.create_task(reader.poll(20))
+        sending = asyncio.create_task(log.append("plans", None, b"%d" % number))
+        for _ in range(number % 23):
+            await asyncio.sleep(0)
+        if number % 3:
+            await sending
+        await cancelled(polling)
+        await sending
+    seen += [int(record.value or b"") for record in await reader.read_to_end()]
+    assert seen == list(range(200))
     await reader.close()

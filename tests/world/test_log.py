@@ -90,3 +90,17 @@ async def test_compaction_keeps_the_last_record_of_a_key_and_every_offset(log):
     assert [(record.offset, record.key, record.value) for record in records] == [(1, "b", b"2"), (2, "a", b"3"), (3, "c", b"4")]
     with pytest.raises(ValueError, match="not compacted"):
         log.compact("decisions")
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_poll_that_is_cancelled_at_any_moment_has_taken_nothing(log, turns):
+    reader = await log.reader(["decisions"])
+    polling = asyncio.create_task(reader.poll(60))
+    sending = asyncio.create_task(log.append("decisions", None, b"1"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    polling.cancel()
+    (taken,) = await asyncio.gather(polling, return_exceptions=True)
+    await sending
+    polled = [] if isinstance(taken, BaseException) else [record.value for record in taken]
+    assert polled + await values(reader) == [b"1"]

@@ -61,6 +61,7 @@ class KafkaReader:
         self._positions: dict[TopicPartition, int] = {}
         self._heard_s = 0.0
         self._mending: asyncio.Task[AIOKafkaConsumer | None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect and find the first position of each partition; waits, saying so, until a broker answers."""
@@ -80,7 +81,8 @@ class KafkaReader:
     async def poll(self, timeout_s: float) -> list[Record]:
         """Return the next records, at once if there are some, otherwise when some come or the time is over (empty).
 
-        Records of one partition are in offset order; partitions follow one another.
+        Records of one partition are in offset order; partitions follow one another. Cancelled, it has taken nothing: after its
+        last wait the client hands out what it holds in the same step.
         """
         await self._mended()
         found = await self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=POLL_RECORDS_MAX)
@@ -107,6 +109,8 @@ class KafkaReader:
             mending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await _stop(await mending)
+        if self._ending is not None:
+            await self._ending
         await _stop(self._consumer)
 
     async def _connect(self) -> AIOKafkaConsumer:
@@ -193,7 +197,8 @@ class KafkaReader:
         old, self._consumer = self._consumer, consumer
         for partition, offset in self._positions.items():
             consumer.seek(partition, offset)
-        await _stop(old)
+        self._ending = asyncio.create_task(_stop(old))
+        await asyncio.shield(self._ending)  # whoever is cancelled here leaves no consumer behind that was stopped by half
 
     def _record(self, record: "ConsumerRecord[bytes, bytes]") -> Record:
         return Record(

@@ -17,8 +17,8 @@ from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
 
-POLL_S = 0.25
-"""A request to catch up waits at most this long for the poll before it."""
+POLL_S = 1.0
+"""What comes ends a poll, and so does a request to catch up: this only bounds how late a silent connection is noticed."""
 
 HEARTBEAT = "heartbeat"
 DIFFERING_TOLD = 3
@@ -43,6 +43,7 @@ class Reading:
         self._reader: LogReader | None = None
         self._reread = False
         self._asked: list[asyncio.Future[None]] = []
+        self._polling: asyncio.Future[list[Record]] | None = None
         self._beat = (0, 0)
         """Epoch and number of the last heartbeat."""
         self._beat_heard = False
@@ -58,7 +59,7 @@ class Reading:
         """How many records did not count, by reason."""
 
     async def follow(self) -> None:
-        """Read for ever. Whatever was asked for by ``catch_up`` is answered between two polls."""
+        """Read for ever. Whatever is asked for by ``catch_up`` is answered between two polls, the first of which it ends."""
         try:
             while True:
                 if self._reread:
@@ -76,7 +77,7 @@ class Reading:
                         if not future.done():
                             future.set_result(None)
                 else:
-                    self._take(await self._reader.poll(POLL_S))
+                    self._take(await self._poll(self._reader))
         finally:
             await self._close()
 
@@ -84,6 +85,8 @@ class Reading:
         """Return when everything up to an end captured after this call is folded. Waits for as long as the broker is away."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(future)
+        if self._polling is not None:
+            self._polling.cancel()
         await future
 
     @property
@@ -96,6 +99,18 @@ class Reading:
     def withheld(self) -> str:
         """Why this node knows that it does not read all that is said; empty: it does not know so."""
         return WITHHELD if self._differing >= DIFFERING_TOLD else ""
+
+    async def _poll(self, reader: LogReader) -> list[Record]:
+        """Return what comes next; nothing where somebody asks to catch up before it does."""
+        self._polling = polling = asyncio.ensure_future(reader.poll(POLL_S))
+        try:
+            await asyncio.wait([polling])
+        finally:
+            self._polling = None
+            if not polling.done():
+                polling.cancel()
+                await asyncio.wait([polling])
+        return [] if polling.cancelled() and self._asked else polling.result()
 
     async def _open(self) -> None:
         self._reader = await self._log.reader(["keys", "desired"])

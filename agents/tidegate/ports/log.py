@@ -40,7 +40,10 @@ class LogReader(Protocol):
         ...
 
     async def poll(self, timeout_s: float) -> list[Record]:
-        """Return the next records, at once if there are some, otherwise when some come or the time is over (empty)."""
+        """Return the next records, at once if there are some, otherwise when some come or the time is over (empty).
+
+        A poll that is cancelled has taken nothing: what came meanwhile is returned by the next one.
+        """
         ...
 
     def positions(self) -> Mapping[tuple[str, int], int]:

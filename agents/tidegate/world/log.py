@@ -124,7 +124,9 @@ class MemoryReader:
         """Return the next records, at once or within ``timeout_s`` of the clock."""
         with self._log.news() as news:
             found = self._take()
-            if found or timeout_s <= 0:
+            if found:
+                return found  # at once: a poll that is cancelled has taken nothing
+            if timeout_s <= 0:
                 await asyncio.sleep(0)
                 return found
             waits = [asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(timeout_s))]

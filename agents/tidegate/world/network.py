@@ -312,7 +312,9 @@ class Reader:
         process, timeline = client.process, client.broker.timeline
         await process.reach_out()
         found = self._visible()
-        if found or timeout_s <= 0:
+        if found:
+            return found  # at once: a poll that is cancelled has taken nothing
+        if timeout_s <= 0:
             await asyncio.sleep(0)
             return found
         self._news = news = process.loop.create_future()

@@ -1,0 +1,61 @@
+"""Catching up does not wait for the poll under way, and what comes in just that moment is folded once."""
+
+import asyncio
+
+import pytest
+from tests.node.kit import Author, bare
+
+from tidegate.node.reading import Reading
+from tidegate.world import MemoryLog, SimClock
+
+ONE, TWO = bare("1"), bare("2")
+
+
+class World:
+    """One log that is followed, and how often each record was folded."""
+
+    def __init__(self) -> None:
+        self.clock = SimClock()
+        self.log = MemoryLog(self.clock)
+        self.author = Author(self.log)
+        self.reading = Reading(self.log, self.clock, self.author.trust, ["shop"], lambda: None)
+
+    @property
+    def generation(self) -> int:
+        return self.reading.heard.candidates["svc/shop"].document.generation
+
+
+@pytest.fixture
+async def world():
+    world = World()
+    await world.author.claim()
+    await world.author.start(ONE, None)
+    await world.author.settle()
+    following = asyncio.ensure_future(world.reading.follow())
+    await world.clock.settle()
+    yield world
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_request_to_catch_up_ends_the_poll_under_way_at_once(world):
+    asked = asyncio.ensure_future(world.reading.catch_up())
+    await world.clock.settle()
+    assert asked.done()
+    assert world.clock.monotonic_s() == 0
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_what_is_said_in_that_moment_is_folded_once(world, turns):
+    """A record that was folded twice or after a later one is refused or counted; one that was lost is not there."""
+    before = world.generation
+    await world.author.start(TWO, ONE, "r2")
+    saying = asyncio.ensure_future(world.author.advance())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked = asyncio.ensure_future(world.reading.catch_up())
+    await saying
+    await asked
+    await world.reading.catch_up()
+    assert world.generation > before
+    assert not world.reading.refused
