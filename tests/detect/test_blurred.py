@@ -116,7 +116,7 @@ def test_who_is_late_or_skewed_is_named():
 )
 @pytest.mark.parametrize("seconds", [9, 30, 119, 120, 2_000])
 def test_the_plan_says_how_long_idle_may_last(rules, seconds):
-    finding = absence.judge_idle(seconds * 1_000, rules.idle, compared=True, watching=False)
+    finding = absence.judge_idle(seconds * 1_000, rules.idle, compared=True, waits=False)
     hold_s, last_s = (60, 120) if rules.idle.hold == "1m" else (10, 1 << 60)
     expected = FAIL if seconds >= last_s else HOLD if seconds >= hold_s else None
     assert (finding.outcome if finding is not None else None) is expected

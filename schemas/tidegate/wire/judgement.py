@@ -9,14 +9,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.wire.names import Name, Subject
+from tidegate.wire.names import Name, Subject, service_of
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
 
 
 class Kpi(Struct, frozen=True, kw_only=True):
     """One closed window of one cohort. Rates are per second, latencies milliseconds with a relative error of at most
-    4.33 %; -1.0: no requests.
+    4.33 %; -1.0: no requests. Of a flag that is judged ``subject`` is the flag's and ``cohort`` the name of a variant.
 
     ``values`` (gauges as ``gauge.<name>``: mean over nodes; ratios as ``ratio.<name>``; counters as ``counter.<name>``:
     per second; where there were probes ``probe.rate``, ``probe.error_ratio``, ``probe.p50_ms``, ``probe.p95_ms``) are flattened
@@ -48,7 +48,13 @@ class Kpi(Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """Deterministic identity: a repeated record is the same record."""
-        return f"{self.service}/{self.cohort}/{self.window_s}/{self.end_ms}"
+        of = f"{self.service}/{self.subject}" if self.of_flag else self.service
+        return f"{of}/{self.cohort}/{self.window_s}/{self.end_ms}"
+
+    @property
+    def of_flag(self) -> bool:
+        """Whether it is a part of the service's requests, those with one variant of a flag."""
+        return service_of(self.subject) is None
 
     def flat(self) -> bytes:
         """Return the record as one flat JSON object."""
@@ -172,7 +178,8 @@ class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def id(self) -> str:
         """Deterministic identity."""
-        return f"{self.placement}/{self.generation}/{self.outcome}/{self.reason}/{self.last_pane_ms}"
+        of = "" if service_of(self.subject) is not None else f"{self.service}/"
+        return f"{of}{self.placement}/{self.generation}/{self.outcome}/{self.reason}/{self.last_pane_ms}"
 
 
 class Severity(StrEnum):

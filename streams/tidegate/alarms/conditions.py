@@ -7,6 +7,7 @@ from msgspec import Struct
 from tidegate.alarms.budget import Budget
 from tidegate.kpi.pane import ServicePane
 from tidegate.wire.judgement import AlarmKind, Score, Verdict
+from tidegate.wire.names import FLAG_PREFIX
 
 WRITER = "judge"
 STEADY_MS = 3_000
@@ -24,7 +25,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One thing that is true now. Its identity is (name, service, cohort, cap, metric)."""
+    """One thing that is true now. Its identity is (name, service, flag, cohort, cap, metric)."""
 
     name: str
     service: str
@@ -38,8 +39,9 @@ class Condition(Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """Deterministic identity, the same for every time it fires."""
-        return "/".join(part for part in (self.name, self.service, self.cohort, self.cap, self.metric) if part)
+        """Deterministic identity, the same for every time it fires. What is true of a flag on a service is not of the service."""
+        flag = self.subject if self.subject.startswith(FLAG_PREFIX) else ""
+        return "/".join(part for part in (self.name, self.service, flag, self.cohort, self.cap, self.metric) if part)
 
 
 class Rule(Struct, frozen=True, kw_only=True):

@@ -133,10 +133,10 @@ def judge_absence(sight: Sight) -> Absence:
     return Absence(tuple(found), silent, changing, reports)
 
 
-def judge_idle(idle_ms: int, rules: Idleness, *, compared: bool, watching: bool) -> Finding | None:
-    """Return what a canary without any request for so long means, or None."""
+def judge_idle(idle_ms: int, rules: Idleness, *, compared: bool, waits: bool) -> Finding | None:
+    """Return what a canary without any request for so long means, or None. ``waits``: it is held, however long that lasts."""
     last_ms = deadline_ms(rules.rollback)
-    if last_ms is not None and idle_ms >= last_ms and not watching:
+    if last_ms is not None and idle_ms >= last_ms and not waits:
         action = Action.ROLLBACK if compared else Action.PAUSE
         return fail(Reason.IDLE_TOO_LONG, action, f"The canary had no request for {rules.rollback}: nothing can be said for it.")
     if idle_ms < duration_ms(rules.hold):

@@ -18,20 +18,21 @@ FEW = 3
 _WHAT = {"errors": "errors", "errorSeconds": "seconds with errors"}
 
 
-def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool) -> Finding | None:
+def judge_evidence(weighed: Weighed, drift: Drift, *, compared: bool, flag: bool = False) -> Finding | None:
     """Return what the evidence so far asks for; None where it asks for nothing.
 
     ``compared``: whether controls stand beside the canary. Without them, and for a service of which no restart is known, what
-    restarting does is a guess, so evidence pauses at most.
+    restarting does is a guess, so evidence pauses at most. ``flag``: nothing restarts, and both sides are on the same servers.
     """
-    known = drift.learned.restarts >= RESTARTS_MIN
+    known = flag or drift.learned.restarts >= RESTARTS_MIN
     sure = known or (weighed.canaries >= FEW and compared)
     for family in sorted(weighed.families, key=lambda family: family.pauses):
         if family.log_e >= family.threshold:
-            return _finding(family, drift, Action.ROLLBACK if sure and not family.pauses else Action.PAUSE)
+            action = Action.ROLLBACK if sure and not family.pauses else Action.PAUSE
+            return _finding(family, drift, action, "the control" if flag else "")
     for family in sorted(weighed.families, key=lambda family: -family.log_e_pause):
         if family.log_e_pause >= family.threshold_pause:
-            return _finding(family, drift, Action.PAUSE, carried=True)
+            return _finding(family, drift, Action.PAUSE, "the control" if flag else "", carried=True)
     if weighed.burning_s >= BURNING_S:
         told = f"All servers, old version and new, have been in trouble for {weighed.burning_s:.0f} s: nothing can be said."
         return hold(Reason.ENVIRONMENT, told)
@@ -76,10 +77,10 @@ def _words(one: Deviation, drift: Drift) -> str:
     return f"{where}: {'over ' if one.capped else ''}{percent(one.share)} {what}, elsewhere {percent(one.elsewhere)}"
 
 
-def _finding(family: Family, drift: Drift, action: Action, *, carried: bool = False) -> Finding:
+def _finding(family: Family, drift: Drift, action: Action, beside: str, *, carried: bool = False) -> Finding:
     bound_ms = _bound_ms(family, drift)
     what = _WHAT.get(family.metric, f"requests slower than {bound_ms:.0f} ms")
-    with_whom = "servers of the same age" if family.cold else "the old version"
+    with_whom = beside or ("servers of the same age" if family.cold else "the old version")
     left_out = f", {names(family.deleted)} left out" if family.deleted else ""
     log_e = family.log_e_pause if carried else family.log_e
     threshold = family.threshold_pause if carried else family.threshold

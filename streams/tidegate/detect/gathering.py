@@ -1,8 +1,11 @@
-"""Seconds of the slice ``probe`` as panes that limits can use: as many as it takes for both sides to have enough answers.
+"""Seconds of a slice, of probes or of a flag's variants, as panes that limits can use: as many as it takes for both sides to have
+enough requests.
 
 A limit counts panes with ``minRequests`` on both sides (C1). A lone canary that is asked once a second would never have one. So
-seconds are added up until there are ``PANE_REQUESTS``, and that is one pane of the limit; ``of: 2/3`` means two of the last three
+seconds are added up until there are enough, and that is one pane of the limit; ``of: 2/3`` means two of the last three
 of these. Every guarantee of ``limits`` holds as it stands, since nothing about a pane says how long it is.
+
+Enough are ``PANE_REQUESTS``, and of a flag whose guardrails ask for more, that.
 
 | knob | default | why |
 |---|---|---|
@@ -24,7 +27,7 @@ PANE_REQUESTS = 20
 OPEN_MOST_MS = 60_000
 GROSS_PANES = 30
 METRICS = frozenset(("errorRatio", "p50", "p95", "p99"))
-"""What probes measure."""
+"""What slices measure."""
 
 
 class Gathered(Struct, frozen=True, array_like=True):
@@ -39,13 +42,20 @@ class Gathered(Struct, frozen=True, array_like=True):
 NOTHING = Gathered()
 
 
-def limits_of(rules: tuple[Limit, ...]) -> tuple[Limit, ...]:
-    """Return the limits that probes can be held to."""
+def limits_of(rules: tuple[Limit, ...], *, probes: bool) -> tuple[Limit, ...]:
+    """Return the limits that a slice can be held to. Of probes there are few: a limit cannot ask for more than a pane has."""
+    found = (limit for limit in rules if limit.guardrail.metric in METRICS)
+    if not probes:
+        return tuple(found)
     return tuple(
         replace(limit, guardrail=replace(limit.guardrail, min_requests=min(limit.guardrail.min_requests, PANE_REQUESTS)))
-        for limit in rules
-        if limit.guardrail.metric in METRICS
+        for limit in found
     )
+
+
+def pane_requests(rules: tuple[Limit, ...]) -> int:
+    """Return how many requests make a pane full."""
+    return max((PANE_REQUESTS, *(limit.guardrail.min_requests for limit in rules)))
 
 
 def gather(before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int) -> Gathered:
@@ -58,10 +68,10 @@ def gather(before: Gathered, canary: tuple[NodePane, ...], control: Sums | None,
     return Gathered(before.since_ms or end_ms, nodes, plus(before.control, control) if control is not None else before.control)
 
 
-def enough(gathered: Gathered, *, compared: bool) -> bool:
-    """Return whether the pane is full; ``compared``: with a control, which needs as many."""
+def enough(gathered: Gathered, least: int, *, compared: bool) -> bool:
+    """Return whether the pane has ``least`` requests; ``compared``: with a control, which needs as many."""
     requests = sum(sums.requests for sums in gathered.nodes.values())
-    return requests >= PANE_REQUESTS and (not compared or gathered.control.requests >= PANE_REQUESTS)
+    return requests >= least and (not compared or gathered.control.requests >= least)
 
 
 def nodes_of(gathered: Gathered) -> tuple[NodePane, ...]:

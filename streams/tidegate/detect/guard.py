@@ -102,9 +102,9 @@ def judge_service(panes: Sequence[Told], context: Context, baseline: Baseline) -
         return None
     bad = [one for one in panes if one.errors > limit * one.requests]
     if len(bad) >= PAUSE_PANES and _both(panes, limit):
-        return _told(panes, limit, usual, Action.PAUSE)
+        return _told(panes, limit, usual, Action.PAUSE, flag=context.of_flag)
     if sum(one.errors for one in recent) >= ERRORS_MIN and _both(recent, limit):
-        return _told(recent, limit, usual, None)
+        return _told(recent, limit, usual, None, flag=context.of_flag)
     return None
 
 
@@ -122,10 +122,11 @@ def _both(panes: Sequence[Told], limit: float) -> bool:
     return canary_errors > limit * canary_requests and errors > limit * requests
 
 
-def _told(panes: Sequence[Told], limit: float, usual: float | None, action: Action | None) -> Finding:
+def _told(panes: Sequence[Told], limit: float, usual: float | None, action: Action | None, *, flag: bool) -> Finding:
     canary_requests, canary_errors, requests, errors = _sums(panes)
     canary, old = canary_errors / canary_requests, errors / requests
     before = f"; before the rollout {percent(usual)} did" if usual is not None else ""
+    sides = ("control", "canary") if flag else ("old version", "new one")
     return Finding(
         outcome=Outcome.FAIL if action else Outcome.HOLD,
         reason=Reason.ENVIRONMENT,
@@ -134,6 +135,6 @@ def _told(panes: Sequence[Told], limit: float, usual: float | None, action: Acti
         canary=canary,
         control=old,
         limit=limit,
-        sentence=f"The whole service burns: in {len(panes)} s {percent(old)} of the old version's requests failed and "
-        f"{percent(canary)} of the new one's{before}. Nobody can be compared, so the rollout waits until it is over.",
+        sentence=f"The whole service burns: in {len(panes)} s {percent(old)} of the {sides[0]}'s requests failed and "
+        f"{percent(canary)} of the {sides[1]}'s{before}. Nobody can be compared, so the rollout waits until it is over.",
     )

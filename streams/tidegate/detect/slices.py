@@ -36,7 +36,8 @@ class Sight(Struct, frozen=True):
     baseline: Sums | None
     compared_with: str
     limits: tuple[Limit, ...]
-    probes: bool = False
+    thin: bool = False
+    """A part of the traffic: seconds are gathered until limits can use them, and it has no metrics of its own."""
 
     @property
     def reference(self) -> Sums | None:
@@ -77,10 +78,10 @@ def look(state: SubjectJudgement, context: Context, pane: ServicePane, *, probes
 
 
 def weigh(one: Slice, context: Context, pane: ServicePane) -> Slice:
-    """Return a slice with its evidence. Of probes there are no metrics of their own."""
+    """Return a slice with its evidence."""
     state, end_ms = one.state, one.sight.end_ms
     ages_s = {node: (end_ms - seen.changed_ms) / 1_000.0 for node, seen in state.watches.items() if seen.changed_ms}
-    guardrails = () if one.sight.probes else context.guardrails
+    guardrails = () if one.sight.thin else context.guardrails
     drift, weighed = drifting.observe(state.drift, pane, context.placement, ages_s, guardrails)
     return Slice(replace(state, drift=drift), one.sight, weighed)
 
@@ -104,12 +105,14 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             rollout=context.rollout,
             lost=lost,
             asked=state.asked,
+            served=state.served,
         )
     if state.placement != context.placement:
         watches = {node: replace(seen, requests=0, errors=0) for node, seen in state.watches.items()}
         state = replace(
             state,
             placement=context.placement,
+            drift=drifting.anew(state.drift) if context.of_flag else state.drift,
             windows=(),
             gross=(),
             gathered=gathering.NOTHING,
@@ -137,8 +140,8 @@ def _see(state: SubjectJudgement, context: Context, pane: ServicePane, *, probes
         rest=rest.sums if rest is not None and rest.reported else None,
         baseline=baseline if context.rest_version else None,
         compared_with=compared_with,
-        limits=gathering.limits_of(rules) if probes else rules,
-        probes=probes,
+        limits=gathering.limits_of(rules, probes=probes) if probes or context.of_flag else rules,
+        thin=probes or context.of_flag,
     )
 
 
@@ -160,7 +163,7 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
     rest = pane.cohorts.get("rest")
     neighbours = Neighbours(rest.crowd.table if rest is not None else None, state.drift.past.edges)
     requests = sum(node.requests for node in sight.canary)
-    idle = bool(sight.canary) and not requests
+    idle = (bool(sight.canary) or sight.thin) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
     arrivals = absence.arrived(state.arrivals, pane)
     others = (sight.control, sight.rest)
@@ -168,17 +171,15 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
     state = replace(
         state,
         watches=watches,
-        gross=gross.remember(
-            state.gross, sight.canary, others, neighbours, gathering.GROSS_PANES if sight.probes else gross.PANES
-        ),
+        gross=gross.remember(state.gross, sight.canary, others, neighbours, gathering.GROSS_PANES if sight.thin else gross.PANES),
         service=service,
         arrivals=arrivals,
         idle_since_ms=idle_since_ms,
     )
-    if not sight.probes:
+    if not sight.thin:
         return replace(state, windows=_windows(state, sight, sight.canary, (sight.reference, neighbours)))
     gathered = gathering.gather(state.gathered, sight.canary, sight.control, sight.end_ms)
-    if not gathering.enough(gathered, compared=sight.compared_with == "control"):
+    if not gathering.enough(gathered, gathering.pane_requests(sight.limits), compared=sight.compared_with == "control"):
         return replace(state, gathered=gathered)
     reference = gathered.control if sight.compared_with == "control" else sight.baseline
     windows = _windows(state, sight, gathering.nodes_of(gathered), (reference, NOBODY))

@@ -41,5 +41,7 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     """Of the slice ``probe`` only: the pane of its limits that is not full yet."""
     asked: Probe | None = None
     """Of the slice ``probe`` only: the question that all of this answers."""
+    served: dict[str, int] = {}
+    """Of a flag only: server to the sides that it has served in this placement (``tidegate.kpi.flags``)."""
     probe: "SubjectJudgement | None" = None
     """The same of the slice ``probe`` (I2), on counts of its own; None: the plan has none."""

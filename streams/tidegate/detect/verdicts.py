@@ -87,16 +87,16 @@ def judge(
         return seen.state, _verdict(seen, context, back, clock_ms)
     seen = _weigh(seen, context, pane)
     watches, end_ms = seen.lead.state.watches, seen.people.sight.end_ms
-    absent = absence.judge_absence(
-        absence.Sight(
-            canary={node: watch for node, watch in watches.items() if watch.cohort == "canary"},
-            control={node: watch for node, watch in watches.items() if watch.cohort == "control"},
-            now_ms=end_ms,
-            rules=context.absence,
-            arrivals=seen.lead.state.arrivals,
-            resumed_ms=resumed_ms,
-        )
+    sight = absence.Sight(
+        canary={node: watch for node, watch in watches.items() if watch.cohort == "canary"},
+        control={node: watch for node, watch in watches.items() if watch.cohort == "control"},
+        now_ms=end_ms,
+        rules=context.absence,
+        arrivals=seen.lead.state.arrivals,
+        resumed_ms=resumed_ms,
     )
+    # Who crashes or falls silent does so on both sides of a flag: that is for the releases of the service to judge.
+    absent = absence.Absence() if context.of_flag else absence.judge_absence(sight)
     if telemetry_down:
         down = hold(Reason.TELEMETRY_DOWN, "Parts of the telemetry have stopped: silence says nothing now.")
         absent = replace(absent, findings=(down,))
@@ -158,8 +158,9 @@ def _starts_and_errors(seen: Seen, context: Context) -> list[Finding]:
     return [*([started] if started is not None else []), *_each(seen, context, slices.compare)]
 
 
-def _evidence(one: Slice, _: Context) -> Sequence[Finding]:
-    finding = judge_evidence(one.weighed, one.state.drift, compared=one.sight.control is not None)
+def _evidence(one: Slice, context: Context) -> Sequence[Finding]:
+    compared = one.sight.control is not None
+    finding = judge_evidence(one.weighed, one.state.drift, compared=compared, flag=context.of_flag)
     return [finding] if finding is not None else []
 
 
@@ -173,17 +174,21 @@ def _waiting(seen: Seen, context: Context, absent: absence.Absence) -> Sequence[
     found: list[Finding] = []
     state, sight = seen.people.state, seen.people.sight
     idle_ms = sight.end_ms - state.idle_since_ms if state.idle_since_ms else 0
-    idle = absence.judge_idle(idle_ms, context.absence.idle, compared=sight.compared_with == "control", watching=context.watching)
+    compared, waits = sight.compared_with == "control", context.watching or context.of_flag
+    idle = absence.judge_idle(idle_ms, context.absence.idle, compared=compared, waits=waits)
     if idle is not None and context.probe is None:
         found.append(idle)
     canary, control = seen.requests("canary"), seen.requests("control")
     if absent.changing:
         found.append(hold(Reason.WARMING_UP, f"{len(absent.changing)} of {len(canary)} canaries are still changing."))
-    if len(canary) < context.stage_nodes or not canary:
+    if context.of_flag and not canary:
+        found.append(hold(Reason.IDLE, "Nobody has had the new variants yet on a server that serves the safe one, too."))
+    elif len(canary) < context.stage_nodes or not canary:
         found.append(hold(Reason.WARMING_UP, f"{len(canary)} of the stage's {context.stage_nodes} nodes have been released."))
     canary_requests, control_requests = sum(canary.values()), sum(control.values())
     few = Reason.STATE_LOST if state.lost else Reason.TOO_FEW_REQUESTS
-    needed = context.min_requests * len(control) // max(1, len(canary))
+    # How many have the safe variant is what a ramp makes smaller and smaller.
+    needed = 0 if context.of_flag else context.min_requests * len(control) // max(1, len(canary))
     if state.lost and sight.end_ms - state.first_pane_ms < limits.longest_ms(context):
         found.append(hold(Reason.STATE_LOST, "What was seen before is lost; the limits' windows are filled anew."))
     elif canary_requests < context.min_requests:
@@ -228,7 +233,7 @@ def _verdict(seen: Seen, context: Context, chosen: Finding, clock_ms: int, silen
     shown = probes if probes is not None and on_probes else people
     weighed, members = shown.weighed, seen.requests("canary")
     # No part of a canary is worse than the rest while nothing at all speaks against the whole.
-    suspect = any(family.log_e_pause > 0 for family in weighed.families)
+    suspect = not context.of_flag and any(family.log_e_pause > 0 for family in weighed.families)
     return Verdict(
         subject=context.subject,
         service=context.service,

@@ -14,9 +14,11 @@ from tidegate.alarms.watch import watch
 from tidegate.detect.scores import scores_of
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
+from tidegate.judge.flags import flag_kpis, flag_panes
 from tidegate.judge.memory import RECENT_MS, forget
-from tidegate.judge.rows import take
+from tidegate.judge.rows import refuse, take
 from tidegate.judge.state import JudgeState
+from tidegate.judge.subjects import as_judged, judgement_of, seen_by
 from tidegate.kpi.clock import GRACE_MS
 from tidegate.kpi.closing import close
 from tidegate.kpi.kpis import kpi_of
@@ -71,10 +73,10 @@ def _looked(state: JudgeState, outcome: Outcome, append_ms: int) -> Outcome:
 
 
 def _know(state: JudgeState, context: Context, append_ms: int) -> None:
-    """Keep the context with the greatest (epoch, generation) of a subject (C7)."""
-    known = state.contexts.get(context.subject)
+    """Keep the context with the greatest (epoch, generation) of a subject on a service (C7)."""
+    known = state.contexts.get(context.name)
     if known is None or (context.epoch, context.generation) >= (known.epoch, known.generation):
-        state.heard[context.subject] = state.clock.now_ms or append_ms
+        state.heard[context.name] = state.clock.now_ms or append_ms
         if context != known:
             state.know(context)
 
@@ -114,20 +116,23 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
         return
     state.looked = (start_ms, len(parts))
     waiting = {
-        subject: context
-        for subject, context in sorted(state.contexts.items())
-        if context.placement and state.early.get(subject) != start_ms
+        name: context
+        for name, context in sorted(state.contexts.items())
+        if context.placement and state.early.get(name) != start_ms
     }
     services: dict[str, Collection[str]] = {context.service: () for context in waiting.values()}
     if not services:
         return
     rows, probes = _parted(state, start_ms, gather(parts, services), services)
-    closed = close(start_ms, state.sources.heeded(rows, start_ms), state.members, services)
-    panes = {pane.service: replace(pane, probe=probes.get(pane.service)) for pane in closed}
-    for subject, context in waiting.items():
-        verdict = judge_open(_subject(state, context), context, panes[context.service], now_ms)
+    heeded = state.sources.heeded(rows, start_ms)
+    flags, _ = flag_panes(state, start_ms, heeded, services)
+    closed = close(start_ms, heeded, state.members, services)
+    panes = {pane.service: replace(pane, probe=probes.get(pane.service), flags=flags.get(pane.service, {})) for pane in closed}
+    for name, context in waiting.items():
+        looked, seen = as_judged(context), seen_by(context, panes[context.service])
+        verdict = judge_open(judgement_of(state, context), looked, seen, now_ms)
         if verdict is not None:
-            state.early[subject] = start_ms
+            state.early[name] = start_ms
             yield verdict
 
 
@@ -155,6 +160,8 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     rows, probes = _parted(state, start_ms, rows, services)
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
+    flags, refusals = flag_panes(state, start_ms, heeded, services)
+    refuse(state, refusals)
     for pane in close(start_ms, heeded, state.members, services, state.edges()):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         exceeded = state.exceeded.pop(pane.service, {})
@@ -170,6 +177,7 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             late_nodes=late_nodes,
             skewed_nodes=skewed,
             probe=replace(probe, late_nodes=late_nodes, skewed_nodes=skewed) if probe is not None else None,
+            flags=flags.get(pane.service, {}),
         )
 
 
@@ -198,35 +206,34 @@ def _judge(state: JudgeState, pane: ServicePane) -> Outcome:
             state.metrics.said(kpi.service, kpi.values, kpi.end_ms)
     verdicts: list[Verdict] = []
     for context in state.of_service.get(pane.service, ()):
-        subject = _subject(state, context)
+        subject = judgement_of(state, context)
         if context.placement:
             now_ms = state.clock.now_ms or pane.end_ms
-            state.subjects[context.subject], verdict = judge(
+            if context.of_flag:
+                subject = replace(subject, served=pane.flags[context.subject].served)
+            state.subjects[context.name], verdict = judge(
                 subject,
-                context,
-                pane,
+                as_judged(context),
+                seen_by(context, pane),
                 now_ms,
                 telemetry_down=state.clock.telemetry_down,
                 resumed_ms=state.clock.resumed_ms,
             )
             verdicts.append(verdict)
+        elif context.of_flag:
+            state.subjects.pop(context.name, None)
         else:
-            state.subjects[context.subject] = learn(subject, pane, context.probe)
+            state.subjects[context.name] = learn(subject, pane, context.probe)
     if own is None and pane.service != state.overflow:
         name = service_subject(pane.service)
         state.subjects[name] = learn(state.subjects.get(name, SubjectJudgement()), pane)
     scores = _scores(state, kpis)
+    kpis += flag_kpis(state, pane)
     seen = Seen(pane=pane, verdicts=tuple(verdicts), scores=scores)
     book, alarms = watch(state.books.pop(pane.service, AlarmBook()), seen, own.slo if own is not None else None)
     if not book.empty:
         state.books[pane.service] = book
     return Outcome(tuple(kpis), scores, seen.verdicts, alarms)
-
-
-def _subject(state: JudgeState, context: Context) -> SubjectJudgement:
-    """Return what is known of a subject; lost where its attempt began before this state did (C7)."""
-    known = state.subjects.get(context.subject, SubjectJudgement())
-    return replace(known, lost=True) if not known.rollout and context.started_ms < state.begun_ms else known
 
 
 def _scores(state: JudgeState, kpis: Iterable[Kpi]) -> tuple[Score, ...]:

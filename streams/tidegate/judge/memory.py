@@ -11,6 +11,7 @@
 | baselines | services with rows in the last 11 minutes | with their service |
 | series of scores | ``scores.series.SERIES_MAX`` | with their service, or with the name of their metric |
 | drift: nodes of a service's past | ``past.NODES_MAX`` a service | with their service, or after an hour of silence |
+| servers of flags | ``flags.SERVERS_MAX`` and ``LOTS`` for each service of a flag | with the next placement |
 | contexts | those that decide repeats, and all with a placement | after an hour without a word |
 | judgements, early fails | subjects with a context, services with a baseline | with them |
 | alarms | what is true or fires; 16 ended ones a service | an ended one with its service, or behind newer ones |
@@ -41,11 +42,11 @@ def forget(state: JudgeState, now_ms: int) -> None:
     state.late = {service: rows for service, rows in state.late.items() if service in state.seen}
     state.late_nodes = {service: nodes for service, nodes in state.late_nodes.items() if service in state.members}
     state.skewed = {service: nodes for service, nodes in state.skewed.items() if service in state.members}
-    for subject, context in [*state.contexts.items()]:
-        if not context.placement and state.heard.get(subject, now_ms) <= now_ms - CONTEXT_MS:
-            state.unlearn(subject)
+    for name, context in [*state.contexts.items()]:
+        if not context.placement and state.heard.get(name, now_ms) <= now_ms - CONTEXT_MS:
+            state.unlearn(name)
     _forget_subjects(state, now_ms)
-    state.early = {subject: start_ms for subject, start_ms in state.early.items() if start_ms >= now_ms}
+    state.early = {name: start_ms for name, start_ms in state.early.items() if start_ms >= now_ms}
     _forget_alarms(state)
 
 

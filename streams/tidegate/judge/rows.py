@@ -31,7 +31,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     admission = state.dedupe.admit(columns, now_ms, state.named)
     new, beyond = admission.new, admission.beyond
     if admission.refusals:
-        _refuse(state, admission.refusals)
+        refuse(state, admission.refusals)
         columns = _overflowing(columns, beyond, state.overflow)
         new = new | beyond & (columns.sources != AGENT_CODE)
     ends_ms = columns.start_ms + columns.length_ms
@@ -76,7 +76,7 @@ def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flag
             state.skewed.setdefault(service, set()).add(node)
 
 
-def _refuse(state: JudgeState, refusals: Iterable[Refusal]) -> None:
+def refuse(state: JudgeState, refusals: Iterable[Refusal]) -> None:
     """Count what had no room, and keep some of the names for the alarm."""
     for cap, service, name in refusals:
         state.tally.refused[cap] = state.tally.refused.get(cap, 0) + 1
@@ -120,7 +120,7 @@ def _with_known_metrics(state: JudgeState, columns: Columns, kept: NDArray[np.in
         service, node = record.services[columns.service[row]], record.nodes[columns.node[row]]
         told, refusals = state.metrics.bounded(service, node, extra, _guarded(state, service), now_ms)
         if refusals:
-            _refuse(state, refusals)
+            refuse(state, refusals)
             bounded[row] = told
     return replace(columns, record=replace(record, extras=record.extras | bounded)) if bounded else columns
 

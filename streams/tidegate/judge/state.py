@@ -9,6 +9,7 @@ from tidegate.detect.state import SubjectJudgement
 from tidegate.kpi.caps import Named, overflow_of
 from tidegate.kpi.clock import Clock
 from tidegate.kpi.dedupe import Dedupe
+from tidegate.kpi.flags import Flag, flags_of
 from tidegate.kpi.membership import Members, members_of
 from tidegate.kpi.metrics import Metrics
 from tidegate.kpi.pane import Exceeded
@@ -65,11 +66,14 @@ class JudgeState:
         self.closed_ms: int | None = None
         """End of the last closed second; rows before it are late."""
         self.contexts: dict[str, Context] = {}
+        """By their names: of a flag there is one for each service (G3). So are ``heard``, ``subjects`` and ``early``."""
         self.heard: dict[str, int] = {}
-        """Subject to the clock when its context came last."""
+        """When, on the clock, each context came last."""
         self.members: dict[str, Members] = {}
-        """By service, derived from the contexts; so is ``of_service``, in the order of subjects."""
+        """By service, derived from the contexts; so is ``of_service``, in the order of names."""
         self.of_service: dict[str, tuple[Context, ...]] = {}
+        self.flags: dict[str, tuple[Flag, ...]] = {}
+        """By service, derived likewise: the flags that are judged on it, most often none."""
         self.subjects: dict[str, SubjectJudgement] = {}
         self.books: dict[str, AlarmBook] = {}
         self.plant = AlarmBook()
@@ -88,7 +92,7 @@ class JudgeState:
         self.skewed: dict[str, set[str]] = {}
         """Members of compared cohorts by service whose clock is wrong, since its last pane."""
         self.early: dict[str, int] = {}
-        """Subject to the start of the open pane on which it was failed early: one such verdict a pane."""
+        """Start of the open pane on which each was failed early: one such verdict a pane."""
         self.looked = (0, 0)
         """Start and number of parts of the open pane that was looked at last; kept by no snapshot, it only saves work."""
         self.down = False
@@ -128,20 +132,21 @@ class JudgeState:
             "drift": sum(
                 len(one.drift.past.nodes) for known in self.subjects.values() for one in (known, known.probe) if one is not None
             ),
+            "served": sum(len(known.served) for known in self.subjects.values()),
             "contexts": len(self.contexts),
             "alarms": sum(len(book.watched) + len(book.ended) for book in self.books.values()),
         }
 
     def know(self, context: Context) -> None:
         """Take a context in place of an older one of its subject."""
-        self.contexts[context.subject] = context
+        self.contexts[context.name] = context
         self._derive(context)
 
-    def unlearn(self, subject: str) -> None:
+    def unlearn(self, name: str) -> None:
         """Drop a context that nobody repeats any more."""
-        context = self.contexts.pop(subject)
-        self.heard.pop(subject, None)
-        self.early.pop(subject, None)
+        context = self.contexts.pop(name)
+        self.heard.pop(name, None)
+        self.early.pop(name, None)
         self._derive(context)
 
     def _derive(self, context: Context) -> None:
@@ -151,6 +156,9 @@ class JudgeState:
         self.of_service[context.service] = tuple(same)
         if not self.of_service[context.service]:
             del self.of_service[context.service]
+        self.flags[context.service] = flags_of(self.of_service.get(context.service, ()))
+        if not self.flags[context.service]:
+            del self.flags[context.service]
         own = self.contexts.get(service_subject(context.service))
         if own is not None:
             self.members[context.service] = members_of(own)

@@ -8,6 +8,7 @@ from tidegate.kpi.pane import PANE_MS
 from tidegate.kpi.sums import Sums
 from tidegate.kpi.windows import Window
 from tidegate.wire.judgement import Kpi
+from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context
 
 SHARES = (0.50, 0.95, 0.99)
@@ -26,7 +27,7 @@ def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window
     return Kpi(
         service=service,
         cohort=cohort,
-        subject=context.subject if context is not None else f"svc/{service}",
+        subject=context.subject if context is not None else service_subject(service),
         placement=context.placement if context is not None else "",
         version=window.version,
         window_s=window_s,

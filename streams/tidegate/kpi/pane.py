@@ -135,7 +135,7 @@ class FlagPane(Struct, frozen=True, kw_only=True):
     """Cohorts ``canary`` and ``control``: servers of both, each with the requests that had a variant of that side."""
     variants: "ServicePane"
     """One cohort for each variant that was served, for KPIs."""
-    served: Mapping[str, int] = {}
+    served: dict[str, int] = {}
     """Server to the sides that it has served in this placement."""
 
 

@@ -56,7 +56,7 @@ def window_of(cohort: CohortPane, pane: ServicePane) -> Window:
 
 
 class Windows(Struct):
-    """Windows that are not full yet, by ``<seconds>/<service>/<cohort>``, of a flag ``<seconds>/<service>/<subject>/<variant>``."""
+    """Windows that are not full yet, by ``<seconds>/<service>/<cohort>``; of flags ``<seconds>/<service>/<flag>/<variant>``."""
 
     open: dict[str, Window] = {}
 

@@ -59,6 +59,11 @@ def begin(drift: Drift, rollout: str, version: str) -> Drift:
     return replace(drift, rollout=rollout, version=version, counts=_NO_COUNTS, largest=(0.0, 0.0), custom=_NO_CUSTOM)
 
 
+def anew(drift: Drift) -> Drift:
+    """Return the state without what was counted so far, its share of the error budget spent: the next second begins a stage."""
+    return replace(drift, counts=Counts(stage=drift.counts.stage), custom=_NO_CUSTOM)
+
+
 def finish(drift: Drift, running: str) -> Drift:
     """Return what is known after a rollout: healthy to the end where the whole service runs its version now."""
     promoted = bool(drift.version) and running == drift.version
