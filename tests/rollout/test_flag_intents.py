@@ -291,6 +291,15 @@ def test_bucketing_is_never_switched_in_the_middle_of_a_ramp():
     assert story.share({"bucketing": "v3"}, "$metadata").kind == "setting"
 
 
+@pytest.mark.parametrize("name", ["dark", "$evaluators", "$metadata"])
+def test_a_key_that_stands_twice_in_a_verbatim_part_is_refused(name):
+    doubled = msgspec.Raw(b'{"state":"ENABLED","variants":{"on":true,"on":false},"defaultVariant":"on","a":{"b":1,"b":2}}')
+    change = FlagChange(value=doubled)
+    if name == "dark":
+        change = FlagChange(spec=replace(immediate(), definition=doubled))
+    assert "twice" in Story().want(Verb.SET, f"flag/web/{name}", flag=change).message
+
+
 def test_what_holds_at_once_beside_the_flags_waits_for_the_end_of_a_freeze():
     story = Story()
     story.policy(freezes=(Freeze(),))

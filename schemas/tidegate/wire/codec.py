@@ -51,8 +51,8 @@ def decode(data: bytes | str, kind: type[T]) -> T:
 
 
 def decode_strict(data: bytes, kind: type[T]) -> T:
-    """Return the value that a signed JSON document holds: as decode, and a key that stands twice in one object is
-    refused.
+    """Return the value that a signed JSON document holds: as decode, and a key that stands twice in one object is refused.
+    Verbatim parts of it (``msgspec.Raw``) are for whoever looks into them to read strictly.
     """
     with contextlib.suppress(Malformed):
         value = decode(data, kind)

@@ -9,7 +9,7 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.flag_levels import beside, shared_value
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import forbidden
-from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.codec import Malformed, decode_strict, encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.flagchanges import NOTHING
@@ -34,6 +34,7 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
         return _refuse(intent, held[0], f"{held[1]} This would hold at once; ask again when it is over.")
     value, key = bytes(change.value), flag_key(intent.subject)
     try:
+        decode_strict(value, dict)
         wrong = list(_evaluators(ledger, intent, value) if key.name == EVALUATORS else _metadata(ledger, intent, value))
     except Malformed as fault:
         wrong = [(f"{VALUE}.{fault.path}".rstrip("."), fault.problem)]
