@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("tidegate.cli.node:node", "Run a node agent."),
     "notify": ("tidegate.cli.notify:notify", "Tell Alertmanager and webhooks of alarms."),
     "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
+    "flag": ("tidegate.cli.flag:flag", "Set, kill, ramp, evaluate and explain feature flags."),
     "policy": ("tidegate.cli.policy:policy", "Freeze rollouts, cap rollbacks, ask for a second approver."),
     "alarm": ("tidegate.cli.alarm:alarm", "List alarms and their history."),
     "silence": ("tidegate.cli.silence:silence", "Hide alarms for a while; see what was hidden."),
