@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -73,6 +74,7 @@ def summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "rounds": rounds,
         "installations": len(parts),
+        "played_s": sum(part["played_s"] for part in parts),
         "deciders": parts[0]["deciders"],
         "nodes": parts[0]["nodes"],
         **{name: sum(part[name] for part in parts) for name in SUMMED},
@@ -93,6 +95,7 @@ def _played(folder: Path, seed: int) -> Path:
     if not path.exists():
         at = folder / str(seed)
         at.mkdir()
+        began_s = time.monotonic()
         course = Course(seed, ROUNDS_AT_ONCE, kills=LEADER_KILLS)
         try:
             found = asyncio.run(play(at, course, lambda line: print(line, flush=True)))
@@ -100,6 +103,7 @@ def _played(folder: Path, seed: int) -> Path:
             kept = DONE / f"{seed}-late"
             shutil.copytree(at, kept, ignore=shutil.ignore_patterns("broker", "keys", "home", "decide-?"), dirs_exist_ok=True)
             raise Refuted(f"seed {seed}, logs in {kept}: {late}") from late
+        found["played_s"] = round(time.monotonic() - began_s)
         beside = path.with_suffix(".part")
         beside.write_text(json.dumps(found))
         beside.replace(path)

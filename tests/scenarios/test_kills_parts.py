@@ -143,6 +143,7 @@ def part(**changes):
         **dict.fromkeys(proof.SUMMED, 0),
         "applied_changes": 7,
         "seed": 1,
+        "played_s": 200,
         "deciders": 3,
         "nodes": 6,
         "rollouts": {"promoted": 2},
