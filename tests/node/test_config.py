@@ -16,6 +16,7 @@ kafka: {bootstrap: "127.0.0.1:9092"}
 keys: {root: keys/root.json, private: keys/n1.key}
 state: state/n1
 metrics_port: 9100
+flag_files: {web: run/web.json}
 services:
   shop:
     command: ["{python}", "{artifact}"]
@@ -39,6 +40,7 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
     assert (shop.ready_within_s, shop.drain_s) == (15.0, 0.5)
     assert config.state == str(tmp_path / "state/n1")
     assert config.keys.root == str(tmp_path / "keys/root.json")
+    assert config.flag_files == {"web": str(tmp_path / "run/web.json")}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,7 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
         ('command: ["{python}", "{artifact}"]', "command: []", "services.shop.command"),
         ('{http: "http://127.0.0.1:9001/ready"}', "{}", "services.shop.readiness"),
         ('"127.0.0.1:8101"', "8101", "listen"),
+        ("flag_files: {web: run/web.json}", "flag_files: {a/b: run/web.json}", "flag_files"),
         ("fleet: demo", "fleet: [", "not YAML"),
         ("kafka:", "kafak:", "kafak"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 from msgspec import Struct
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from tidegate.node.by_hand import ANSWERED, Reverted, asked
 from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Executor
+from tidegate.node.flagfile import FlagFiles
 from tidegate.node.hands import Hands
 from tidegate.node.liveness import Liveness
 from tidegate.node.memory import Memory
@@ -88,6 +90,8 @@ class NodeAgent:
         self._scraper = Scraper(config, self._executors, clock, self._scrape_rows, boot)
         self._memory = Memory(disk, frozenset(config.services), self._changed)
         self._reading = Reading(log, clock, _newest(trust, self._memory.state.root), config.services, self._wake.set)
+        paths = {set_id: Path(file) for set_id, file in config.flag_files.items()}
+        self._flag_files = FlagFiles(log, clock, disk, trust, paths)
         self._hands = Hands(config.node, boot, clock, executors=self._executors, memory=self._memory, reading=self._reading)
         self._hands.changed = self._changed
         self._prober = Prober(config, self._executors, clock, self._probe_rows, life=boot, busy=self._hands.busy)
@@ -127,7 +131,7 @@ class NodeAgent:
         """Return what was counted so far."""
         return Figures(
             actions=dict(self._hands.actions),
-            refused=dict(self._reading.refused),
+            refused=dict(self._reading.refused + self._flag_files.refused),
             reports=self._reporter.counter,
             rows_made=self._rows.made,
             rows_dropped=self._rows.dropped,
@@ -150,6 +154,8 @@ class NodeAgent:
         loops = [self._reading.follow(), self._act(), self._report(), self._live()]
         if len(self._scraper):
             loops.append(self._scraper.run())
+        if self._config.flag_files:
+            loops.append(self._flag_files.run())
         tasks = [asyncio.ensure_future(one) for one in loops]
         stopping = asyncio.ensure_future(self._stopping.wait())
         sending = [asyncio.ensure_future(rows.send()) for rows in self._all_rows()]

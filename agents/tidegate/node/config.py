@@ -101,6 +101,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     metrics_port: Port | None = None
     cache_bytes_max: Annotated[int, Meta(ge=0)] = 2 << 30
     """Bound of the artifact cache; what runs and what it would go back to is kept beyond it."""
+    flag_files: dict[Name, str] = {}
+    """Set of flags to the file that is kept of it for local processes (flagd's JSON)."""
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -117,7 +119,8 @@ def load_config(path: Path) -> NodeConfig:
         raise ConfigError(f"{path}: {at}: {problem}")
     here = path.parent
     keys = Keys(root=str(here / config.keys.root), private=str(here / config.keys.private))
-    return replace(config, keys=keys, state=str(here / config.state))
+    flag_files = {set_id: str(here / file) for set_id, file in config.flag_files.items()}
+    return replace(config, keys=keys, state=str(here / config.state), flag_files=flag_files)
 
 
 def faults(config: NodeConfig) -> list[tuple[str, str]]:
