@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decide": ("tidegate.cli.decide:decide", "Run the decision agent."),
     "node": ("tidegate.cli.node:node", "Run a node agent."),
     "notify": ("tidegate.cli.notify:notify", "Tell Alertmanager and webhooks of alarms."),
+    "api": ("tidegate.cli.api:api", "Serve flags: OFREP, flagd's sync; make tokens."),
     "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
     "flag": ("tidegate.cli.flag:flag", "Set, kill, ramp, evaluate and explain feature flags."),
     "policy": ("tidegate.cli.policy:policy", "Freeze rollouts, cap rollbacks, ask for a second approver."),
@@ -39,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to (where it is, one line of help)."""
 
 EXTRAS = {
-    "server": ("faust", "mode", "numpy", "orjson", "river", "uvloop"),
+    "server": ("faust", "grpc", "litestar", "mode", "numpy", "orjson", "river", "uvicorn", "uvloop"),
     "quickstart": ("confluent_kafka",),
     "node": ("cryptography", "prometheus_client", "rich", "structlog", "yaml"),
 }

@@ -27,7 +27,8 @@ READY_WITHIN_S = 60.0
 @click.option("--keep-services", is_flag=True, help="Let the services run on when this ends.")
 @click.pass_obj
 def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
-    """Run every role on this machine: broker, intake, judge, decide, notify if it has something to do, and the agents of nodes/.
+    """Run every role on this machine: broker, intake, judge, decide, notify and api if config.yaml has
+    something for them to do, and the agents of nodes/.
 
     Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
     """
@@ -102,6 +103,8 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     control = {"intake": (*worker, "intake"), "judge": (*worker, "judge"), "decide": ("decide",)}
     if home.settings.notify.targets or home.settings.notify.gates:
         control["notify"] = ("notify",)
+    if home.settings.api is not None:
+        control["api"] = ("api",)
     fleet = {f"node-{path.stem}": ("node", "--config", str(path), *ends) for path in nodes}
     return [
         Program(name=name, command=(*tidegate, *command), environment=environment, wave=wave)

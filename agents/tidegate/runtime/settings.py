@@ -44,6 +44,20 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     judge: Port = 0
     decide: Port = 0
     notify: Port = 0
+    api: Port = 0
+
+
+class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where ``tidegate api`` serves flags: OFREP at ``port``, flagd's sync at ``sync``; flagd's own ports unless said."""
+
+    host: str = "127.0.0.1"
+    """Only this machine is served as long as there is no token, whatever stands here."""
+    port: Port = 8016
+    sync: Port = 8015
+    flag_set: Name | None = None
+    """The set of requests that name none."""
+    origins: list[str] = []
+    """Of web pages that may ask (CORS)."""
 
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     notify: NotifySettings = NotifySettings()
+    api: ApiSettings | None = None
+    """Absent: ``tidegate up`` serves no flags, ``tidegate api`` does so at the ports above."""
 
 
 def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:

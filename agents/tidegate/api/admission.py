@@ -1,0 +1,84 @@
+"""Whether a request is served, and which set it means: the same for OFREP, its events, and sync."""
+
+import hmac
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from tidegate.api.tokens import Denied, Token, Tokens
+from tidegate.wire.names import is_name
+
+SELECTOR = "flagSetId="
+TICKET_S = 24 * 3_600
+"""A stream of events is opened by its address alone, since browsers send no headers with it; so long an address is good."""
+
+
+class Asking(Struct, frozen=True):
+    """Who asks for what. ``token`` is None where none is needed."""
+
+    set_id: str
+    token: str | None
+
+
+class Admission:
+    """``default``: the set of requests that name none."""
+
+    def __init__(self, tokens: Tokens, default: str | None) -> None:
+        self._tokens = tokens
+        self._default = default
+
+    def admit(self, headers: Mapping[str, str], selector: str = "", shown: str = "") -> Asking:
+        """Return who asks for which set. Denied where that is not served: no token or none of ours (401), a token of other sets
+        (403), no set (400). ``selector`` and ``shown`` stand in for headers that were not sent.
+        """
+        token = self._token(headers, shown)
+        set_id = self._set(headers.get("flagd-selector") or selector)
+        if token is not None and token.sets and set_id not in token.sets:
+            raise Denied(HTTPStatus.FORBIDDEN, f"this token is not for set {set_id}")
+        return Asking(set_id, None if token is None else token.name)
+
+    def ticket(self, asking: Asking, now_ms: int) -> str:
+        """Return what opens the events of a set; empty where nothing is needed. It lasts a day, and ends with the token."""
+        if asking.token is None:
+            return ""
+        until_s = now_ms // 1_000 + TICKET_S
+        return f"{asking.token}~{until_s}~{self._mark(asking.token, asking.set_id, until_s)}"
+
+    def admit_ticket(self, selector: str, ticket: str, now_ms: int) -> Asking:
+        """Return who asks, by the ticket alone. Denied where it opens nothing, or not this set."""
+        set_id = self._set(selector)
+        if not self._tokens.required:
+            return Asking(set_id, None)
+        name, _, rest = ticket.partition("~")
+        until, _, mark = rest.partition("~")
+        good = until.isascii() and until.isdigit() and len(until) <= 12 and int(until) * 1_000 >= now_ms
+        known = self._mark(name, set_id, int(until)) if good else ""
+        if not known or not hmac.compare_digest(known.encode(), mark.encode()):
+            raise Denied(HTTPStatus.UNAUTHORIZED, "this address has ended: ask for all flags again, the answer has a new one")
+        return Asking(set_id, name)
+
+    def _mark(self, token: str, set_id: str, until_s: int) -> str:
+        key = self._tokens.ticket_key(token)
+        return "" if key is None else hmac.digest(key, f"{set_id} {until_s}".encode(), "sha256").hex()
+
+    def _token(self, headers: Mapping[str, str], shown: str) -> Token | None:
+        scheme, _, text = headers.get("authorization", "").partition(" ")
+        text = text.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "") or shown
+        token = self._tokens.token_of(text) if text else None
+        if token is None and self._tokens.required:
+            raise Denied(HTTPStatus.UNAUTHORIZED, "show a token: Authorization: Bearer TOKEN, or X-API-Key: TOKEN")
+        return token
+
+    def _set(self, selector: str) -> str:
+        set_id = selector.removeprefix(SELECTOR) or self._default
+        if not set_id:
+            raise Denied(
+                HTTPStatus.BAD_REQUEST, "no flag set is named: send Flagd-Selector: SET, or give the server api.flag_set"
+            )
+        if not is_name(set_id):
+            raise Denied(HTTPStatus.BAD_REQUEST, f"{set_id[:150]!r} is no flag set: Flagd-Selector: SET or flagSetId=SET")
+        return set_id
+
+
+__all__ = ["Admission", "Asking"]

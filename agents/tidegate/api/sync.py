@@ -1,0 +1,126 @@
+"""flagd's sync API over gRPC: stock flagd providers of any language, and the flagd daemon, evaluate in their own process.
+
+A subscriber gets the newest set, whole, at once and after each change. Who reads slowly skips what came between; who does not
+read at all is let go, and comes back by itself. A flag that is gone from the set is gone from the next message.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+
+from tidegate.api.admission import Admission
+from tidegate.api.board import Board
+from tidegate.api.metrics import Metrics
+from tidegate.api.protobuf import SyncRequest, flags_response, metadata_response, sync_request
+from tidegate.api.tokens import Denied
+from tidegate.runtime.problem import Problem
+
+SERVICE = "flagd.sync.v1.FlagSyncService"
+SUBSCRIBERS_MAX = 1_000
+SLOW_S = 60.0
+"""A message that is not taken for so long ends its stream."""
+REQUEST_BYTES_MAX = 16 << 10
+STOP_WITHIN_S = 1.0
+
+OPTIONS = (
+    # Two servers on one port would each get some of the clients, and nobody would be told.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    # A subscriber whose machine is gone holds its place for 50 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+_CODES = {
+    HTTPStatus.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+
+class SyncService:
+    """The three methods. ``fleet`` is what GetMetadata says: some providers cannot do with an empty answer."""
+
+    def __init__(self, board: Board, admission: Admission, metrics: Metrics, fleet: str) -> None:
+        self._board = board
+        self._admission = admission
+        self._metrics = metrics
+        self._metadata = metadata_response({"tidegate": fleet})
+        self._subscribers = 0
+
+    def handler(self) -> Any:
+        """Return what a gRPC server is given."""
+        methods = {
+            "SyncFlags": grpc.unary_stream_rpc_method_handler(self._sync, sync_request),
+            "FetchAllFlags": grpc.unary_unary_rpc_method_handler(self._fetch, sync_request),
+            "GetMetadata": grpc.unary_unary_rpc_method_handler(self._tell),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _sync(self, request: SyncRequest, context: Any) -> None:
+        set_id = await self._admit(request, context)
+        if self._subscribers >= SUBSCRIBERS_MAX:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{SUBSCRIBERS_MAX} subscribers are served already")
+        self._subscribers += 1
+        self._metrics.subscribers.labels("sync").set(self._subscribers)
+        try:
+            await self._stream(set_id, context)
+        finally:
+            self._subscribers -= 1
+            self._metrics.subscribers.labels("sync").set(self._subscribers)
+
+    async def _stream(self, set_id: str, context: Any) -> None:
+        # An empty set would take flags away from a provider that has some: nothing is said before something is known.
+        await self._board.until_ready()
+        while True:
+            changes = self._board.changes(set_id)
+            try:
+                async with asyncio.timeout(SLOW_S):
+                    await context.write(flags_response(self._board.file(set_id)))
+            except TimeoutError:
+                self._metrics.slow.inc()
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {SLOW_S:.0f} s")
+            await self._board.changed(set_id, changes)
+
+    async def _fetch(self, request: SyncRequest, context: Any) -> bytes:
+        set_id = await self._admit(request, context)
+        why = self._board.not_ready()
+        if why:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+        return flags_response(self._board.file(set_id))
+
+    async def _tell(self, _request: bytes, _context: Any) -> bytes:
+        return self._metadata
+
+    async def _admit(self, request: SyncRequest, context: Any) -> str:
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        try:
+            # Stock providers send no headers of their own over a plain channel: their provider id may be the token.
+            return self._admission.admit(headers, request.selector, request.provider_id).set_id
+        except Denied as denied:
+            self._metrics.denied.labels(str(denied.status.value)).inc()
+            await context.abort(_CODES[denied.status], denied.details)
+            raise
+
+
+async def sync_server(service: SyncService, host: str, port: int) -> tuple[Any, int]:
+    """Return a server that has begun, and its port. Problem where the port is taken."""
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((service.handler(),))
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(where)
+    except RuntimeError as error:
+        raise Problem(
+            f"cannot serve flagd's sync at {where}: the port is in use, or no address of this machine",
+            "set api.sync and api.host in config.yaml; port 0 is any free one",
+        ) from error
+    await server.start()
+    return server, bound
+
+
+__all__ = ["STOP_WITHIN_S", "SyncService", "sync_server"]

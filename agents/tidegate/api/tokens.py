@@ -1,0 +1,163 @@
+"""Who may ask: tokens, of which only digests are kept, and what set a request means.
+
+A token is 256 random bits, so one round of SHA-256 keeps it: there is nothing to guess. The file is read again when it changes,
+so a revoked token ends within a second, without restart.
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+import structlog
+import yaml
+from msgspec import Struct
+
+from tidegate.ports import SystemDisk
+from tidegate.runtime.faults import faults_of
+from tidegate.runtime.problem import Problem
+from tidegate.wire.names import Name, is_name
+
+MARK = "tgapi_"
+LOOK_EVERY_MS = 1_000
+TOKENS_MAX = 1_000
+FILE = "api-tokens.yaml"
+
+log = structlog.wrap_logger(logging.getLogger("tidegate.api"))
+
+
+class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One token. ``sets``: only these may be asked for; none: all."""
+
+    name: Name
+    sha256: str
+    sets: tuple[Name, ...] = ()
+
+
+class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    tokens: list[Token] = []
+
+
+class Denied(Exception):
+    """A request that is not served, with the HTTP status that says so."""
+
+    def __init__(self, status: HTTPStatus, details: str) -> None:
+        super().__init__(details)
+        self.status = status
+        self.details = details
+
+
+def read_tokens(path: Path) -> list[Token]:
+    """Return the tokens of a file, none where there is no file. Problem, with the path of each fault, where it is none."""
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2) from error
+    faults = faults_of(values, _File)
+    if faults:
+        told = "; ".join(f"{at}: {problem}" for at, problem in faults)
+        raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2)
+    return msgspec.convert(values, _File).tokens
+
+
+def write_tokens(path: Path, tokens: list[Token]) -> None:
+    """Replace the file whole; its owner alone can read it."""
+    text = yaml.safe_dump({"tokens": msgspec.to_builtins(tokens)}, sort_keys=False).encode()
+    before = os.umask(0o077)
+    try:
+        SystemDisk(path.parent).write(path.name, text)
+    finally:
+        os.umask(before)
+
+
+def make_token(path: Path, name: str, sets: tuple[str, ...] = ()) -> str:
+    """Add a token to the file and return its text, which is kept nowhere. Problem where the name is taken or no name."""
+    for one in (name, *sets):
+        if not is_name(one):
+            raise Problem(f"{one!r} is no name", "use letters, digits, . _ - (at most 128)", code=2)
+    tokens = read_tokens(path)
+    if any(one.name == name for one in tokens):
+        raise Problem(f"{path} has a token {name} already", f"use another name, or run: tidegate api revoke {name}")
+    if len(tokens) >= TOKENS_MAX:
+        raise Problem(f"{path} has {TOKENS_MAX} tokens already", "revoke some: tidegate api revoke NAME")
+    text = MARK + secrets.token_urlsafe(32)
+    write_tokens(path, [*tokens, Token(name=name, sha256=_digest(text), sets=sets)])
+    return text
+
+
+def revoke_token(path: Path, name: str) -> None:
+    """Take a token out of the file. Problem where there is none of the name."""
+    tokens = read_tokens(path)
+    left = [one for one in tokens if one.name != name]
+    if len(left) == len(tokens):
+        known = ", ".join(one.name for one in tokens) or "none"
+        raise Problem(f"{path} has no token {name}; it has: {known}", "see: tidegate api tokens")
+    write_tokens(path, left)
+
+
+class Tokens:
+    """The tokens of a file, as they are now. ``required``: whether a request must show one.
+
+    Once there was a token, one must be shown, also when the last was revoked: what was closed does not open by itself.
+    """
+
+    def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._looked_ms = now_ms()
+        self._changed = self._stamp()
+        self._take(read_tokens(path))
+        self.required = bool(self._known)
+
+    def token_of(self, text: str) -> Token | None:
+        """Return the token that a text is, None where it is none."""
+        self._look()
+        return self._known.get(_digest(text))
+
+    def ticket_key(self, name: str) -> bytes | None:
+        """Return what signs tickets for the bearer of a token; None where there is none of the name."""
+        self._look()
+        found = self._names.get(name)
+        return None if found is None else hmac.digest(bytes.fromhex(found.sha256), b"ticket", "sha256")
+
+    def _look(self) -> None:
+        now_ms = self._now_ms()
+        if now_ms - self._looked_ms < LOOK_EVERY_MS:
+            return
+        self._looked_ms = now_ms
+        changed = self._stamp()
+        if changed == self._changed:
+            return
+        self._changed = changed
+        try:
+            self._take(read_tokens(self._path))
+        except Problem as problem:
+            log.warning("tokens not read again; those from before stay", problem=str(problem))
+            return
+        self.required = self.required or bool(self._known)
+
+    def _take(self, tokens: list[Token]) -> None:
+        self._known = {one.sha256: one for one in tokens}
+        self._names = {one.name: one for one in tokens}
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+__all__ = ["FILE", "Denied", "Token", "Tokens", "make_token", "read_tokens", "revoke_token", "write_tokens"]
