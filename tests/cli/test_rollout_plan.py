@@ -111,7 +111,7 @@ def test_traffic_is_what_the_kpis_of_the_old_version_say(world: World, plan: str
     async def with_traffic(topics, **where):
         opened = await reader(topics, **where)
         if "kpis" in topics:
-            for data in (kpi(cohort="canary", errors=3_000), kpi(window_s=1), kpi()):
+            for data in (kpi(cohort="canary", errors=3_000), kpi(cohort="on", subject="flag/web/dark"), kpi(window_s=1), kpi()):
                 await world.log.append("kpis", "shop", data, partition=partition_of("shop", 12))
         return opened
 

@@ -123,11 +123,11 @@ def test_the_last_rollout_begins_with_the_plan_that_is_current(trust: Trust) -> 
     assert last_rollout(model, "svc/other") == []
 
 
-def kpi(end_ms: int, cohort: str = "canary", window_s: int = 1, service: str = "shop") -> Record:
+def kpi(end_ms: int, cohort: str = "canary", window_s: int = 1, service: str = "shop", subject: str = SHOP) -> Record:
     value = Kpi(
         service=service,
         cohort=cohort,
-        subject=SHOP,
+        subject=subject,
         placement="",
         version="v1",
         window_s=window_s,
@@ -151,5 +151,6 @@ def test_panes_are_bounded_ordered_and_seen_once() -> None:
     panes = Panes("shop")
     panes.see(kpi(end_ms * 1_000) for end_ms in range(1, PANES_KEPT + 20))
     panes.see([kpi(5_000), kpi(90_000, window_s=10), kpi(90_000, service="other"), record("kpis", b"{", key="shop")])
+    panes.see([kpi(90_000, "on", subject="flag/web/dark")])
     (cohort,) = panes.by_cohort.values()
     assert [pane.end_ms for pane in cohort] == [end_ms * 1_000 for end_ms in range(20, PANES_KEPT + 20)]

@@ -10,7 +10,7 @@ from tidegate.rollout.roster import eligible, why_none
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
-from tidegate.wire.names import service_subject
+from tidegate.wire.names import service_of, service_subject
 from tidegate.wire.partition import partition_of
 from tidegate.wire.topics import BY_NAME
 
@@ -25,6 +25,7 @@ class Traffic(Struct, frozen=True, kw_only=True):
     """One KPI record, as far as it matters here."""
 
     service: str
+    subject: str
     cohort: str
     window_s: int
     nodes: int
@@ -81,4 +82,5 @@ def read(data: bytes) -> Traffic | None:
         one = decode(data, Traffic)
     except Malformed:
         return None
-    return one if one.window_s == WINDOW_S and one.requests and one.nodes and one.cohort != "canary" else None
+    old = one.cohort != "canary" and service_of(one.subject) is not None
+    return one if old and one.window_s == WINDOW_S and one.requests and one.nodes else None

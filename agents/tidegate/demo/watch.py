@@ -17,6 +17,7 @@ from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Desired, Move, Report, ServiceReport
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.names import service_of
 from tidegate.wire.telemetry import ServiceState
 
 T = TypeVar("T", Desired, Report)
@@ -40,6 +41,7 @@ class Pane(Struct, frozen=True):
 
 
 class _Kpi(Struct):
+    subject: str
     cohort: str
     window_s: int
     end_ms: int
@@ -106,7 +108,7 @@ class Watch:
                 self.reported_ms.setdefault(service.version, {})[report.node] = at_ms
 
     def _kpi(self, kpi: _Kpi) -> None:
-        if kpi.window_s != 1:
+        if kpi.window_s != 1 or service_of(kpi.subject) is None:
             return
         before = self.panes.get(kpi.end_ms, Pane(kpi.end_ms, 0, 0, 0.0))
         self.panes[kpi.end_ms] = Pane(

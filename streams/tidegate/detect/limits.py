@@ -37,6 +37,10 @@ PARTS_MIN = 4
 """So many errors the broken panes of a share must hold: at 20 requests/s two unlucky ones would be 5 % in two panes."""
 DECLARED_QUANTILE_NATS = 3.0
 """A control of 50 requests/s knows its own p95 of one pane within a fifth; three nats outweigh that and cost no time."""
+FLAG_APART_NATS = 3.0
+"""In a burst near the limit two halves of the same requests are now and then on either side of it, with no neighbours to tell:
+seldom so far apart. Ten errors of the one half, none of the other, are worth 3.4 where they come in bunches.
+"""
 DEFAULT_NATS = 3.0
 """All errors of a lone canary at 5 % and 50 requests/s in ten panes are worth 3.6 beside a lone control that has none."""
 DEFAULT_QUANTILE_NATS = 5.0
@@ -56,6 +60,8 @@ class Limit(Struct, frozen=True):
 
     guardrail: Guardrail
     nats: float
+    apart: float = 0.0
+    """Nats by which an absolute limit must see the canary apart from the control, beyond the control's being inside it (C2)."""
     default: bool = False
     """Errors that come in bunches are counted as such, and a lone canary's latency while its caches are cold is left to DRIFT."""
 
@@ -88,8 +94,9 @@ class Judged(Struct, frozen=True):
 
 def limits_of(context: Context) -> tuple[Limit, ...]:
     """Return the limits of a placement: declared ones first."""
+    apart = FLAG_APART_NATS if context.of_flag else 0.0
     declared = tuple(
-        Limit(guardrail, DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS)
+        Limit(guardrail, DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS, apart)
         for guardrail in context.guardrails
     )
     if not context.default_guardrails:
@@ -123,7 +130,7 @@ def judge(limit: Limit, window: tuple[Measured, ...], size: int, dispersion: flo
     """Return where a limit stands for a canary of ``size`` nodes. ``dispersion``: variance over mean of the service's errors."""
     bad = _broken(limit, window)
     counted = window if limit.guardrail.max_ratio_to_control is not None else bad
-    if not bad or _nats(limit, bad, counted, dispersion) < limit.nats:
+    if not bad or _nats(limit, bad, counted, dispersion) < limit.nats or not _apart(limit, window, dispersion):
         carried = size > 1 and _may_be_carried(limit, window) and _broken(limit, window, _largest(window))
         return Judged(State.ONE_NODE if carried else State.INSIDE)
     if size >= 3:
@@ -240,6 +247,17 @@ def _nats(limit: Limit, bad: Sequence[Measured], counted: Sequence[Measured], di
     nats = _ratio_nats(_canary(counted), _control(counted), ratio, bunch)
     near = _near(bad)
     return min(nats, _ratio_nats(_canary(bad), near, ratio, bunch)) if near[1] else nats
+
+
+def _apart(limit: Limit, window: Sequence[Measured], dispersion: float) -> bool:
+    """Return whether an absolute limit on a share has seen the canary fail more than the control, not just beyond the limit.
+
+    On all panes of the window, as a ratio to the control is: the broken ones are those in which the control was lucky.
+    """
+    control = _control(window)
+    if not limit.apart or not _is_share(limit.guardrail) or limit.guardrail.max is None or not control[1]:
+        return True
+    return _ratio_nats(_canary(window), control, 1.0, dispersion) >= limit.apart
 
 
 def _ratio_nats(canary: Counted, other: Counted, ratio: float, bunch: float) -> float:
