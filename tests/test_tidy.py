@@ -25,6 +25,7 @@ WIDE_ALLOWED = {
     "agents/tidegate/cli/keys_change.py:add": 7,  # likewise
     "agents/tidegate/cli/rollout_ask.py:ask": 6,
     "agents/tidegate/cli/silence.py:add": 7,  # likewise
+    "agents/tidegate/cli/flag_import.py:import_": 10,  # likewise
     "agents/tidegate/cli/flag_set.py:set_": 7,  # likewise
     "agents/tidegate/cli/policy.py:freeze": 9,  # likewise
     "agents/tidegate/demo/main.py:demo": 7,  # likewise

@@ -1,9 +1,19 @@
 """``tidegate flag`` against the real decision agent on a log in memory."""
 
+import asyncio
+
 import pytest
 from tests.cli.kit import World
 
+from tidegate.cli import flag_ask
 from tidegate.cli.session import Exit
+from tidegate.wire.codec import decode, encode
+from tidegate.wire.decisions import Decision
+from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.plans import Action
+from tidegate.wire.reasons import Reason
+
+DARK_SUBJECT = "flag/web/dark"
 
 DARK = """
 spec:
@@ -61,6 +71,27 @@ def test_a_kill_of_what_is_killed_or_not_there_is_refused_on_record(dark: World)
     assert "killed already" in again.out
     unknown = dark.type("flag", "kill", "web/light", "--reason", "it burns", "-o", "json")
     assert (unknown.code, unknown.json["kind"], unknown.json["gets"]) == (Exit.FAILED, "refuse", "")
+
+
+def test_a_kill_that_nobody_answers_stands_and_says_so(dark: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flag_ask, "ANSWER_WITHIN_S", 0.3)
+    dark.deciding = False
+    unanswered = dark.type("flag", "kill", "web/dark", "--reason", "it burns")
+    assert (unanswered.code, unanswered.out) == (Exit.TIMEOUT, "")
+    assert "stands in the log and will be answered when it runs" in unanswered.err
+    dark.deciding = True
+    assert dark.type("flag", "kill", "web/dark", "--reason", "again").code == Exit.FAILED
+    assert state(dark) == "killed"
+
+
+def test_a_kill_is_sent_though_the_decisions_cannot_be_read(dark: World) -> None:
+    dark.deciding = False
+    asyncio.run(dark.log.append("decisions", DARK_SUBJECT, b"torn"))
+    sent = len(dark.log.topic("intents"))
+    listed = dark.type("flag", "list")
+    assert (listed.code, "is broken at offset" in listed.err) == (Exit.FAILED, True)
+    assert dark.type("flag", "kill", "web/dark", "--reason", "it burns").code == Exit.FAILED
+    assert len(dark.log.topic("intents")) == sent + 1
 
 
 def test_no_flag_yet_says_what_to_do(world: World) -> None:
@@ -177,3 +208,87 @@ def test_an_evaluation_is_traced_rule_by_rule(ramping: World) -> None:
     assert "of 100000000" in traced.out
     steps = ramping.type("flag", "eval", "web/dark", "--explain", "-o", "json").json["steps"]
     assert steps[-1]["path"] == "targeting.if"
+
+
+def test_a_ramp_is_shown_stage_by_stage_with_what_it_waits_for(ramping: World) -> None:
+    shown = ramping.type("flag", "ramp", "web/dark")
+    assert shown.code == 0
+    for word in (
+        "ramping 10 %, stage 1/2",
+        "10 % get on, everyone else off",
+        "bakes for",
+        "shop: There is no verdict",
+        "100 %",
+        "now",
+    ):
+        assert word in shown.out
+    found = ramping.type("flag", "ramp", "web/dark", "-o", "json").json
+    assert [stage["setWeight"] for stage in found["ramp"]] == [10, 100]
+    assert {blocker["reason"] for blocker in found["blockers"]} == {"baking", "no_verdict"}
+    assert 0 < found["bake_left_ms"] <= 3_600_000
+
+
+def test_watching_ends_with_the_ramp_and_its_exit_code_tells_how(ramping: World) -> None:
+    waited = ramping.type("flag", "ramp", "web/dark", "--watch", "--timeout", "10ms")
+    assert (waited.code, "it goes on" in waited.err) == (Exit.TIMEOUT, True)
+    ramping.type("flag", "abort", "web/dark", "--reason", "enough")
+    assert ramping.type("flag", "ramp", "web/dark", "--watch").code == Exit.ABORTED
+
+
+def test_watching_sees_a_guard_switch_the_flag_off(ramping: World) -> None:
+    asyncio.run(ramping.log.append("verdicts", DARK_SUBJECT, encode(fail_of(ramping))))
+    watched = ramping.type("flag", "ramp", "web/dark", "--watch", "--timeout", "20s")
+    assert watched.code == Exit.ROLLED_BACK
+    assert state(ramping) == "switched off"
+    told = ramping.type("flag", "show", "web/dark").out
+    for word in ("5 % of its requests failed", "tidegate flag release web/dark", "tidegate flag restore web/dark"):
+        assert word in told
+    (digest,) = ramping.type("flag", "ramp", "web/dark", "-o", "json").json["quarantined"]
+    again = ramping.type("flag", "set", "web/dark", "-f", str(ramping.folder / "dark.yaml"), "--reason", "again")
+    assert (again.code, digest in again.out) == (Exit.FAILED, True)
+    assert ramping.type("flag", "release", "web/dark", digest, "--reason", "mended").code == 0
+
+
+def fail_of(world: World) -> Verdict:
+    """What a judge says of the share that is there now."""
+    flag = decode(world.log.topic("decisions")[-1].value or b"", Decision).flag
+    assert flag is not None
+    return Verdict(
+        subject=DARK_SUBJECT,
+        service="shop",
+        epoch=1,
+        generation=flag.generation,
+        rollout=flag.rollout,
+        placement=flag.placement,
+        stage=flag.stage,
+        outcome=Outcome.FAIL,
+        reason=Reason.LIMIT_BROKEN,
+        action=Action.ROLLBACK,
+        canary_requests=1_000,
+        last_pane_ms=world.clock.now_ms(),
+        sentence="5 % of its requests failed.",
+    )
+
+
+def test_a_dry_run_says_what_would_be_decided_and_sends_nothing(world: World) -> None:
+    path = world.plan(BY_STAGES, "dark.yaml")
+    would = world.type("flag", "set", "web/dark", "-f", path, "--dry-run", "--reason", "x")
+    assert (would.code, "would be answered by accept: The definition comes by 2 stages." in would.out) == (0, True)
+    assert not world.log.topic("intents")
+
+
+def test_what_only_the_ledger_can_tell_of_a_file_is_told_before_it_is_signed(world: World) -> None:
+    path = world.plan(BY_STAGES.partition("ramp:")[0], "dark.yaml")
+    refused = world.type("flag", "set", "web/dark", "-f", path, "--reason", "x")
+    assert (refused.code, "ramp: is missing" in refused.err) == (Exit.USAGE, True)
+    needs = world.plan(AT_ONCE + "  prerequisites: [{flag: other, variants: [a]}]\n", "needs.yaml")
+    refused = world.type("flag", "set", "web/dark", "-f", needs, "--reason", "x")
+    assert (refused.code, "there is no flag other in the set" in refused.err) == (Exit.USAGE, True)
+    refers = world.plan(AT_ONCE.replace('"on"}', '"on", targeting: {$ref: staff}}'), "refers.yaml")
+    refused = world.type("flag", "set", "web/dark", "-f", refers, "--reason", "x")
+    assert (refused.code, "spec.definition.targeting" in refused.err) == (Exit.USAGE, True)
+    assert not world.log.topic("intents")
+    rules = world.plan('{"staff": {"ends_with": [{"var": "email"}, "@example.com"]}}', "rules.json")
+    assert world.type("flag", "set", "web/$evaluators", "-f", rules, "--reason", "x").code == 0
+    assert world.type("flag", "set", "web/dark", "-f", refers, "--reason", "x").code == 0
+    assert world.type("flag", "show", "web/$evaluators", "-o", "json").json.keys() == {"staff"}

@@ -5,6 +5,9 @@ import click
 from tidegate.cli.flag_ask import ASKING
 from tidegate.cli.flag_eval import eval_
 from tidegate.cli.flag_explain import explain
+from tidegate.cli.flag_export import export
+from tidegate.cli.flag_import import import_
+from tidegate.cli.flag_ramp import ramp
 from tidegate.cli.flag_set import set_
 from tidegate.cli.flag_show import list_, show_
 
@@ -19,5 +22,5 @@ def flag() -> None:
     """  # noqa: D301 - click's mark for text that keeps its line breaks
 
 
-for command in (list_, show_, set_, *ASKING, eval_, explain):
+for command in (list_, show_, set_, *ASKING, ramp, eval_, explain, import_, export):
     flag.add_command(command)

@@ -16,6 +16,7 @@ from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.tell import line
 from tidegate.model import Told
+from tidegate.rollout.flag_answers import ANY_GENERATION
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT
 from tidegate.runtime.home import Home
@@ -109,7 +110,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     key: TopicKey
     told: Told
     answered_ms: int
-    """From the moment before the intent was sent, by this machine's clock."""
+    """From the moment before the intent was sent to that when its answer was read, by this machine's clock."""
     gets: str
     """What users get now; empty where there is no such flag."""
 
@@ -125,7 +126,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 def intent_of(ledger: Ledger, fleet: str, key: TopicKey, wish: Wish) -> Intent:
-    """Return what is to be signed; it names the generation that the ledger has (D3)."""
+    """Return what is to be signed; it names the generation that the ledger has (D3), which kill, pause and abort do not need."""
     return Intent(
         id=f"{wish.verb}-{secrets.token_hex(8)}",
         fleet=fleet,
@@ -158,7 +159,9 @@ def ask(home: Home, key: TopicKey, wish: Wish, form: Format) -> int:
 
 async def _ask(home: Home, key: TopicKey, wish: Wish) -> Answer:
     signer = home.signer(KeyRole.OPERATOR)
-    async with session(home, topics=("decisions",)) as here:
+    # A kill waits for nothing: what was decided so far is read when it has been sent.
+    urgent = wish.verb in ANY_GENERATION
+    async with session(home, topics=("decisions",), caught_up=not urgent) as here:
         return await send(here, signer, intent_of(here.model.ledger, home.settings.fleet, key, wish))
 
 

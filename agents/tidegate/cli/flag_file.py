@@ -15,8 +15,8 @@ from tidegate.cli.yaml_file import faulty, load
 from tidegate.runtime.faults import Fault, faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode, decode_strict
-from tidegate.wire.flagchanges import NOTHING, FlagChange, FlagRamp, ramp_faults
-from tidegate.wire.flags import EVALUATORS, TopicKey, evaluators_faults, metadata_of
+from tidegate.wire.flagchanges import FlagChange, FlagRamp, ramp_faults
+from tidegate.wire.flags import EVALUATORS, METADATA, TopicKey, evaluators_faults, metadata_of
 from tidegate.wire.flagspecs import FlagSpec, spec_faults
 
 QUOTES = "YAML reads on, off, yes and no as true and false: put a variant's name in quotes"
@@ -37,9 +37,7 @@ def read_change(path: Path, key: TopicKey) -> FlagChange:
         found.append(("spec", "is missing: an object with definition, and guard or immediate"))
     if not found:
         change = msgspec.convert(_parts(raw, verbatim), FlagChange)
-        if change.value != NOTHING:
-            found.append(("value", f"is for {key.set_id}/{EVALUATORS} and the like; of a flag give spec, and ramp"))
-        found += change_faults(change, key, None)
+        found = change_faults(change, key, None)
         if not found:
             return change
     raise faulty_flag(path, found)
@@ -119,6 +117,8 @@ def _parts(raw: dict[str, Any], verbatim: bytes) -> dict[str, Any]:
 def _plainer(at: str, problem: str) -> str:
     if at == "spec.definition" and "raw" in problem:
         return "expected an object: a flag as flagd has it, with state and variants"
+    if at == "value":
+        return f"is of {EVALUATORS} and {METADATA}; of a flag give spec, and ramp"
     if problem in MISREAD:
         return f"{problem}; {QUOTES}"
     if problem.startswith("unknown key") and at in BELONGS:

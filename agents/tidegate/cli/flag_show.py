@@ -75,7 +75,8 @@ def show_(home: Home, flag: TopicKey, as_file: bool, form: Format) -> None:
         dump(run(_beside(home, flag)), "yaml" if form == "table" else form)
         return
     now_ms = time.time_ns() // 1_000_000
-    one, state, published = run(_read(home, flag, now_ms))
+    one, state, value = run(_read(home, flag, now_ms))
+    published = None if value is None else msgspec.json.decode(value)
     shown = Shown(summary=_plain(one, state), wanted=wanted(state), published=published)
     if as_file:
         dump(shown.wanted, "yaml" if form == "table" else form)
@@ -83,15 +84,15 @@ def show_(home: Home, flag: TopicKey, as_file: bool, form: Format) -> None:
         dump(shown, form)
     else:
         text = yaml.safe_dump(shown.wanted, sort_keys=False, allow_unicode=True).rstrip()
-        seen = encode(published).decode() if published is not None else "nothing yet"
+        seen = value.decode() if value is not None else "nothing yet"
         click.echo("\n".join([*lines(one, state, now_ms), "", text, "", f"published: {seen}"]))
 
 
-async def _read(home: Home, key: TopicKey, now_ms: int) -> tuple[FlagSummary, FlagState, Any]:
+async def _read(home: Home, key: TopicKey, now_ms: int) -> tuple[FlagSummary, FlagState, bytes | None]:
     async with session(home) as here:
         state = known(here.model, key)
         value = (await read_published(here, key.set_id)).values.get(key.name)
-        return flag_summary(here.model, state, now_ms), state, None if value is None else msgspec.json.decode(value)
+        return flag_summary(here.model, state, now_ms), state, value
 
 
 async def _beside(home: Home, key: TopicKey) -> Any:

@@ -56,10 +56,16 @@ def lines(one: FlagSummary, state: FlagState, now_ms: int) -> list[str]:
     who = f" by {one.actor}" if one.actor else ""
     found = [f"{one.flag}: {standing(one)}   generation {one.generation}", f"  {gets(state)}"]
     found.append(f"  since {clock(one.at_ms)}{who}: {one.why}" if one.why else f"  since {clock(one.at_ms)}{who}")
-    if one.stages:
+    if one.set_why not in ("", one.why):
+        found.append(f"  set by {one.set_by or 'nobody named'}: {one.set_why}")
+    pinned = one.archived or one.killed or one.off is not Off.NONE
+    if one.stages and pinned:
+        found.append(f"  its ramp stands at {shown(one.weight)}, stage {one.stage} of {one.stages}")
+    elif one.stages:
         left = f"bakes for {age(one.bake_left_ms)} more" if one.bake_left_ms else "its bake is over"
         found.append(f"  stage {one.stage} of {one.stages}: {shown(one.weight)}, {left}")
-    found += [f"  waits: {blocker.sentence}" for blocker in one.blockers]
+    # Of a ramp that stands behind a kill nothing helps but a restore.
+    found += [f"  waits: {blocker.sentence}" for blocker in one.blockers if not (one.stages and pinned)]
     for verdict in one.verdicts:
         ago = age(max(0, now_ms - verdict.last_pane_ms))
         said = f"{verdict.outcome} ({verdict.reason.replace('_', ' ')}) {verdict.sentence}".rstrip()
@@ -67,7 +73,7 @@ def lines(one: FlagSummary, state: FlagState, now_ms: int) -> list[str]:
     found += [f"  alarm: {alarm}" for alarm in one.alarms]
     if one.quarantined:
         found.append(f"  quarantined: {', '.join(one.quarantined)}; lift it with: tidegate flag release {one.flag} DIGEST")
-    if one.killed or (one.off is not Off.NONE and not one.archived):
+    if pinned and not one.archived:
         found.append(f"  what was there comes back with: tidegate flag restore {one.flag}")
     return found
 

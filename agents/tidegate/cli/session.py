@@ -81,14 +81,17 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def session(home: Home, *, topics: Sequence[str] = TOPICS) -> AsyncIterator[Session]:
-    """Yield a session whose model has been read to the end."""
+async def session(home: Home, *, topics: Sequence[str] = TOPICS, caught_up: bool = True) -> AsyncIterator[Session]:
+    """Yield a session whose model has been read to the end; with ``caught_up`` False one that has read nothing yet, for what
+    has to be asked at once.
+    """
     trust = home.trust
     async with open_log(home, "cli") as log:
         reader = await log.reader(topics)
         try:
             opened = Session(log, reader, Model(trust))
-            await opened.catch_up()
+            if caught_up:
+                await opened.catch_up()
             yield opened
         finally:
             await asyncio.shield(reader.close())

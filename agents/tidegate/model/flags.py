@@ -45,6 +45,8 @@ class FlagSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     guard: tuple[str, ...] = ()
     proposed: str = ""
     """Id of the intent that set it last."""
+    set_by: str = ""
+    set_why: str = ""
     actor: str = ""
     """Who made it as it is; empty: the rules did."""
     why: str = ""
@@ -79,6 +81,8 @@ def flag_summary(model: Model, state: FlagState, now_ms: int, told: Mapping[int,
         archived=state.archived,
         guard=spec.guard,
         proposed=state.proposed,
+        set_by=state.proposer,
+        set_why=state.why,
         actor=state.proposer,
         why=state.why,
         at_ms=state.decided_ms,
