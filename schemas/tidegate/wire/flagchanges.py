@@ -13,7 +13,6 @@ from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.names import Duration
 from tidegate.wire.plans import STAGES_MAX, Action, Gate, Guardrail, Pause, guardrail_faults
 
-
 NOTHING = msgspec.Raw()
 """No JSON at all, which a type cannot say of a verbatim part otherwise."""
 
