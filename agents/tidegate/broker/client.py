@@ -2,7 +2,8 @@
 
 A client of its own for each reader and for the producer, as others have, makes seven connections in the seconds after a restart
 of the broker, with nothing between its tries. Here all share one, and what was lost is tried again by one task, after waits that
-spread a fleet: 500 nodes come back within 22 s, at about 25 a second (protocol.md P19, row 72).
+spread a fleet: 500 nodes come back within 22 s, at about 25 a second (protocol.md P19, row 72). Who asks for something meanwhile
+waits for that task, so that waits of its own between its attempts need not spread anything.
 
 A broker answers one request of a connection at a time, so that a send waits for the fetch before it. Fetches therefore get a
 connection of their own, but later, when everyone is back; until then they are short.
@@ -10,6 +11,7 @@ connection of their own, but later, when everyone is back; until then they are s
 
 import asyncio
 import contextlib
+import math
 import random
 from typing import Any
 
@@ -46,10 +48,10 @@ class Client(AIOKafkaClient):
         self._bootstrapping = asyncio.Lock()
         self._knocks: dict[ConnectionId, asyncio.Task[AIOKafkaConnection | None]] = {}
         self._backoffs: dict[ConnectionId, Backoff] = {}
-        self._not_before_s: dict[ConnectionId, float] = {}
         self._made_s: dict[ConnectionId, float] = {}
         self._apart_at_s: dict[Any, float] = {}
         """Broker to when the second connection to it may be made."""
+        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def bootstrap(self) -> None:
         """Find the cluster, once."""
@@ -73,17 +75,24 @@ class Client(AIOKafkaClient):
                 request._max_wait_ms = min(request._max_wait_ms, FETCH_WAIT_SHARED_MS)  # noqa: SLF001
         return await super().send(node_id, request, group=group)
 
-    async def cut(self) -> None:
-        """Close what is connected: who waits for an answer, or for a connection, gets an error now. The client stays of use."""
-        for knock in self._knocks.values():
-            knock.cancel()
-        for conn in list(self._conns.values()):
-            closed = conn.close()
+    async def cut(self, before_s: float = math.inf) -> None:
+        """Close what was connected before a moment of the loop's clock: who waits for an answer there, or anywhere for a
+        connection, gets an error now. The client stays of use, and a try under way goes on.
+
+        A send that gives up has waited for a connection for most of its time, where it has just come: to close that one too made
+        one node in twenty wait twice after an outage.
+        """
+        self._cut.set_result(None)
+        self._cut = asyncio.get_running_loop().create_future()
+        for at, conn in list(self._conns.items()):
+            closed = conn.close() if self._made_s.get(at, -math.inf) < before_s else None
             if closed is not None:
                 await closed
 
     async def end(self) -> None:
         """Let go of everything."""
+        for knock in self._knocks.values():
+            knock.cancel()
         await self.cut()
         await super().close()
 
@@ -94,7 +103,7 @@ class Client(AIOKafkaClient):
         group: ConnectionGroup = ConnectionGroup.DEFAULT,
         no_hint: bool = False,  # noqa: ARG002 - theirs
     ) -> AIOKafkaConnection | None:
-        """Return the connection to a broker; None where the next try fails. All who ask meanwhile wait for the same try."""
+        """Return the connection to a broker; None where the next try fails or ``cut`` ends the wait. All wait for one try."""
         at = (node_id, group)
         conn = self._conns.get(at)
         if conn is not None and conn.connected():
@@ -102,8 +111,8 @@ class Client(AIOKafkaClient):
         knock = self._knocks.get(at)
         if knock is None or knock.done():
             knock = self._knocks[at] = asyncio.create_task(self._knock(at))
-        await asyncio.wait([knock])
-        return None if knock.cancelled() else knock.result()
+        await asyncio.wait([knock, self._cut], return_when=asyncio.FIRST_COMPLETED)
+        return knock.result() if knock.done() and not knock.cancelled() else None
 
     async def _knock(self, at: ConnectionId) -> AIOKafkaConnection | None:
         """Try once, when it is time to. The first try of all is made at once."""
@@ -112,13 +121,9 @@ class Client(AIOKafkaClient):
             # Reconnects do not help a broker that is too slow for its clients: only what lasted begins with short waits again.
             if now_s - self._made_s.pop(at, now_s) > RETRY_MOST_S:
                 self._backoffs[at].reset()
-            # Kept over a cut: who is cut again and again must not begin to wait anew each time, and never try.
-            if at not in self._not_before_s:
-                self._not_before_s[at] = now_s + self._backoffs[at].grow()
-            await asyncio.sleep(self._not_before_s[at] - now_s)
+            await asyncio.sleep(self._backoffs[at].grow())
         self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
         conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
-        self._not_before_s.pop(at, None)
         if conn is not None:
             self._made_s[at] = asyncio.get_running_loop().time()
             self._apart_at_s[at[0]] = self._made_s[at] + _later_s()

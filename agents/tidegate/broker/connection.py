@@ -67,12 +67,12 @@ class Backoff:
         self._next_s = self._first_s
 
 
-async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]], *, most_s: float = RETRY_MOST_S) -> T:
-    """Return what ``attempt`` returns, trying for ever, at most ``most_s`` apart.
+async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what ``attempt`` returns, trying for ever, at most ``RETRY_MOST_S`` apart.
 
     One warning says that the broker does not answer (or has no such topics), one line that it does again.
     """
-    backoff = Backoff(RETRY_FIRST_S, most_s)
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
     since_s = time.monotonic()
     failed = False
     while True:
@@ -86,7 +86,7 @@ async def patiently(what: str, connection: Connection, attempt: Callable[[], Awa
                 bootstrap=connection.bootstrap,
                 during=what,
                 error=str(error) or type(error).__name__,
-                retrying=f"for ever, at most {most_s:.0f} s apart",
+                retrying=f"for ever, at most {RETRY_MOST_S:.0f} s apart",
             )
             failed = True
         else:

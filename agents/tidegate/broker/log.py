@@ -7,14 +7,14 @@ makes a new one: nothing that was reported unknown stays queued here to land an 
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
 
-from tidegate.broker.client import RETRY_MOST_S as MANY_RETRY_MOST_S
 from tidegate.broker.client import Client
-from tidegate.broker.connection import RETRY_MOST_S, UNANSWERED, Connection, patiently
+from tidegate.broker.connection import UNANSWERED, Connection, patiently
 from tidegate.broker.reader import KafkaReader
 from tidegate.ports import Appended, SendUnknown
 from tidegate.wire.cloudevents import event_headers
@@ -62,6 +62,7 @@ class KafkaLog:
         in the order of the calls. Sends under way when another one remains unanswered are unknown as well.
         """
         producer: AIOKafkaProducer | None = None
+        began_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 producer = await self._ready()
@@ -78,7 +79,7 @@ class KafkaLog:
         except UNANSWERED as error:
             if producer is not None and producer is self._producer:
                 self._producer = None
-                await self._drop(producer)
+                await self._drop(producer, began_s)
             raise SendUnknown(f"{topic}: {type(error).__name__} {error}".strip()) from error
         return Appended(sent.partition, sent.offset, sent.timestamp)
 
@@ -104,7 +105,7 @@ class KafkaLog:
                 async with asyncio.timeout(self._send_timeout_s):
                     await producer.flush()
             except UNANSWERED:
-                await self._drop(producer)
+                await self._drop(producer, math.inf)
             else:
                 await producer.stop()
         client, self._client = self._client, None
@@ -125,8 +126,7 @@ class KafkaLog:
         return self._producer
 
     async def _renew(self) -> None:
-        most_s = MANY_RETRY_MOST_S if self._one_of_many else RETRY_MOST_S
-        self._producer = await patiently("producing", self.connection, self._make, most_s=most_s)
+        self._producer = await patiently("producing", self.connection, self._make)
 
     async def _make(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -148,8 +148,10 @@ class KafkaLog:
             raise
         return producer
 
-    async def _drop(self, producer: AIOKafkaProducer) -> None:
-        """End a producer at once. Its own ``stop`` first waits until all is sent, which an idempotent one tries for ever."""
+    async def _drop(self, producer: AIOKafkaProducer, began_s: float) -> None:
+        """End a producer whose send began then and was not answered. Its own ``stop`` first waits until all is sent, which an
+        idempotent one tries for ever.
+        """
         # There is no public way.
         sender, task = producer._sender, producer._sender.sender_task  # noqa: SLF001
         producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - whoever else waits learns it now
@@ -158,7 +160,7 @@ class KafkaLog:
                 if task is not None:
                     task.remove_done_callback(sender._fail_all)  # noqa: SLF001 - done above; this one takes us for transactional
                     task.cancel()
-                    await (producer.client.close() if self._client is None else self._client.cut())
+                    await (producer.client.close() if self._client is None else self._client.cut(began_s))
                     # Twice cancelled, it would cancel whoever waits for it; so let it end before stop looks at it.
                     await asyncio.gather(asyncio.shield(task), return_exceptions=True)
                 await producer.stop()

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from tidegate.broker import client as many
 from tidegate.broker.client import Client
-from tidegate.broker.connection import RETRY_MOST_S, UNANSWERED, Connection, TopicsMissing, patiently
+from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing, patiently
 from tidegate.ports import Record
 from tidegate.wire.topics import BY_NAME
 
@@ -146,8 +146,7 @@ class KafkaReader:
         return consumer
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        most_s = RETRY_MOST_S if self._client is None else many.RETRY_MOST_S
-        return await patiently("reading", self._connection, attempt, most_s=most_s)
+        return await patiently("reading", self._connection, attempt)
 
     def _refuse_missing(self, there: set[str]) -> None:
         missing = self._names.keys() - there
