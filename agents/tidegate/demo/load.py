@@ -11,11 +11,26 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from msgspec import Struct
 
 CONNECTIONS_PER_SERVER = 6
 RESPONSE_WITHIN_S = 5.0
+USERS = 2_000
+
+
+class Answer(Struct, frozen=True):
+    """One response: from which server (its place among the addresses), to whom, and when, in seconds since the epoch."""
+
+    server: int
+    user: int
+    status: int
+    version: str
+    checkout: str
+    at_s: float
+    last: bool
+    """The server closes the connection behind it."""
 
 
 class Tally(Struct):
@@ -39,13 +54,15 @@ class Load:
         self.failed = 0
         self.failures: Counter[str] = Counter()
         self.versions: dict[str, Tally] = {}
+        self.heard: Callable[[Answer], None] | None = None
+        """Is told of every response."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
-        for host, port in self._addresses:
+        for server in range(len(self._addresses)):
             queue: asyncio.Queue[float] = asyncio.Queue(maxsize=1_000)
             self._tasks.append(asyncio.create_task(self._clock(queue)))
-            self._tasks += [asyncio.create_task(self._client(host, port, queue)) for _ in range(CONNECTIONS_PER_SERVER)]
+            self._tasks += [asyncio.create_task(self._client(server, queue)) for _ in range(CONNECTIONS_PER_SERVER)]
 
     async def stop(self) -> None:
         """End; requests under way are abandoned and count neither way."""
@@ -63,20 +80,21 @@ class Load:
                 queue.put_nowait(due)
             due += self._random.expovariate(self._rate)
 
-    async def _client(self, host: str, port: int, queue: asyncio.Queue[float]) -> None:
+    async def _client(self, server: int, queue: asyncio.Queue[float]) -> None:
         reader: asyncio.StreamReader | None = None
         writer: asyncio.StreamWriter | None = None
-        request = b"GET /buy HTTP/1.1\r\nHost: %b:%d\r\n\r\n" % (host.encode(), port)
+        host, port = self._addresses[server]
         try:
             while True:
                 await queue.get()
                 self.sent += 1
+                user = self._random.randrange(USERS)
                 try:
                     if reader is None or writer is None:
                         reader, writer = await asyncio.open_connection(host, port)
-                    writer.write(request)
+                    writer.write(b"GET /buy?user=u%d HTTP/1.1\r\nHost: %b:%d\r\n\r\n" % (user, host.encode(), port))
                     async with asyncio.timeout(RESPONSE_WITHIN_S):
-                        status, version, closing = await _response(reader)
+                        answer = await _response(reader, server, user)
                 except asyncio.CancelledError:
                     self.sent -= 1
                     raise
@@ -85,7 +103,8 @@ class Load:
                     self.failures[f"{type(error).__name__}: {error}"[:120]] += 1
                     closing = True
                 else:
-                    self._count(status, version)
+                    closing = answer.last
+                    self._count(answer)
                 if closing:
                     if writer is not None:
                         writer.close()
@@ -94,22 +113,24 @@ class Load:
             if writer is not None:
                 writer.close()
 
-    def _count(self, status: int, version: str) -> None:
-        tally = self.versions.setdefault(version, Tally())
+    def _count(self, answer: Answer) -> None:
+        tally = self.versions.setdefault(answer.version, Tally())
         tally.answers += 1
-        now = time.time()
-        tally.first_s = tally.first_s or now
-        if status >= 500:
+        tally.first_s = tally.first_s or answer.at_s
+        if answer.status >= 500:
             tally.errors += 1
-            tally.first_error_s = tally.first_error_s or now
+            tally.first_error_s = tally.first_error_s or answer.at_s
+        if self.heard is not None:
+            self.heard(answer)
 
 
-async def _response(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
+async def _response(reader: asyncio.StreamReader, server: int, user: int) -> Answer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     status = int(head[0].split(" ", 2)[1])
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
     await reader.readexactly(int(headers["content-length"]))
-    return status, headers["x-version"], headers.get("connection") == "close"
+    last = headers.get("connection") == "close"
+    return Answer(server, user, status, headers["x-version"], headers.get("x-checkout", ""), time.time(), last)
 
 
 def main() -> None:

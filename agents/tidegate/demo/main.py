@@ -21,7 +21,7 @@ from tidegate.demo.story import DemoFailed, Options, Story
 WIDTH = 118
 """Columns where the output is no terminal."""
 
-ONLY = {"good": Fault.NONE, "errors": Fault.ERRORS, "slow": Fault.SLOW}
+ONLY = {"good": (Fault.NONE,), "errors": (Fault.ERRORS,), "slow": (Fault.SLOW,), "flag": ()}
 
 
 @click.command(name="demo")
@@ -42,14 +42,14 @@ ONLY = {"good": Fault.NONE, "errors": Fault.ERRORS, "slow": Fault.SLOW}
 @click.option(
     "--servers", type=click.IntRange(6, 60), default=12, show_default=True, help="How many servers, each with a node agent."
 )
-@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Play the releases this many times.")
-@click.option("--only", type=click.Choice(list(ONLY)), help="Only releases of this kind.")
+@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Play the acts this many times.")
+@click.option("--only", type=click.Choice(list(ONLY)), help="Only releases of this kind, or only the flag.")
 @click.option("--json", "as_json", is_flag=True, help="Print nothing but the JSON.")
 @click.option("--no-color", is_flag=True, help="No colours.")
 def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None, as_json: bool, no_color: bool) -> None:
-    """Show the whole loop on this machine: real servers, real requests, three releases.
+    """Show the whole loop on this machine: real servers, real requests, three releases, a flag.
 
-    Exit code 0: every release ended as it should, no request was lost and every node-second is accounted for. 1:
+    Exit code 0: every release and the flag ended as they should, no request was lost and every node-second is accounted for. 1:
     something did not. 130: interrupted.
     """
     width = None if sys.stdout.isatty() else WIDTH
@@ -61,7 +61,13 @@ def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / "demo").write_text("made by tidegate demo; removed by the next one\n")
-    options = Options(folder=folder.resolve(), servers=servers, repeat=repeat, only=ONLY[only] if only else None)
+    options = Options(
+        folder=folder.resolve(),
+        servers=servers,
+        repeat=repeat,
+        faults=ONLY[only] if only else tuple(Fault),
+        flag=only in (None, "flag"),
+    )
     try:
         result = asyncio.run(_run(options, narrator))
     except (DemoFailed, CommandFailed) as error:

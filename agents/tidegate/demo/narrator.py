@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tidegate.demo.report import LEG_NAMES, DemoReport, ReleaseResult, maxima
+from tidegate.demo.report import LEG_NAMES, DemoReport, FlagResult, ReleaseResult, maxima
 from tidegate.wire.decisions import Decision, DecisionKind
 
 COLOURS = {
@@ -44,11 +44,17 @@ class Narrator:
 
     def result(self, result: ReleaseResult, failures: Counter[str]) -> None:
         """Say how a release ended and what each leg took."""
-        legs = [
-            f"{name} {value:.1f} s" for field, name in LEG_NAMES.items() if (value := getattr(result.legs, field)) is not None
-        ]
+        self._ended(result.version, result, failures)
+
+    def flag(self, result: FlagResult, failures: Counter[str]) -> None:
+        """Say how a ramp ended, what each leg took, and who saw it."""
+        self._ended(result.flag, result, failures)
+        self.note(f"{result.shown} of {result.answers} requests saw the new variant while it was on, {100 * result.share:.1f} %")
+
+    def _ended(self, name: str, result: ReleaseResult | FlagResult, failures: Counter[str]) -> None:
+        legs = [f"{leg} {value:.1f} s" for field, leg in LEG_NAMES.items() if (value := getattr(result.legs, field)) is not None]
         verb = "[bold green]as it should[/bold green]" if result.as_expected else "[bold red]NOT as it should[/bold red]"
-        self.note(f"{result.version} was {result.outcome.replace('_', ' ')}, {verb}, in {result.seconds:.0f} s")
+        self.note(f"{name} was {result.outcome.replace('_', ' ')}, {verb}, in {result.seconds:.0f} s")
         if legs:
             self.note("after the first bad response: " + ", ".join(legs))
         self.note(f"{result.requests.sent} requests, {result.requests.failed} without an answer")
@@ -59,12 +65,14 @@ class Narrator:
         """Print the closing table."""
         self._console.print("\n[bold]what happened, in seconds after the first bad response that a client saw[/bold]")
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("release", "fault", "outcome", *LEG_NAMES.values(), "requests", "lost"):
-            table.add_column(column, justify="left" if column in ("release", "fault", "outcome") else "right")
-        for result in report.releases:
+        for column in ("change", "fault", "outcome", *LEG_NAMES.values(), "requests", "lost"):
+            table.add_column(column, justify="left" if column in ("change", "fault", "outcome") else "right")
+        everything: list[tuple[str, ReleaseResult | FlagResult]] = [(one.version, one) for one in report.releases]
+        everything += [(one.flag, one) for one in report.flags]
+        for name, result in everything:
             legs = [getattr(result.legs, field) for field in LEG_NAMES]
             table.add_row(
-                result.version,
+                name,
                 result.fault,
                 f"[{'green' if result.as_expected else 'red'}]{result.outcome}[/]",
                 *("" if leg is None else f"{leg:.1f}" for leg in legs),
@@ -72,13 +80,12 @@ class Narrator:
                 str(result.requests.failed),
             )
         self._console.print(table)
-        for fault in ("errors", "slow"):
-            number = sum(release.fault == fault for release in report.releases)
-            if number > 1:
-                legs_text = ", ".join(
-                    f"{LEG_NAMES[field]} {value:.1f}" for field, value in maxima(report.releases, fault).items()
-                )
-                self._console.print(f"slowest of {number} releases with {fault}: {legs_text}", highlight=False)
+        for fault in ("errors", "slow", "variant"):
+            alike = [result for _, result in everything if result.fault == fault]
+            if len(alike) > 1:
+                legs_text = ", ".join(f"{LEG_NAMES[field]} {value:.1f}" for field, value in maxima(alike, fault).items())
+                what = "ramps" if fault == "variant" else f"releases with {fault}"
+                self._console.print(f"slowest of {len(alike)} {what}: {legs_text}", highlight=False)
         count = report.telemetry
         self._console.print(
             f"telemetry: {count.sent} node-seconds sent = {count.accepted} accepted + {count.deadlettered} dead-lettered "

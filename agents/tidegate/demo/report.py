@@ -1,5 +1,7 @@
 """What the demo says at the end, as JSON for machines and as lines for people."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 
@@ -36,6 +38,32 @@ class ReleaseResult(Struct, frozen=True):
         return self.outcome == self.expected and self.requests.failed == 0
 
 
+class FlagResult(Struct, frozen=True):
+    """How one ramp of a flag went. ``shown`` of the ``answers`` that came while it was on had the new variant; in ``legs`` all
+    are back when the last server gives everyone the safe one.
+    """
+
+    flag: str
+    fault: str
+    expected: str
+    outcome: str
+    seconds: float
+    legs: Legs
+    requests: Requests
+    answers: int
+    shown: int
+
+    @property
+    def share(self) -> float:
+        """Share of the answers that had the new variant."""
+        return self.shown / self.answers if self.answers else 0.0
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether it ended as it should, and no request was lost."""
+        return self.outcome == self.expected and self.requests.failed == 0
+
+
 class TelemetryCount(Struct, frozen=True):
     """Node-seconds: what senders made, and what became of it."""
 
@@ -56,12 +84,14 @@ class DemoReport(Struct, frozen=True):
     broker: str
     telemetry: TelemetryCount
     releases: tuple[ReleaseResult, ...]
+    flags: tuple[FlagResult, ...]
     seconds: float
 
     @property
     def ok(self) -> bool:
         """Whether everything ended as it should."""
-        return self.telemetry.balanced and all(release.as_expected for release in self.releases)
+        ended = [one.as_expected for one in self.releases] + [one.as_expected for one in self.flags]
+        return self.telemetry.balanced and all(ended)
 
 
 LEG_NAMES = {
@@ -72,8 +102,8 @@ LEG_NAMES = {
 }
 
 
-def maxima(results: tuple[ReleaseResult, ...], fault: str) -> dict[str, float]:
-    """Return the slowest of each leg among the releases with a fault."""
+def maxima(results: Iterable[ReleaseResult | FlagResult], fault: str) -> dict[str, float]:
+    """Return the slowest of each leg among the releases, or ramps, with a fault."""
     slowest: dict[str, float] = {}
     for result in results:
         if result.fault == fault:

@@ -6,25 +6,42 @@ told by ``READY=1`` to
 ``NOTIFY_SOCKET``, SIGTERM means drain. Connections that are kept alive are answered once more with ``Connection:
 close`` while it drains, so that no
 request is lost.
+
+Every version has the express checkout in it, which the flag ``shop/checkout`` shows to some users: with its flaw.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import signal
 import socket
-import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from msgspec import Struct
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ProviderNotReadyError
 
 from tidegate.sdk import AsyncPublisher, Stats, listener, ready, stop_accepting
+from tidegate.sdk.flags import AsyncTidegateProvider, FlagSettings
 
 LATENCY_MEDIAN_S = 0.020
 LATENCY_SIGMA = 0.35
 ERROR_RATIO = 0.0005
 DRAIN_MOST_S = 5.0
+FLAGS_WITHIN_S = 1.0
+"""A shop that cannot ask for flags sells as it always did."""
+FLAG_SET, CHECKOUT = "shop", "checkout"
+CLASSIC, EXPRESS, EXPRESS_MENDED = "classic", "express", "express-2"
+FLAWS = {EXPRESS: 0.05}
+"""What share of its requests a checkout answers with 500."""
+
+
+class CheckoutFailed(Exception):
+    """This request is answered with 500."""
 
 
 class Behaviour(Struct, frozen=True):
@@ -54,18 +71,19 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if not self._busy and b"\r\n\r\n" in self._received:
+            _, _, asked = self._received.partition(b"\r\n")[0].partition(b"user=")
             self._received = b""
             self._busy = True
-            self._shop.began(self)
+            self._shop.began(self, asked.partition(b" ")[0].decode("ascii", "replace") or None)
 
-    def answer(self, status: bytes, version: str, *, last: bool) -> None:
+    def answer(self, status: bytes, version: str, checkout: str, *, last: bool) -> None:
         """Write the response; ``last`` closes the connection behind it."""
         body = version.encode()
         self._busy = False
         if not self._transport.is_closing():
             self._transport.write(
-                b"HTTP/1.1 %b\r\nX-Version: %b\r\nContent-Length: %d\r\n%b\r\n%b"
-                % (status, body, len(body), b"Connection: close\r\n" if last else b"", body)
+                b"HTTP/1.1 %b\r\nX-Version: %b\r\nX-Checkout: %b\r\nContent-Length: %d\r\n%b\r\n%b"
+                % (status, body, checkout.encode(), len(body), b"Connection: close\r\n" if last else b"", body)
             )
             if last:
                 self._transport.close()
@@ -78,20 +96,33 @@ class Shop:
         self._behaviour = behaviour
         self._telemetry = telemetry
         self._random = random.Random()
+        self._flags = api.get_client()
         self._loop = asyncio.get_running_loop()
         self._draining = False
+        self._under_way: set[asyncio.Task[None]] = set()
         self.connections: set[_Connection] = set()
 
-    def began(self, connection: _Connection) -> None:
-        """Take one request: its service time is log-normal, as those of real services are."""
-        service_s = self._random.lognormvariate(0.0, LATENCY_SIGMA) * LATENCY_MEDIAN_S * self._behaviour.slowdown
-        self._loop.call_later(service_s, self._ended, connection, time.perf_counter())
+    def began(self, connection: _Connection, user: str | None) -> None:
+        """Take one request of a user."""
+        task = self._loop.create_task(self._sell(connection, user))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
-    def _ended(self, connection: _Connection, began: float) -> None:
-        failed = self._random.random() < self._behaviour.error_ratio
-        self._telemetry.record(time.perf_counter() - began, error=failed)
-        status = b"500 Internal Server Error" if failed else b"200 OK"
-        connection.answer(status, self._behaviour.version, last=self._draining)
+    async def _sell(self, connection: _Connection, user: str | None) -> None:
+        """Answer: the service time is log-normal, as those of real services are."""
+        status = b"200 OK"
+        try:
+            with self._telemetry.request():
+                checkout = self._flags.get_string_value(CHECKOUT, CLASSIC, EvaluationContext(user))
+                await asyncio.sleep(self._random.lognormvariate(0.0, LATENCY_SIGMA) * LATENCY_MEDIAN_S * self._behaviour.slowdown)
+                self._pay(checkout)
+        except CheckoutFailed:
+            status = b"500 Internal Server Error"
+        connection.answer(status, self._behaviour.version, checkout, last=self._draining)
+
+    def _pay(self, checkout: str) -> None:
+        if self._random.random() < max(self._behaviour.error_ratio, FLAWS.get(checkout, 0.0)):
+            raise CheckoutFailed
 
     async def serve(self, listening: socket.socket) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
@@ -120,7 +151,8 @@ def serve(behaviour: Behaviour) -> None:
         listening.setblocking(False)
         telemetry = AsyncPublisher(version=behaviour.version)
         await telemetry.start()
-        await Shop(behaviour, telemetry).serve(listening)
+        async with _flags():
+            await Shop(behaviour, telemetry).serve(listening)
         stats = await telemetry.close()
         return telemetry.identity.boot, stats
 
@@ -128,3 +160,19 @@ def serve(behaviour: Behaviour) -> None:
     if folder := os.environ.get("SHOP_STATS"):
         said = {"made": stats.made, "sent": stats.sent, "dropped": stats.dropped}
         Path(folder, f"{boot}.json").write_text(json.dumps(said))
+
+
+@contextlib.asynccontextmanager
+async def _flags() -> AsyncIterator[None]:
+    """Follow the shop's flags; a node agent says where. With none around it everyone has the classic checkout."""
+    if "TIDEGATE_ROOT" not in os.environ:
+        yield
+        return
+    provider = AsyncTidegateProvider(FlagSettings.of(flag_set=FLAG_SET, wait_s=FLAGS_WITHIN_S))
+    with contextlib.suppress(ProviderNotReadyError):
+        await provider.start()
+    api.set_provider(provider)
+    try:
+        yield
+    finally:
+        await provider.close()

@@ -1,7 +1,7 @@
-"""The demo from beginning to end: install, three releases, what each did, how long each leg took.
+"""The demo from beginning to end: install, three releases, a flag, what each did, how long each leg took.
 
-It does what an operator would: every release is a plan file and the command ``tidegate rollout start``. Everything it
-prints it has read from the
+It does what an operator would: every release is a plan file and the command ``tidegate rollout start``, the flag a file
+and ``tidegate flag set``. Everything it prints it has read from the
 log or seen as a client.
 """
 
@@ -12,15 +12,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tidegate.demo.checkout import FLAG, STORY, Sightings, write_flag
 from tidegate.demo.fleet import Fleet
 from tidegate.demo.load import Load
 from tidegate.demo.narrator import Narrator
 from tidegate.demo.releases import SERVICE, Fault, Release, write_artifact, write_plan
-from tidegate.demo.report import DemoReport, Legs, ReleaseResult, Requests
+from tidegate.demo.report import DemoReport, FlagResult, Legs, ReleaseResult, Requests
 from tidegate.demo.watch import TOPICS, Watch
 from tidegate.ports import LogReader
 from tidegate.wire.decisions import Decision, Result, SubjectState
 from tidegate.wire.documents import Phase
+from tidegate.wire.flagstates import FlagState, RampResult
 from tidegate.wire.names import service_subject
 from tidegate.wire.telemetry import ServiceState
 
@@ -44,7 +46,9 @@ class Options(Struct, frozen=True, kw_only=True):
     folder: Path
     servers: int = 12
     repeat: int = 1
-    only: Fault | None = None
+    faults: tuple[Fault, ...] = tuple(Fault)
+    """Of the releases to play, one after another."""
+    flag: bool = True
 
 
 class Story:
@@ -62,6 +66,7 @@ class Story:
     async def run(self) -> DemoReport:
         """Play the whole demo. DemoFailed where a step does not come to its end in time."""
         results: list[ReleaseResult] = []
+        flags: list[FlagResult] = []
         load: Load | None = None
         try:
             await self._fleet.start()
@@ -76,6 +81,8 @@ class Story:
                     results.append(await self._release(release, running, load))
                     if results[-1].outcome == "promoted":
                         running = release
+                for number in range(self._options.repeat if self._options.flag else 0):
+                    flags += [await self._flag(f"checkout-{number + 1}", load)]
             finally:
                 self._following = False
                 await follower
@@ -90,15 +97,12 @@ class Story:
             broker=self._fleet.broker_kind,
             telemetry=telemetry,
             releases=tuple(results),
+            flags=tuple(flags),
             seconds=round(time.monotonic() - self._began, 1),
         )
 
     def _releases(self) -> list[Release]:
-        faults = [self._options.only] if self._options.only else list(Fault)
-        return [
-            Release(f"v{number}", fault)
-            for number, fault in enumerate((fault for _ in range(self._options.repeat) for fault in faults), start=2)
-        ]
+        return [Release(f"v{number}", fault) for number, fault in enumerate(self._options.faults * self._options.repeat, start=2)]
 
     async def _follow(self, reader: LogReader) -> None:
         while self._following:
@@ -158,6 +162,52 @@ class Story:
         self._say.result(result, load.failures)
         return result
 
+    async def _flag(self, name: str, load: Load) -> FlagResult:
+        self._say.heading(f"flag {FLAG}: {STORY}")
+        sent, failed = load.sent, load.failed
+        began = time.monotonic()
+        seen = Sightings(self._options.servers)
+        load.heard = seen.heard
+        self._news.clear()
+        path = write_flag(self._options.folder / "flags", name)
+        await self._fleet.command("flag", "set", FLAG, "-f", str(path), "--reason", "the express checkout for everyone")
+        await self._until(lambda: self._ramped() is not None, RELEASE_WITHIN_S, f"the end of the ramp of {FLAG}")
+        ended = self._ramped()
+        legs = Legs()
+        if ended is not None and ended.result is RampResult.SWITCHED_OFF:
+            await self._until(lambda: seen.off_s is not None, RECOVERY_WITHIN_S, "the safe variant on all servers")
+            legs = self._flag_legs(seen, ended)
+        load.heard = None
+        result = FlagResult(
+            flag=FLAG,
+            fault="variant",
+            expected=str(RampResult.SWITCHED_OFF),
+            outcome=str(ended.result) if ended is not None else "",
+            seconds=round(time.monotonic() - began, 1),
+            legs=legs,
+            requests=Requests(sent=load.sent - sent, failed=load.failed - failed),
+            answers=seen.answers,
+            shown=seen.shown,
+        )
+        self._say.flag(result, load.failures)
+        return result
+
+    def _flag_legs(self, seen: Sightings, ended: FlagState) -> Legs:
+        bad_s, off_s = seen.first_bad_s, seen.off_s
+        if bad_s is None or off_s is None:
+            return Legs()
+        verdict_ms, command_ms = self._watch.verdict_ms(ended.rollout), self._watch.safe_ms(FLAG, ended.decided_ms)
+        return Legs(
+            first_bad_to_verdict_s=_since(bad_s, verdict_ms),
+            first_bad_to_command_s=_since(bad_s, command_ms),
+            first_bad_to_all_back_s=round(off_s - bad_s, 3),
+        )
+
+    def _ramped(self) -> FlagState | None:
+        """Return the flag as its ramp has left it; None while it is under way."""
+        states = [decision.flag for decision in self._news if decision.flag is not None]
+        return states[-1] if states and states[-1].phase is Phase.DONE else None
+
     def _legs(self, release: Release, running: Release, load: Load, began_ms: int, p95_ms: float) -> Legs:
         seen = load.versions.get(release.version)
         if seen is None:
@@ -166,14 +216,11 @@ class Story:
         command = self._watch.retreat(began_ms)
         verdict_ms = self._watch.verdict_ms(self._state().rollout)
 
-        def since(at_ms: int | None) -> float | None:
-            return None if at_ms is None else round(at_ms / 1000 - bad_s, 3)
-
         return Legs(
-            first_bad_to_verdict_s=since(verdict_ms),
-            first_bad_to_command_s=since(command.at_ms if command else None),
-            first_bad_to_all_back_s=since(self._watch.back_ms(running.version, began_ms)),
-            first_bad_to_recovered_s=since(self._recovered_ms(running, began_ms, p95_ms)),
+            first_bad_to_verdict_s=_since(bad_s, verdict_ms),
+            first_bad_to_command_s=_since(bad_s, command.at_ms if command else None),
+            first_bad_to_all_back_s=_since(bad_s, self._watch.back_ms(running.version, began_ms)),
+            first_bad_to_recovered_s=_since(bad_s, self._recovered_ms(running, began_ms, p95_ms)),
         )
 
     def _recovered_ms(self, running: Release, began_ms: int, p95_ms: float) -> int | None:
@@ -201,3 +248,7 @@ class Story:
         panes = [self._watch.panes[end_ms] for end_ms in sorted(self._watch.panes)][-int(HEALTHY_S) :]
         enough = 0.8 * RATE_PER_SERVER * self._options.servers
         return len(panes) == int(HEALTHY_S) and all(pane.requests > enough for pane in panes)
+
+
+def _since(bad_s: float, at_ms: int | None) -> float | None:
+    return None if at_ms is None else round(at_ms / 1000 - bad_s, 3)

@@ -22,7 +22,7 @@ from tidegate.wire.telemetry import ServiceState
 
 T = TypeVar("T", Desired, Report)
 
-TOPICS = ("decisions", "desired", "verdicts", "reports", "kpis")
+TOPICS = ("decisions", "desired", "flags", "verdicts", "reports", "kpis")
 
 
 class Pane(Struct, frozen=True):
@@ -65,7 +65,10 @@ class Watch:
         self._service = service
         self.decisions: list[Seen] = []
         self.commands: list[Seen] = []
+        self.published: list[tuple[int, str]] = []
+        """Records of flags: when, and of which."""
         self.failures: list[Seen] = []
+        """Fails of every subject."""
         self.running: dict[str, ServiceReport] = {}
         self.reported_ms: dict[str, dict[str, int]] = {}
         """Version to node to the time of its first report as ready, in the latest stay of the node on that version."""
@@ -84,7 +87,9 @@ class Watch:
                     news.append(decision)
                 case "desired" if record.key == self._subject:
                     self.commands.append(Seen(record.time_ms, _payload(record.value, Desired)))
-                case "verdicts" if record.key == self._subject:
+                case "flags":
+                    self.published.append((record.time_ms, record.key or ""))
+                case "verdicts":
                     verdict = decode(record.value, Verdict)
                     if verdict.outcome is Outcome.FAIL:
                         self.failures.append(Seen(record.time_ms, verdict))
@@ -122,6 +127,10 @@ class Watch:
         return next(
             (seen.at_ms for seen in self.failures if isinstance(seen.what, Verdict) and seen.what.rollout == rollout), None
         )
+
+    def safe_ms(self, flag: str, since_ms: int) -> int | None:
+        """Return when a flag was published at or after a time."""
+        return next((at_ms for at_ms, key in self.published if key == flag and at_ms >= since_ms), None)
 
     def retreat(self, since_ms: int) -> Seen | None:
         """Return the first retreat that was commanded at or after a time."""
