@@ -12,7 +12,7 @@ from tidegate.wire.documents import KeyRole, Order, Root
 from tidegate.wire.envelope import Signer, Trust, seal
 from tidegate.wire.flags import topic_key
 from tidegate.wire.flagstamps import HEADER, stamp
-from tidegate.wire.keys import trust_of
+from tidegate.wire.keys import trust_of, unseal_root
 
 FLEET = "f"
 
@@ -21,17 +21,16 @@ def signer(name: str) -> Signer:
     return Signer(name, Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b".")))
 
 
-ROOT, DECISION, SECOND, STRANGER = signer("root"), signer("decision"), signer("second"), signer("stranger")
+ROOT, OPERATOR, DECISION = signer("root"), signer("operator"), signer("decision")
+SECOND, STRANGER = signer("second"), signer("stranger")
 
 
 def root_document(version: int = 1, decision: Signer = DECISION, revoked: tuple[str, ...] = ()) -> bytes:
-    keys = (ROOT.public(KeyRole.ROOT), decision.public(KeyRole.DECISION))
+    keys = (ROOT.public(KeyRole.ROOT), OPERATOR.public(KeyRole.OPERATOR), decision.public(KeyRole.DECISION))
     return seal(Root(fleet=FLEET, version=version, keys=keys, issued_ms=0, revoked=revoked), ROOT)
 
 
-TRUST: Trust = trust_of(
-    Root(fleet=FLEET, version=1, keys=(ROOT.public(KeyRole.ROOT), DECISION.public(KeyRole.DECISION)), issued_ms=0)
-)
+TRUST: Trust = trust_of(unseal_root(root_document(), None))
 
 
 def root_file(folder: Path) -> Path:
