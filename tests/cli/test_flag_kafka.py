@@ -1,13 +1,15 @@
 """A flag as a person types it, on a real broker: set, killed, evaluated and exported by what is published."""
 
+import asyncio
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from tests.cli.test_kafka import running
-from tests.cli.test_up import Shell
+from tests.cli.test_up import TIDEGATE, Shell
 
 from tidegate.broker import Connection, delete_topics
 from tidegate.wire.topics import BY_NAME
@@ -18,6 +20,7 @@ spec:
   safeVariant: "off"
   immediate: true
 """
+SLOW = DARK.replace("immediate: true", "guard: [shop]") + "ramp: {stages: [{setWeight: 10, bake: 1h}, {setWeight: 100}]}\n"
 
 
 @pytest.mark.kafka
@@ -36,9 +39,34 @@ async def test_a_flag_is_set_killed_and_evaluated_by_what_is_published(tmp_path:
             assert (killed.code, killed.err) == (0, "")
             seen = await shell.type("flag", "eval", "web/dark", "-o", "json")
             assert (json.loads(seen.out)["variant"], json.loads(seen.out)["metadata"]) == ("off", {"killed": True})
+            (tmp_path / "slow.yaml").write_text(SLOW)
+            done = await shell.type("flag", "set", "web/slow", "-f", str(tmp_path / "slow.yaml"), "--reason", "carefully")
+            assert (done.code, done.err) == (0, "")
+            picture, code, err = await watched(shell, "flag", "ramp", "web/slow", "--watch", until=b"bakes for")
+            assert (code, err.strip()) == (130, "")
+            assert b"ramping 10 %, stage 1/2" in picture
         exported = await shell.type("flag", "export", "--set", "web")
         assert json.loads(exported.out)["flags"]["dark"]["defaultVariant"] == "off"
         answered_ms = json.loads(killed.out)["answered_ms"]
         say(f"flag kill: answered after {answered_ms} ms, the whole command {whole_s:.1f} s")
     finally:
         await delete_topics(Connection(kafka, prefix), tuple(BY_NAME))
+
+
+async def watched(shell: Shell, *arguments: str, until: bytes) -> tuple[bytes, int | None, str]:
+    """Look at a command on a terminal until it shows something, then press Ctrl-C; return the picture, exit code and errors."""
+    mine, its = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *TIDEGATE, *arguments, env=shell.environment, stdout=its, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(its)
+    picture = b""
+    try:
+        async with asyncio.timeout(60):
+            while until not in picture:
+                picture += await asyncio.to_thread(os.read, mine, 4096)
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+    finally:
+        os.close(mine)
+    return picture, process.returncode, err.decode()
