@@ -98,3 +98,13 @@ def test_a_revival_that_fails_is_one_more_exit():
     memory = life(MemoryDisk())
     memory.failed(Action(kind=Kind.REVIVE, service="shop", artifact=ONE), "no such table", 5)
     assert memory.held("shop").exits_ms == (5,)
+
+
+def test_what_is_held_as_it_was_is_not_written_again_and_the_agent_looks_all_the_same():
+    """A fetch that went well leaves nothing to remember, and is news for the report."""
+    disk, news = MemoryDisk(), []
+    memory = Memory(disk, NOTHING, lambda: news.append(1))
+    memory.exited("shop", 1)
+    serial = memory.state.serial
+    memory.done(Action(kind=Kind.FETCH, service="shop", artifact=TWO))
+    assert (memory.state.serial, len(news)) == (serial, 2)

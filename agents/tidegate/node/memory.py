@@ -149,6 +149,9 @@ class Memory:
         return self._save(self.state)
 
     def _put(self, service: str, held: Held) -> bool:
+        if held == self.held(service) and not self.trouble:
+            self._changed()  # what is held is what it was; what is seen may not be
+            return True
         return self._save(replace(self.state, services=self.state.services | {service: held}))
 
     def _note(self, service: str, held: Held) -> bool:
