@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import requests
 from openfeature import api
 from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.provider import AbstractProvider
 from prometheus_client import CollectorRegistry
@@ -53,7 +55,7 @@ class Place:
         """Serve until the block ends; what is on the log by then has been read."""
         self.tokens = Tokens(self.tokens_file, self.clock.now_ms)
         how = ApiSettings(**({"port": 0, "sync": 0, "flag_set": "web"} | settings))
-        async with flags_served(self.board, self.metrics, self.tokens, how, "f") as self.served:
+        async with flags_served(self.board, self.metrics, self.tokens, how) as self.served:
             following = asyncio.create_task(self.board.follow())
             try:
                 if self.log.reachable:
@@ -75,14 +77,21 @@ class Place:
         return await asyncio.to_thread(requests.post, self.served.url + path, data=data, headers=named, timeout=20)
 
 
-@contextlib.contextmanager
-def client_of(provider: AbstractProvider) -> Iterable[OpenFeatureClient]:
+@contextlib.asynccontextmanager
+async def client_of(provider: AbstractProvider) -> AsyncIterator[OpenFeatureClient]:
     """An OpenFeature client of a provider, as a service has it."""
-    api.set_provider_and_wait(provider, "api-test")
+    await asyncio.to_thread(api.set_provider_and_wait, provider, "api-test")
     try:
         yield api.get_client("api-test")
     finally:
-        api.clear_providers()
+        await asyncio.to_thread(api.clear_providers)
+
+
+def flagd_provider(place: Place) -> FlagdProvider:
+    """flagd's provider for Python, in process, with more time to begin than its half a second: machines are shared."""
+    return FlagdProvider(
+        host="127.0.0.1", port=place.sync_port, resolver_type=ResolverType.IN_PROCESS, selector="web", deadline_ms=20_000
+    )
 
 
 def asked(client: OpenFeatureClient, case: Case) -> Answer:

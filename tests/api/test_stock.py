@@ -6,10 +6,8 @@ from collections import Counter
 from random import Random
 
 import pytest
-from openfeature.contrib.provider.flagd import FlagdProvider
-from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.contrib.provider.ofrep import OFREPProvider
-from tests.api.kit import asked, client_of
+from tests.api.kit import asked, client_of, flagd_provider
 from tests.flags.kit import load
 from tests.flags.matrix import cases, flags
 
@@ -46,10 +44,6 @@ def remote(flag_set, case):
     return value, variant, reason, code
 
 
-def flagd_provider(place):
-    return FlagdProvider(host="127.0.0.1", port=place.sync_port, resolver_type=ResolverType.IN_PROCESS, selector="web")
-
-
 def ofrep_provider(place):
     return OFREPProvider(place.served.url)
 
@@ -62,13 +56,12 @@ async def test_all_of_a_thousand_cases_agree(place, provider, ours):
     questions = cases(chance, file, COUNT)
     await place.put("web", file)
 
-    def ask():
+    def ask(client):
         """Ours before and after: a rule may look at the time, which goes on in between."""
-        with client_of(provider(place)) as client:
-            return [(case, ours(flag_set, case), asked(client, case), ours(flag_set, case)) for case in questions]
+        return [(case, ours(flag_set, case), asked(client, case), ours(flag_set, case)) for case in questions]
 
-    async with place.serve():
-        answers = await asyncio.to_thread(ask)
+    async with place.serve(), client_of(provider(place)) as client:
+        answers = await asyncio.to_thread(ask, client)
     differ = [
         (case, file["flags"].get(case.key), before, got)
         for case, before, got, after in answers

@@ -44,9 +44,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def flags_served(
-    board: Board, metrics: Metrics, tokens: Tokens, settings: ApiSettings, fleet: str
-) -> AsyncIterator[Served]:
+async def flags_served(board: Board, metrics: Metrics, tokens: Tokens, settings: ApiSettings) -> AsyncIterator[Served]:
     """Serve OFREP and flagd's sync while the block runs. Without any token only this machine is served. Problem where a port is
     taken.
     """
@@ -59,7 +57,7 @@ async def flags_served(
     routes = Routes(board, admission, metrics)
     server = _server(routes.application(settings.origins))
     with _bind(host, settings.port) as listening:
-        sync, sync_port = await sync_server(SyncService(board, admission, metrics, fleet), host, settings.sync)
+        sync, sync_port = await sync_server(SyncService(board, admission, metrics), host, settings.sync)
         serving = asyncio.create_task(server.serve([listening]))
         served = Served(f"http://{_shown(host)}:{listening.getsockname()[1]}", f"{_shown(host)}:{sync_port}")
         log.info("flags are served", ofrep=served.url, sync=served.sync)

@@ -35,6 +35,11 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+METADATA = metadata_response({"$flagd": "tidegate"})
+"""Some providers fail on an empty answer, and all make attributes of it that every rule sees: this one is replaced by their own
+evaluator, so that no rule sees more than ours does.
+"""
+
 _CODES = {
     HTTPStatus.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
@@ -43,13 +48,12 @@ _CODES = {
 
 
 class SyncService:
-    """The three methods. ``fleet`` is what GetMetadata says: some providers cannot do with an empty answer."""
+    """The three methods."""
 
-    def __init__(self, board: Board, admission: Admission, metrics: Metrics, fleet: str) -> None:
+    def __init__(self, board: Board, admission: Admission, metrics: Metrics) -> None:
         self._board = board
         self._admission = admission
         self._metrics = metrics
-        self._metadata = metadata_response({"tidegate": fleet})
         self._subscribers = 0
 
     def handler(self) -> Any:
@@ -94,7 +98,7 @@ class SyncService:
         return flags_response(self._board.file(set_id))
 
     async def _tell(self, _request: bytes, _context: Any) -> bytes:
-        return self._metadata
+        return METADATA
 
     async def _admit(self, request: SyncRequest, context: Any) -> str:
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

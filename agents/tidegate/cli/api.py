@@ -70,7 +70,7 @@ async def _run(home: Home) -> None:
     metrics = Metrics(REGISTRY, board)
     try:
         async with (
-            flags_served(board, metrics, known, settings, home.settings.fleet),
+            flags_served(board, metrics, known, settings),
             serving(home.settings.http.host, home.settings.http.api, board.not_ready),
         ):
             following = asyncio.ensure_future(board.follow())
