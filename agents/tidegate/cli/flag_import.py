@@ -147,7 +147,7 @@ def read_flagd(path: Path) -> FlagFile:
 
 async def _import(home: Home, wanted: Import, rows: list[Row]) -> None:
     """Send what has changed, and put a row for each flag into ``rows`` as it is answered."""
-    signer = home.signer(KeyRole.OPERATOR)
+    signer = None if wanted.dry_run else home.signer(KeyRole.OPERATOR)
     async with session(home) if wanted.dry_run else session(home, topics=("decisions",)) as here:
         changes = list(_changes(here.model.ledger, wanted))
         ledger = here.model.ledger
@@ -156,7 +156,7 @@ async def _import(home: Home, wanted: Import, rows: list[Row]) -> None:
                 rows.append(Row(flag=str(key), outcome="unchanged"))
                 continue
             wish = Wish(verb=Verb.SET, reason=wanted.reason, flag=change)
-            if wanted.dry_run:
+            if signer is None:
                 ledger = _rehearse(here, ledger, key, wish, home.settings.fleet, rows)
                 continue
             decision = (await send(here, signer, intent_of(here.model.ledger, home.settings.fleet, key, wish))).told.decision

@@ -3,7 +3,6 @@
 from tidegate.cli.session import Session
 from tidegate.flagfeed import Held
 from tidegate.flags.store import Flags, FlagSet
-from tidegate.wire.flags import TopicKey
 from tidegate.wire.flagstamps import HEADER
 
 
@@ -12,7 +11,7 @@ class Published:
 
     def __init__(self, set_id: str, held: Held, flags: Flags) -> None:
         self.flags: FlagSet = flags.sets.get(set_id) or FlagSet(set_id)
-        self.values = {TopicKey(*key.split("/", 1)).name: one.value for key, one in held.kept.items() if one.value is not None}
+        self.values = {key.partition("/")[2]: one.value for key, one in held.kept.items() if one.value is not None}
         self.refused = sum(held.refused.values())
         """Records that nobody entitled stands for, or that cannot be read."""
 

@@ -58,7 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _set(home: Home, key: TopicKey, wanted: Wanted, form: Format) -> int:
-    signer = home.signer(KeyRole.OPERATOR)
+    signer = None if wanted.dry_run else home.signer(KeyRole.OPERATOR)
     # Alarms and verdicts matter for what would be decided, not for what is faulty.
     async with session(home) if wanted.dry_run else session(home, topics=("decisions",)) as here:
         ledger = here.model.ledger
@@ -72,7 +72,7 @@ async def _set(home: Home, key: TopicKey, wanted: Wanted, form: Format) -> int:
         would = rehearsed(here, intent)
         if would.kind is DecisionKind.REFUSE and would.reason is Reason.BAD_DOCUMENT:
             raise Problem(f"{key}: {in_the_words_of_a_file(would.message)}", "mend it and set it again", code=Exit.USAGE)
-        if wanted.dry_run:
+        if signer is None:
             return _print_rehearsal(key, would, form)
         answer = await send(here, signer, intent)
         code = print_answer(answer, form)
