@@ -113,6 +113,42 @@ def test_without_broker_and_snapshot_it_is_not_ready_callers_get_their_defaults_
         service.end()
 
 
+class Broken(MemoryLog):
+    """A log whose readers fail in a way that nobody foresaw, for as long as it is broken."""
+
+    broken = False
+
+    async def reader(self, topics, **how):
+        found = await super().reader(topics, **how)
+        poll = found.poll
+
+        async def failing(timeout_s):
+            if self.broken:
+                raise RuntimeError("nobody foresaw this")
+            return await poll(min(timeout_s, 0.05))
+
+        found.poll = failing
+        return found
+
+
+def test_an_error_that_nobody_foresaw_is_told_flags_stay_and_it_begins_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("tidegate.sdk.flags.session.RESTART_S", 0.05)
+    service = Service(tmp_path)
+    service.log = service.author.log = service.provider._log = Broken(SystemClock())
+    service.put("web/dark", flag("on"))
+    service.begin()
+    try:
+        service.next("ready")
+        service.log.broken = True
+        assert "foresaw" in service.next("error").message
+        assert service.client.get_boolean_value("dark", False, KIM) is True
+        service.log.broken = False
+        service.next("ready")
+        assert service.provider.status is Status.READY
+    finally:
+        service.end()
+
+
 def snapshot(folder, ago_s: float = 60.0) -> None:
     """What an earlier life has left on the disk."""
     key, value = topic_key("web/dark"), flag("on")

@@ -87,7 +87,8 @@ class Follower:
         return Status.READY if self._caught_up and age_s <= STALE_AFTER_S else Status.STALE
 
     async def follow(self) -> None:
-        """Take the snapshot, then read for ever. A broker that is away ends nothing."""
+        """Take the snapshot, then read for ever. A broker that is away ends nothing; after an error it may be called again."""
+        self._caught_up, self._status = False, Status.NOT_READY  # so that it is told anew
         self._restore()
         beside = [asyncio.create_task(self._watch())]
         if self._disk is not None:
@@ -155,7 +156,7 @@ class Follower:
             self._tell(())
 
     def _restore(self) -> None:
-        if self._disk is None:
+        if self._disk is None or self.held.kept:
             return
         try:
             data = self._disk.read(SNAPSHOT)

@@ -175,6 +175,7 @@ class _Provider(AbstractProvider):
             return
         if isinstance(news, Exception):
             if self._said is not None:
+                self._said = Status.NOT_READY  # so that it is told when all is well again
                 self.emit_provider_error(ProviderEventDetails(message=str(news), error_code=ErrorCode.GENERAL))
             return
         if news.status is not Status.NOT_READY:
@@ -216,7 +217,7 @@ class _Provider(AbstractProvider):
         self._said = status
         age_s = round(self.age_s or 0.0, 1)
         if status is Status.STALE:
-            message = f"no broker answers: flags are the last known good, {age_s} s old"
+            message = f"flags are the last known good, {age_s} s old: what came after is not read"
             self.emit_provider_stale(ProviderEventDetails(message=message, metadata={"age_s": age_s}))
         elif status is Status.READY:
             self.emit_provider_ready(ProviderEventDetails(metadata={"age_s": age_s}))

@@ -58,10 +58,11 @@ class Session:
             # A service is one of many: few connections, and waits that spread all of them after an outage.
             connection = Connection(self._settings.bootstrap, self._settings.prefix)
             log = own = KafkaLog(connection, client_id=name, one_of_many=True)
+        follower = self._follower = Follower(log, self._clock, self._held, self._hear, self._disk)
         sending = asyncio.create_task(self.events.send(log), name="tidegate-exposures")
         try:
             while True:
-                await self._follow(log)
+                await self._follow(follower)
                 await self._clock.sleep(RESTART_S)
         finally:
             sending.cancel()
@@ -70,10 +71,9 @@ class Session:
             if own is not None:
                 await own.close()
 
-    async def _follow(self, broker: Log) -> None:
-        self._follower = Follower(broker, self._clock, self._held, self._hear, self._disk)
+    async def _follow(self, follower: Follower) -> None:
         try:
-            await self._follower.follow()
+            await follower.follow()
         except Exception as error:  # a service goes on with the flags that it has, whatever is wrong here
             log.exception("following flags failed; it begins anew in %.0f s", RESTART_S)
             self._told(error)
