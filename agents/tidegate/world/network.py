@@ -376,10 +376,8 @@ class Reader:
 
     def _seen(self) -> bool:
         broker, link = self._client.broker, self._client.link
-        if not self._behind or not link.down:
-            return False
-        if not link.lag_ms:
-            return True
+        if not (self._behind and link.down and link.lag_ms):
+            return self._behind and link.down
         latest_ms = broker.timeline.now_ms - link.lag_ms
         return any(found[0].time_ms <= latest_ms for at, offset in self.offsets.items() if (found := broker.since(at, offset)))
 
