@@ -45,7 +45,7 @@ class Exposure(Struct, frozen=True, kw_only=True, tag="exposure", tag_field="kin
     variant: Label
     reason: Label
     generation: Number
-    """Of the definition that gave it: the generation of its stamp."""
+    """Of the definition that gave it: the generation of the stamp with which it came."""
     user: User
     at_ms: Number
     node: Name
