@@ -21,9 +21,9 @@ def write_flag(folder: Path, name: str, stages: tuple[dict[str, Any], ...] = STA
     ``name``: who is first hangs on it, so that flags of other names are other flags, which no quarantine holds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    definition = {"state": "ENABLED", "variants": {"classic": CLASSIC, "express": checkout}, "defaultVariant": "express"}
+    definition = {"state": "ENABLED", "variants": {one: one for one in (CLASSIC, checkout)}, "defaultVariant": checkout}
     wanted = {
-        "spec": {"definition": definition, "safeVariant": "classic", "salt": name, "guard": [SERVICE]},
+        "spec": {"definition": definition, "safeVariant": CLASSIC, "salt": name, "guard": [SERVICE]},
         "ramp": {"stages": list(stages), "guardrails": [GUARDRAIL]},
     }
     path = folder / f"{name}.yaml"
