@@ -22,7 +22,7 @@ def ours(flag_set, case):
     return found.value, found.variant, found.reason.value, found.error_code and found.error_code.value
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 def test_all_of_a_thousand_cases_agree(seed):
     chance = Random(seed)
     file = flags(chance)
@@ -41,7 +41,7 @@ def test_all_of_a_thousand_cases_agree(seed):
     assert min(reasons.values()) >= 20
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_rule_means_what_it_means_to_the_library(seed):
     chance = Random(seed)
     rules = Rules(chance, ["on", "off"], [])
