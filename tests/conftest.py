@@ -13,6 +13,17 @@ from tidegate.broker import BrokerProblem, Connection, KafkaLog, KafkaProcess, c
 from tidegate.broker.jars import kafka_jars
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a scenario that repeats itself do so more often than the suite has time for."""
+    parser.addoption("--rounds", type=int, default=3, help="how often a guarded flag is switched off (3)")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How often to repeat what is timed."""
+    return request.config.getoption("--rounds")
+
+
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Tell a figure. It stands at the end of the run, whichever process ran the test, and in build/<name>.json."""

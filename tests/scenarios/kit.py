@@ -56,7 +56,7 @@ class Kpis:
 
     def see(self, record: Record) -> None:
         kpi = msgspec.json.decode(record.value or b"", type=Kpi)
-        if kpi.window_s == 1 and kpi.cohort not in self.seconds.setdefault(kpi.end_ms, {}):
+        if kpi.window_s == 1 and not kpi.of_flag and kpi.cohort not in self.seconds.setdefault(kpi.end_ms, {}):
             self.seconds[kpi.end_ms][kpi.cohort] = kpi
             self.seen_ms[kpi.end_ms] = time.time_ns() // 1_000_000
 
