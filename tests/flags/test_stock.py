@@ -1,5 +1,6 @@
 """Whatever flagd's own evaluator answers, ours answers: value and its type, variant, reason, error code."""
 
+import importlib
 from collections import Counter
 from functools import partial
 from random import Random
@@ -7,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 from json_logic import jsonLogic
-from openfeature.contrib.tools.flagd.core.targeting import targeting as stock_targeting
 from tests.flags.kit import NOW_S, load
 from tests.flags.matrix import Rules, cases, context, flags
 from tests.flags.stock import Stock
@@ -16,6 +16,9 @@ from tidegate.flags.evaluate import Asked, evaluate
 from tidegate.flags.rules import compiled
 from tidegate.flags.work import Run
 from tidegate.wire.flags import Bucketing
+
+stock_targeting = importlib.import_module("openfeature.contrib.tools.flagd.core.targeting.targeting")
+"""By its name: a function of the same name hides the module in its package."""
 
 
 def ours(flag_set, case):
