@@ -48,7 +48,6 @@ class Member:
             "variant": found.variant,
             "age_s": self.provider.age_s,
         }
-        line["order"] = found.flag_metadata.get("toggle", -1)
         self._journal.write(json.dumps(line) + "\n")
         self._journal.flush()
 
