@@ -15,7 +15,7 @@ from tidegate.broker.jars import kafka_jars
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a scenario that repeats itself do so more often than the suite has time for."""
-    parser.addoption("--rounds", type=int, default=3, help="how often a guarded flag is switched off (3)")
+    parser.addoption("--rounds", type=int, default=1, help="how often a guarded flag is switched off (1)")
 
 
 @pytest.fixture
