@@ -38,7 +38,10 @@ class Ramp(Struct, frozen=True, kw_only=True):
     slower: int = 0
     """Buckets by which the new variant is slower: eight of them are twice as slow."""
     mix: float = 1.0
+    from_s: int = 0
+    """Second of the ramp in which the new variant breaks, a whole ten."""
     guardrails: tuple[Guardrail, ...] = (ERRORS,)
+    default_guardrails: bool = True
 
     @property
     def context(self) -> Context:
@@ -53,6 +56,7 @@ class Ramp(Struct, frozen=True, kw_only=True):
             cohorts=tuple(CohortMembers(name=side, version="safe", variants=(name,)) for side, name in SIDES),
             rest_version="safe",
             guardrails=self.guardrails,
+            default_guardrails=self.default_guardrails,
             min_requests=100,
         )
 
@@ -71,9 +75,10 @@ def known(fleet: Fleet, seconds: int) -> SubjectJudgement:
 def verdicts(fleet: Fleet, own: SubjectJudgement, ramp: Ramp, seconds: int) -> Iterator[Verdict]:
     """Yield the verdict of each second of a ramp."""
     state, context = paired.begin(own), ramp.context
-    for _ in range(seconds // BLOCK_S):
+    sound = replace(ramp, errors=0.0, slower=0)
+    for begin in range(0, seconds, BLOCK_S):
         block = fleet.advance(BLOCK_S)
-        for at, told in enumerate(thinned(fleet.rng, block, ramp)):
+        for at, told in enumerate(thinned(fleet.rng, block, ramp if begin >= ramp.from_s else sound)):
             pane = pane_of(FLAG, SERVICE, block.start_ms + 1_000 * at, told, state.served)
             state, verdict = judge(replace(state, served=pane.served), context, pane.sides, pane.sides.end_ms + 1_000)
             yield verdict
@@ -81,7 +86,7 @@ def verdicts(fleet: Fleet, own: SubjectJudgement, ramp: Ramp, seconds: int) -> I
 
 def thinned(rng: np.random.Generator, block: Block, ramp: Ramp) -> Iterator[Served]:
     """Yield what each second's slices add up to."""
-    counts = rng.binomial(block.counts, ramp.share)
+    counts = sound = rng.binomial(block.counts, ramp.share)
     requests = counts.sum(axis=2)
     errors = np.zeros_like(requests)
     for at, node in zip(*np.nonzero(block.errors), strict=True):
@@ -92,7 +97,7 @@ def thinned(rng: np.random.Generator, block: Block, ramp: Ramp) -> Iterator[Serv
         errors = errors + rng.binomial(requests - errors, ramp.errors)
     if ramp.slower:
         counts = np.roll(counts, ramp.slower, axis=2)
-    told = ((requests, errors, counts), (block.requests - requests, left, block.counts - rng_free(block, counts, ramp)))
+    told = ((requests, errors, counts), (block.requests - requests, left, block.counts - sound))
     for at in range(len(block)):
         sides: dict[str, dict[str, Tally]] = {}
         for (side, _), columns in zip(SIDES, told, strict=True):
@@ -101,11 +106,6 @@ def thinned(rng: np.random.Generator, block: Block, ramp: Ramp) -> Iterator[Serv
                 for node in np.flatnonzero(block.heard[at]).tolist()
             }
         yield Served(sides, {}, {})
-
-
-def rng_free(block: Block, counts: np.ndarray, ramp: Ramp) -> np.ndarray:
-    """Return the latencies of the new variant as they were before it was slower."""
-    return np.roll(counts, -ramp.slower, axis=2) if ramp.slower else counts
 
 
 def _of_canary(rng: np.random.Generator, errors: int, share: float, size: float = 1.5) -> int:

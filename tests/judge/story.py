@@ -12,7 +12,7 @@ from tests.kpi.rows import PARTITIONS, histogram
 from tidegate.kpi.columns import RowWriter
 from tidegate.wire.nodeseconds import CohortMembers, Context, Record
 from tidegate.wire.plans import Guardrail
-from tidegate.wire.telemetry import ServiceState, Source, Telemetry
+from tidegate.wire.telemetry import Histogram, ServiceState, Slice, Source, Telemetry
 
 BEGIN_MS = 1_700_000_040_000
 STEP_MS = 200
@@ -27,6 +27,10 @@ Entry = tuple[int, Record]
 
 STAGES = {20: (0, 3, 3), 45: (1, 6, 2), 60: (2, 8, 0)}
 """Second to (stage, canaries, controls)."""
+FLAG = "flag/web/dark"
+FLAG_STAGES = {25: 10, 40: 50}
+"""Second to percent."""
+FLAG_BREAKS, FLAG_OFF = 55, 62
 SLOW_CLOCK_MS = 30_000
 """By which the clock of one node is slow."""
 RETREAT = {"wrong": 30, "slow": 44}
@@ -61,8 +65,39 @@ def contexts(second: int, begin_ms: int) -> Iterator[Context]:
         now, before = context_of(service, second, begin_ms), context_of(service, second - 1, begin_ms)
         if now != before or second % 10 == 0:
             yield now
-    if second % 10 == 0:
-        yield Context(subject="flag/web/dark", service="free", epoch=1, generation=1)
+    if flag_context(second, begin_ms) != flag_context(second - 1, begin_ms) or second % 10 == 0:
+        yield flag_context(second, begin_ms)
+
+
+def flag_context(second: int, begin_ms: int) -> Context:
+    """Return what decide says of the flag in a second: a ramp of two stages, switched off soon after its variant broke."""
+    begun = [at for at in FLAG_STAGES if at <= second < FLAG_OFF]
+    bare = Context(subject=FLAG, service="free", epoch=1, generation=1 + len(begun) + 5 * (second >= FLAG_OFF))
+    if not begun:
+        return bare
+    return replace(
+        bare,
+        placement=f"w{FLAG_STAGES[begun[-1]]}",
+        rollout="dark.1",
+        stage=len(begun) - 1,
+        cohorts=(
+            CohortMembers(name="canary", version="c0ffee", variants=("on",)),
+            CohortMembers(name="control", version="safe", variants=("off",)),
+        ),
+        guardrails=(Guardrail(metric="errorRatio", max=0.05),),
+        min_requests=50,
+        started_ms=begin_ms + min(FLAG_STAGES) * 1_000,
+    )
+
+
+def slices(fields: dict, requests: int, latency: Histogram) -> dict[str, Slice]:
+    """Return how a row's requests were shared by the variants; without a throw of dice, so that all else stays as it is."""
+    second = fields["seq"] - 1
+    if fields["service"] != "free" or second < min(FLAG_STAGES):
+        return {}
+    on = requests // (10 if second < max(FLAG_STAGES) else 2)
+    errors = on // 4 if second >= FLAG_BREAKS else 0
+    return {f"{FLAG}=on": Slice(on, errors, latency), f"{FLAG}=off": Slice(requests - on, 0, latency), "route=/": Slice(1, 1)}
 
 
 def context_of(service: str, second: int, begin_ms: int) -> Context:
@@ -147,5 +182,6 @@ def _telemetry(fields: dict, new: bool, service: str, source: random.Random) -> 
         gauges=gauges,
         counters={"orders": source.randrange(5)},
         ratios={"cache": (source.randrange(9), 9)},
+        slices=slices(fields | {"service": service}, requests, latency),
         **fields,
     )

@@ -100,6 +100,8 @@ def judge_gross(panes: Sequence[Seen], size: int, others: Others, dispersion: fl
     It compares with the control of the same panes, or, without one that answers, with the baseline (C3); then others that suffer
     at the same time make it the environment. With nothing to compare it pauses (B7).
     """
+    if sum(pane.canary[1] for pane in panes) < ERRORS_MIN:
+        return None  # nearly always, and then so it is of each of the last panes
     held = None
     for many in range(1, len(panes) + 1):
         finding = _judge(panes[-many:], size, others, dispersion)

@@ -37,9 +37,9 @@ PARTS_MIN = 4
 """So many errors the broken panes of a share must hold: at 20 requests/s two unlucky ones would be 5 % in two panes."""
 DECLARED_QUANTILE_NATS = 3.0
 """A control of 50 requests/s knows its own p95 of one pane within a fifth; three nats outweigh that and cost no time."""
-FLAG_APART_NATS = 3.0
-"""In a burst near the limit two halves of the same requests are now and then on either side of it, with no neighbours to tell:
-seldom so far apart. Ten errors of the one half, none of the other, are worth 3.4 where they come in bunches.
+FLAG_TIMES, FLAG_NATS = 3.0, 1.5
+"""In a burst near the limit two halves of the same requests are often on either side of it, with no neighbours to tell; seldom so
+that one surely fails three times as much. Of 5 % against 0.1 % nearly all errors are the one half's: it costs a second, if any.
 """
 DEFAULT_NATS = 3.0
 """All errors of a lone canary at 5 % and 50 requests/s in ten panes are worth 3.6 beside a lone control that has none."""
@@ -61,7 +61,9 @@ class Limit(Struct, frozen=True):
     guardrail: Guardrail
     nats: float
     apart: float = 0.0
-    """Nats by which an absolute limit must see the canary apart from the control, beyond the control's being inside it (C2)."""
+    """Nats by which an absolute limit on a share must see that the canary fails ``FLAG_TIMES`` as much as the control, beside the
+    control's being inside it (C2).
+    """
     default: bool = False
     """Errors that come in bunches are counted as such, and a lone canary's latency while its caches are cold is left to DRIFT."""
 
@@ -94,7 +96,7 @@ class Judged(Struct, frozen=True):
 
 def limits_of(context: Context) -> tuple[Limit, ...]:
     """Return the limits of a placement: declared ones first."""
-    apart = FLAG_APART_NATS if context.of_flag else 0.0
+    apart = FLAG_NATS if context.of_flag else 0.0
     declared = tuple(
         Limit(guardrail, DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS, apart)
         for guardrail in context.guardrails
@@ -257,7 +259,7 @@ def _apart(limit: Limit, window: Sequence[Measured], dispersion: float) -> bool:
     control = _control(window)
     if not limit.apart or not _is_share(limit.guardrail) or limit.guardrail.max is None or not control[1]:
         return True
-    return _ratio_nats(_canary(window), control, 1.0, dispersion) >= limit.apart
+    return _ratio_nats(_canary(window), control, FLAG_TIMES, dispersion) >= limit.apart
 
 
 def _ratio_nats(canary: Counted, other: Counted, ratio: float, bunch: float) -> float:
