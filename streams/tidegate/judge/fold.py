@@ -18,7 +18,7 @@ from tidegate.judge.flags import flag_kpis, flag_panes
 from tidegate.judge.memory import RECENT_MS, forget
 from tidegate.judge.rows import refuse, take
 from tidegate.judge.state import JudgeState
-from tidegate.judge.subjects import as_judged, judgement_of, seen_by
+from tidegate.judge.subjects import as_judged, is_large, judgement_of, seen_by
 from tidegate.kpi.clock import GRACE_MS
 from tidegate.kpi.closing import close
 from tidegate.kpi.kpis import kpi_of
@@ -118,14 +118,14 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     waiting = {
         name: context
         for name, context in sorted(state.contexts.items())
-        if context.placement and state.early.get(name) != start_ms
+        if context.placement and state.early.get(name) != start_ms and not is_large(state, context)
     }
     services: dict[str, Collection[str]] = {context.service: () for context in waiting.values()}
     if not services:
         return
     rows, probes = _parted(state, start_ms, gather(parts, services), services)
     heeded = state.sources.heeded(rows, start_ms)
-    flags, _ = flag_panes(state, start_ms, heeded, services)
+    flags, _ = flag_panes(state, start_ms, heeded, {context.service for context in waiting.values() if context.of_flag})
     closed = close(start_ms, heeded, state.members, services)
     panes = {pane.service: replace(pane, probe=probes.get(pane.service), flags=flags.get(pane.service, {})) for pane in closed}
     for name, context in waiting.items():

@@ -9,6 +9,9 @@ from tidegate.kpi.pane import ServicePane
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context
 
+EARLY_SERVERS_MAX = 64
+"""Slices of a second are read row by row, and open seconds are looked at several times."""
+
 
 def judgement_of(state: JudgeState, context: Context) -> SubjectJudgement:
     """Return what is known of a subject; lost where its attempt began before this state did (C7). Of a flag whose ramp begins it
@@ -19,6 +22,12 @@ def judgement_of(state: JudgeState, context: Context) -> SubjectJudgement:
         own = state.subjects.get(service_subject(context.service), SubjectJudgement())
         known = replace(paired.begin(own), lost=known.lost and not known.rollout)
     return replace(known, lost=True) if not known.rollout and context.started_ms < state.begun_ms else known
+
+
+def is_large(state: JudgeState, context: Context) -> bool:
+    """Return whether a flag has so many servers that looking at a second before its grace is over costs more than it saves."""
+    known = state.subjects.get(context.name) if context.of_flag else None
+    return known is not None and len(known.served) > EARLY_SERVERS_MAX
 
 
 def as_judged(context: Context) -> Context:
