@@ -170,7 +170,7 @@ async def test_what_a_new_key_said_before_its_key_document_was_read_counts_once_
         await fleet.canary(agent)
         await fleet.succeed(new, 2)
         await author.say(author.desired(move=Move.RETREAT, phase=Phase.ROLLING_BACK, root_version=2))
-        await fleet.until(lambda: agent.figures().refused["bad_signature"] >= 3)  # claim, roster, command; and heartbeats
+        await fleet.until(lambda: agent.figures().refused.get("bad_signature", 0) >= 3)  # claim, roster, command; and heartbeats
         await fleet.keys(add=(new.public(KeyRole.DECISION),))
         await fleet.runs("1")
 
