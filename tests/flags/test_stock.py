@@ -46,7 +46,7 @@ def test_all_of_a_thousand_cases_agree(seed, monkeypatch):
     assert min(reasons.values()) >= 20
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_rule_means_what_it_means_to_the_library(seed):
     chance = Random(seed)
     rules = Rules(chance, ["on", "off"], [])
