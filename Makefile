@@ -24,7 +24,7 @@ tests = code=0; $(BIN)/pytest -q -m $(2) $(3) --junit-xml=build/$(1).xml || code
 	$(BIN)/pytest -q -m $(2) --last-failed --last-failed-no-failures none --junit-xml=build/$(1)-again.xml || code=$$?; fi; exit $$code
 
 help:
-	@echo "make demo    twelve real servers, real Kafka, three releases, a flag (ARGS=\"--only good|errors|slow|flag --repeat N --json\")"
+	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow|flag --repeat N --json\")"
 	@echo "make test    everything, on real parts"
 	@echo "make check   format, lint, types, layers, fast tests on every core; two minutes on two"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
