@@ -3,6 +3,7 @@ behaves: version, start_delay_s, crash (before it is ready), silent (never ready
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -35,7 +36,7 @@ async def main(behaviour: dict) -> None:
     if "die_after_s" in behaviour:
         loop.call_later(behaviour["die_after_s"], os._exit, 3)
     if not behaviour.get("silent"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, contextlib.suppress(OSError):  # the agent may be dead
             told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
     await stop.wait()
     for one in server.sockets:  # as tidegate.sdk's stop_accepting, which would take longer to import than this to start

@@ -23,10 +23,13 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kafk
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def system(broker: KafkaProcess, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    """The whole system, v1 installed, under load."""
+async def system(
+    broker: KafkaProcess, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[System]:
+    """The whole system, v1 installed, under load. Its servers follow flags where the module says so: ``FLAGGED = True``."""
     async with contextlib.AsyncExitStack() as stack:
-        system = System(tmp_path_factory.mktemp("system"), SERVERS, broker.bootstrap)
+        flagged = getattr(request.module, "FLAGGED", False)
+        system = System(tmp_path_factory.mktemp("system"), SERVERS, broker.bootstrap, flagged=flagged)
         stack.push_async_callback(system.stop)
         await system.start()
         yield system

@@ -68,8 +68,8 @@ class Kpis:
 class System(Fleet):
     """The whole system: two decision agents, one of each worker, a node agent and a server for each node, and load."""
 
-    def __init__(self, folder: Path, servers: int, bootstrap: str) -> None:
-        super().__init__(folder, servers, print, bootstrap)
+    def __init__(self, folder: Path, servers: int, bootstrap: str, *, flagged: bool = False) -> None:
+        super().__init__(folder, servers, print, bootstrap, flagged=flagged)
         self.subject = service_subject(SERVICE)
         self.folder = folder
         self.watch = Watch(self.subject, SERVICE)

@@ -115,6 +115,12 @@ def test_without_an_agent_a_service_listens_where_it_says_and_readiness_is_nobod
         listener()
 
 
+def test_an_agent_that_died_meanwhile_ends_no_service_that_says_it_is_ready(monkeypatch) -> None:
+    """It has taken connections by then, and an agent's next life drains it."""
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@tidegate-test-{os.getpid()}-of-nobody")
+    ready()
+
+
 def test_a_socket_that_was_handed_to_another_process_is_not_taken(monkeypatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")

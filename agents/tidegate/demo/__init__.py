@@ -1,4 +1,4 @@
-"""The demo: twelve real servers, real requests, three releases, a flag, and what Tidegate does about them.
+"""The demo: twelve real servers, real requests, three releases or a flag, and what Tidegate does about them.
 
 Nothing here is used by the product. The roles it runs are the ordinary ones, started by the ordinary commands.
 """

@@ -19,6 +19,7 @@ from tidegate.broker import Connection, KafkaLog, RunningBroker, find_broker
 from tidegate.broker.local import free_ports
 from tidegate.demo.releases import SERVICE
 from tidegate.demo.report import TelemetryCount
+from tidegate.demo.shop import FOLLOW_FLAGS
 from tidegate.runtime.home import Home
 from tidegate.runtime.supervise import Program, Supervisor
 
@@ -34,15 +35,18 @@ class CommandFailed(Exception):
 
 
 class Fleet:
-    """Servers n1 to nN in three zones, and the control plane that looks after them."""
+    """Servers n1 to nN in three zones, and the control plane that looks after them. ``flagged``: the servers follow flags."""
 
-    def __init__(self, folder: Path, servers: int, announce: Callable[[str], None], bootstrap: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, servers: int, announce: Callable[[str], None], bootstrap: str | None = None, *, flagged: bool = False
+    ) -> None:
         self._folder = folder
         self._announce = announce
         self._bootstrap = bootstrap or os.environ.get("TIDEGATE_BOOTSTRAP")
         self._nodes = [f"n{number}" for number in range(1, servers + 1)]
         self._home = Home(folder / "home", {})
         self._stats = folder / "stats"
+        self._environment = {STATS_FOLDER: str(self._stats)} | ({FOLLOW_FLAGS: "1"} if flagged else {})
         self._broker: RunningBroker | None = None
         self._supervisor: Supervisor | None = None
         self.addresses = [("127.0.0.1", port) for port in free_ports(servers)]
@@ -127,7 +131,7 @@ class Fleet:
             yield Program(
                 name=f"node-{node}",
                 command=(*role, "node", "--config", config, "--stop-services"),
-                environment={STATS_FOLDER: str(self._stats)},
+                environment=self._environment,
             )
 
     def _configure(self, node: str, listen: str) -> None:
@@ -140,7 +144,7 @@ class Fleet:
                 "listen": listen,
                 "readiness": "notify",
                 "readyWithin": "30s",
-                "env": {STATS_FOLDER: str(self._stats)},
+                "env": self._environment,
             }
         }
         path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -7,7 +7,8 @@ told by ``READY=1`` to
 close`` while it drains, so that no
 request is lost.
 
-Every version has the express checkout in it, which the flag ``shop/checkout`` shows to some users: with its flaw.
+Every version has the express checkout in it, with its flaw. Where ``SHOP_FLAGS`` is set the flag ``shop/checkout`` says who gets
+it, elsewhere nobody does.
 """
 
 import asyncio
@@ -17,23 +18,18 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
-from openfeature import api
-from openfeature.evaluation_context import EvaluationContext
-from openfeature.exception import ProviderNotReadyError
 
 from tidegate.sdk import AsyncPublisher, Stats, listener, ready, stop_accepting
-from tidegate.sdk.flags import AsyncTidegateProvider, FlagSettings
 
 LATENCY_MEDIAN_S = 0.020
 LATENCY_SIGMA = 0.35
 ERROR_RATIO = 0.0005
 DRAIN_MOST_S = 5.0
-FLAGS_WITHIN_S = 1.0
-"""A shop that cannot ask for flags sells as it always did."""
+FOLLOW_FLAGS = "SHOP_FLAGS"
 FLAG_SET, CHECKOUT = "shop", "checkout"
 CLASSIC, EXPRESS, EXPRESS_MENDED = "classic", "express", "express-2"
 FLAWS = {EXPRESS: 0.05}
@@ -92,11 +88,11 @@ class _Connection(asyncio.Protocol):
 class Shop:
     """The server: answers, measures, drains."""
 
-    def __init__(self, behaviour: Behaviour, telemetry: AsyncPublisher) -> None:
+    def __init__(self, behaviour: Behaviour, telemetry: AsyncPublisher, checkout_of: Callable[[str | None], str]) -> None:
         self._behaviour = behaviour
         self._telemetry = telemetry
         self._random = random.Random()
-        self._flags = api.get_client()
+        self._checkout_of = checkout_of
         self._loop = asyncio.get_running_loop()
         self._draining = False
         self._under_way: set[asyncio.Task[None]] = set()
@@ -113,7 +109,7 @@ class Shop:
         status = b"200 OK"
         try:
             with self._telemetry.request():
-                checkout = self._flags.get_string_value(CHECKOUT, CLASSIC, EvaluationContext(user))
+                checkout = self._checkout_of(user)
                 await asyncio.sleep(self._random.lognormvariate(0.0, LATENCY_SIGMA) * LATENCY_MEDIAN_S * self._behaviour.slowdown)
                 self._pay(checkout)
         except CheckoutFailed:
@@ -133,9 +129,8 @@ class Shop:
         ready()
         await stop.wait()
         self._draining = True
-        await stop_accepting(
-            server
-        )  # the agent and the next version hold the same socket: whoever waits in its queue is served there
+        # The agent and the next version hold the same socket: whoever waits in its queue is served there.
+        await stop_accepting(server)
         deadline = self._loop.time() + DRAIN_MOST_S
         for _ in range(10):  # what was accepted a moment ago has no connection object before the loop has turned a few times
             await asyncio.sleep(0.005)
@@ -151,8 +146,8 @@ def serve(behaviour: Behaviour) -> None:
         listening.setblocking(False)
         telemetry = AsyncPublisher(version=behaviour.version)
         await telemetry.start()
-        async with _flags():
-            await Shop(behaviour, telemetry).serve(listening)
+        async with _checkouts() as checkout_of:
+            await Shop(behaviour, telemetry, checkout_of).serve(listening)
         stats = await telemetry.close()
         return telemetry.identity.boot, stats
 
@@ -162,17 +157,10 @@ def serve(behaviour: Behaviour) -> None:
         Path(folder, f"{boot}.json").write_text(json.dumps(said))
 
 
-@contextlib.asynccontextmanager
-async def _flags() -> AsyncIterator[None]:
-    """Follow the shop's flags; a node agent says where. With none around it everyone has the classic checkout."""
-    if "TIDEGATE_ROOT" not in os.environ:
-        yield
-        return
-    provider = AsyncTidegateProvider(FlagSettings.of(flag_set=FLAG_SET, wait_s=FLAGS_WITHIN_S))
-    with contextlib.suppress(ProviderNotReadyError):
-        await provider.start()
-    api.set_provider(provider)
-    try:
-        yield
-    finally:
-        await provider.close()
+def _checkouts() -> contextlib.AbstractAsyncContextManager[Callable[[str | None], str]]:
+    """Return what tells, while it is entered, which checkout a user gets."""
+    if FOLLOW_FLAGS not in os.environ:
+        return contextlib.nullcontext(lambda _user: CLASSIC)
+    from tidegate.demo.flagged import flagged  # noqa: PLC0415 - a second of start-up, for those alone who need it
+
+    return flagged()

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: install, three releases, a flag, what each did, how long each leg took.
+"""The demo from beginning to end: install, three releases or a flag, what each did, how long each leg took.
 
 It does what an operator would: every release is a plan file and the command ``tidegate rollout start``, the flag a file
 and ``tidegate flag set``. Everything it prints it has read from the
@@ -48,7 +48,7 @@ class Options(Struct, frozen=True, kw_only=True):
     repeat: int = 1
     faults: tuple[Fault, ...] = tuple(Fault)
     """Of the releases to play, one after another."""
-    flag: bool = True
+    flag: bool = False
 
 
 class Story:
@@ -57,7 +57,7 @@ class Story:
     def __init__(self, options: Options, narrator: Narrator) -> None:
         self._options = options
         self._say = narrator
-        self._fleet = Fleet(options.folder, options.servers, narrator.note)
+        self._fleet = Fleet(options.folder, options.servers, narrator.note, flagged=options.flag)
         self._watch = Watch(service_subject(SERVICE), SERVICE)
         self._news: list[Decision] = []
         self._began = time.monotonic()

@@ -34,10 +34,13 @@ def listener(otherwise: str | None = None) -> socket.socket:
 
 
 def ready() -> None:
-    """Tell the agent that this version may serve (``readiness: notify``). Does nothing where nobody asks."""
+    """Tell the agent that this version may serve (``readiness: notify``). Does nothing where nobody asks.
+
+    Nor where whoever asked is gone: this version may have taken connections already, and the agent's next life drains it.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(OSError):
             client.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
