@@ -30,7 +30,7 @@ def count(outcomes, name):
     return sum(len(getattr(outcome, name)) for outcome in outcomes)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_whatever_is_said_after_a_kill_was_said_without_it(seed):
     kills = sorted(random.Random(seed).sample(range(1, len(log())), KILLS))
     state, saved, saved_at_ms, at, again = JudgeState(3), (0, snapshot(JudgeState(3))), log()[0][0], 0, 0
@@ -60,7 +60,7 @@ def test_the_log_holds_whole_rollouts():
     assert min(count(uninterrupted(), name) for name in ("kpis", "scores", "verdicts", "alarms")) > 0
 
 
-@pytest.mark.parametrize("cut", [*range(20, 490, 13)])
+@pytest.mark.parametrize("cut", [*range(20, 490, 39)])
 def test_after_a_lost_state_a_verdict_is_a_hold_or_what_it_would_have_been(cut):
     state = JudgeState(3)
     state.lost = True

@@ -187,7 +187,7 @@ async def test_a_stock_provider_in_file_mode_and_ours_agree_case_by_case(place, 
     service = Service(tmp_path)
     await asyncio.to_thread(_publish, service, records)
     differ = []
-    for case in cases(chance, file, 300):
+    for case in cases(chance, file, 100):
         attributes = {name: value for name, value in case.context.items() if name != "targetingKey"}
         context = EvaluationContext(case.context.get("targetingKey"), attributes)
         answers = [

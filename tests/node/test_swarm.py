@@ -17,7 +17,7 @@ from tidegate.wire.documents import Cohort, Move, Order, Phase
 from tidegate.wire.telemetry import ServiceState
 from tidegate.world import MemoryDisk, MemoryLog, SimClock
 
-SEEDS = 40
+SEEDS = 20
 STEPS = 40
 
 

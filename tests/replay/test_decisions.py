@@ -65,7 +65,7 @@ def test_a_thousand_edits_drops_and_swaps_are_all_detected(say):
     assert missed == []
 
 
-@pytest.mark.parametrize("kept", range(len(DECISIONS)))
+@pytest.mark.parametrize("kept", range(0, len(DECISIONS), 5))
 def test_an_end_that_was_cut_off_is_missed(kept):
     assert replayed(DECISIONS[:kept]).found
 
