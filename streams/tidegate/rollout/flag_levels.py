@@ -9,6 +9,7 @@ from tidegate.flags.prerequisites import settled
 from tidegate.flags.published import WEIGHT_ALL, pinned, ramped, share_of
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed
+from tidegate.wire.exposures import WATCHED
 from tidegate.wire.flags import EVALUATORS, METADATA, State, TopicKey, bucketing_of, definition_of, evaluators_of, metadata_of
 from tidegate.wire.flagspecs import FlagSpec, kill_variant, safe_variant
 from tidegate.wire.flagstates import FlagState, Off, spec_digest
@@ -17,8 +18,6 @@ from tidegate.wire.plans import ControlMode
 
 TOLD_FOR_MS = 3_600_000
 """So long after a ramp ended the judge is told that there is nothing to judge."""
-WATCHED = "tidegate.watched"
-"""In the metadata of a flag whose ramp is judged: its SDKs report telemetry by variant."""
 
 
 class FlagLevel(Struct, frozen=True):
