@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.wire.codec import Malformed
-from tidegate.wire.exposures import Exposure, Outcome, encoded, exposure_of, user_hash
+from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.exposures import Exposure, Outcome, exposure_of, user_hash
 
 EXPOSURE = Exposure(
     set_id="web",
@@ -23,7 +23,7 @@ OUTCOME = Outcome(metric="bought", set_id="web", user=user_hash("web", "kim"), v
 
 @pytest.mark.parametrize("event", [EXPOSURE, OUTCOME])
 def test_what_goes_out_comes_back(event):
-    assert exposure_of(encoded(event)) == event
+    assert exposure_of(encode(event)) == event
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def test_what_goes_out_comes_back(event):
         b"",
         b"{}",
         b'{"kind":"other"}',
-        encoded(EXPOSURE).replace(EXPOSURE.user.encode(), b"kim@example.com"),
-        encoded(OUTCOME).replace(b"1.5", b"null"),
-        encoded(OUTCOME).replace(b'"web"', b'"a/b"'),
+        encode(EXPOSURE).replace(EXPOSURE.user.encode(), b"kim@example.com"),
+        encode(OUTCOME).replace(b"1.5", b"null"),
+        encode(OUTCOME).replace(b'"web"', b'"a/b"'),
     ],
 )
 def test_what_is_neither_is_refused(value):
@@ -44,7 +44,7 @@ def test_what_is_neither_is_refused(value):
 
 def test_a_value_that_is_no_number_does_not_go_out():
     with pytest.raises(Malformed):
-        encoded(Outcome(metric="m", set_id="web", user=OUTCOME.user, value=float("nan"), at_ms=1))
+        encode(Outcome(metric="m", set_id="web", user=OUTCOME.user, value=float("nan"), at_ms=1))
 
 
 @given(st.text(), st.text(), st.text())

@@ -10,14 +10,14 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.codec import decode, encode
+from tidegate.wire.codec import decode
 from tidegate.wire.flags import Metadata
 from tidegate.wire.names import Label, Name
 
 EXPERIMENT = "tidegate.experiment"
 """In the metadata of a flag whose variants an experiment compares."""
 WATCHED = "tidegate.watched"
-"""In the metadata of a flag whose ramp is judged: telemetry is told apart by its variants."""
+"""In the metadata of a flag whose ramp is judged: its SDKs report telemetry by variant."""
 SALT = "tidegate.salt"
 """In the metadata of a set: what its users' hashes are salted with; without it the set's id. Another salt makes strangers of all
 users, which is how they are forgotten.
@@ -68,11 +68,6 @@ def exposure_of(value: bytes) -> Exposure | Outcome:
     return decode(value, Exposure | Outcome)  # type: ignore[arg-type]
 
 
-def encoded(event: Exposure | Outcome) -> bytes:
-    """Return the bytes of a record. Malformed where a value is not finite."""
-    return encode(event)
-
-
 def salt_of(metadata: Metadata, set_id: str) -> str:
     """Return what the hashes of a set's users are salted with, given the set's metadata."""
     return str(metadata.get(SALT, set_id))
@@ -94,7 +89,6 @@ __all__ = [
     "WATCHED",
     "Exposure",
     "Outcome",
-    "encoded",
     "exposure_of",
     "salt_of",
     "user_hash",

@@ -17,7 +17,8 @@ from openfeature.hook import Hook, HookContext, HookHints
 from tidegate.ports import Clock, Log, SendUnknown
 from tidegate.sdk import slices
 from tidegate.sdk.flags.settings import FlagSettings
-from tidegate.wire.exposures import Exposure, Outcome, encoded, user_hash
+from tidegate.wire.codec import encode
+from tidegate.wire.exposures import Exposure, Outcome, user_hash
 from tidegate.wire.names import is_name
 
 WAITING_MAX = 10_000
@@ -178,7 +179,7 @@ class ExposureHook(Hook):
 
 async def _send(log: Log, event: Exposure | Outcome) -> bool:
     try:
-        await log.append("exposures", event.user, encoded(event))
+        await log.append("exposures", event.user, encode(event))
     except SendUnknown:
         return False
     return True
