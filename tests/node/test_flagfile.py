@@ -14,10 +14,10 @@ from tests.flags.matrix import cases, flags
 from tests.node.world import World
 from tests.sdk.flagkit import Service
 
-from tidegate.node.flagfile import FlagFiles, file_of
+from tidegate.node.flagfile import FlagFiles
 from tidegate.ports import SystemClock, SystemDisk
 from tidegate.wire.documents import Order
-from tidegate.wire.flags import EVALUATORS, METADATA, Kind, file_faults, flag_file, topic_key
+from tidegate.wire.flags import EVALUATORS, METADATA, Kind, file_faults, file_of_set, flag_file, topic_key
 from tidegate.wire.flagstamps import HEADER, stamp
 from tidegate.world import MemoryLog
 
@@ -101,7 +101,7 @@ async def test_without_broker_the_file_stays_and_is_made_again_where_it_was_lost
 
 async def test_a_node_that_has_read_nothing_leaves_the_file_alone(place):
     place.path.parent.mkdir()
-    place.path.write_bytes(file_of({"dark": flag("on")}))
+    place.path.write_bytes(file_of_set({"dark": flag("on")}).encoded())
     place.log.reachable = False
     files = place.begin()
     await asyncio.gather(*(asyncio.to_thread(lambda: None) for _ in range(20)))

@@ -9,7 +9,7 @@ from tidegate.flagfeed import Follower, Held, News, Status
 from tidegate.flags.store import Flags, FlagSet
 from tidegate.ports import Clock, Disk, Log
 from tidegate.wire.envelope import Trust
-from tidegate.wire.flags import FlagFile
+from tidegate.wire.flags import EVALUATORS, METADATA, file_of_set
 
 
 class Board:
@@ -68,11 +68,8 @@ class Board:
         found = self._flags.sets.get(set_id)
         if found is None:
             return b'{"flags":{}}'
-        file = FlagFile(
-            flags={key: msgspec.Raw(flag.value) for key, flag in found.flags.items()},
-            evaluators=msgspec.Raw(found.evaluators_value),
-            metadata=msgspec.Raw(msgspec.json.encode(found.metadata)),
-        ).encoded()
+        shared = {EVALUATORS: found.evaluators_value, METADATA: msgspec.json.encode(found.metadata)}
+        file = file_of_set({key: flag.value for key, flag in found.flags.items()} | shared).encoded()
         self._files[set_id] = (changes, file)
         return file
 

@@ -11,9 +11,9 @@ from tidegate.cli.flag_published import read_published
 from tidegate.cli.output import Format, dump
 from tidegate.cli.session import session
 from tidegate.runtime.home import Home
-from tidegate.runtime.keys import write_public
 from tidegate.runtime.problem import Problem
-from tidegate.wire.flags import EVALUATORS, METADATA, FlagFile
+from tidegate.runtime.trust import write_public
+from tidegate.wire.flags import FlagFile, file_of_set
 
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 
@@ -57,9 +57,4 @@ async def _read(home: Home, set_id: str) -> FlagFile:
         values = (await read_published(here, set_id)).values
     if not values:
         raise Problem(f"nothing is published of the set {set_id}", "see: tidegate flag list")
-    return FlagFile(
-        flags={name: msgspec.Raw(value) for name, value in sorted(values.items()) if name not in (EVALUATORS, METADATA)},
-        evaluators=msgspec.Raw(values.get(EVALUATORS, b"{}")),
-        metadata=msgspec.Raw(values.get(METADATA, b"{}")),
-        schema=SCHEMA,
-    )
+    return file_of_set(values, SCHEMA)

@@ -10,8 +10,9 @@ from tidegate.broker import create_topics
 from tidegate.cli.connect import connection, open_log, reachable, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.runtime.home import Home
-from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key, write_public
+from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.trust import write_public
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import seal
 from tidegate.wire.keys import version_of

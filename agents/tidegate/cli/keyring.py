@@ -16,8 +16,9 @@ from tidegate.cli.publish import ENROLMENT_SUFFIX
 from tidegate.cli.session import Session, session
 from tidegate.ports import SendUnknown
 from tidegate.runtime.home import Home
-from tidegate.runtime.keys import COMMAND_SUFFIX, find_signer, read_command, read_key, write_public
+from tidegate.runtime.keys import COMMAND_SUFFIX, find_signer, read_command, read_key
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.trust import write_public
 from tidegate.wire.codec import Malformed, decode_strict, encode
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root
 from tidegate.wire.envelope import Envelope, Refused, Signs, Trust, open_envelope, seal

@@ -5,18 +5,17 @@ broker is away. Stock flagd providers read it with ``FLAGD_RESOLVER=file``; who 
 """
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from tidegate.flagfeed import Follower, Held, News, Status
 from tidegate.ports import Clock, Disk, Log
+from tidegate.runtime.trust import write_public
 from tidegate.wire.envelope import Trust
-from tidegate.wire.flags import EVALUATORS, METADATA, FlagFile, TopicKey, definition_of, evaluators_of, metadata_of
+from tidegate.wire.flags import EVALUATORS, METADATA, TopicKey, definition_of, evaluators_of, file_of_set, metadata_of
 
 AGAIN_S = 5.0
 """A file that could not be written is tried again after so long."""
@@ -67,7 +66,7 @@ class FlagFiles:
                 continue  # half of a set is worse than the file of before
             # What changes meanwhile is due again: one write of each file at a time, however fast they change.
             for set_id, path in self._paths.items():
-                data = file_of(self._sets[set_id])
+                data = file_of_set(self._sets[set_id]).encoded()
                 try:
                     if await asyncio.to_thread(replace_file, path, data):
                         self.written[set_id] += 1
@@ -77,13 +76,6 @@ class FlagFiles:
                     self._due.set()
 
 
-def file_of(records: Mapping[str, bytes]) -> bytes:
-    """Return the file of a set, given its records by name: definitions verbatim, in the order of their names."""
-    flags = {name: msgspec.Raw(value) for name, value in sorted(records.items()) if name not in (EVALUATORS, METADATA)}
-    evaluators, metadata = (msgspec.Raw(records.get(name, b"{}")) for name in (EVALUATORS, METADATA))
-    return FlagFile(flags=flags, evaluators=evaluators, metadata=metadata).encoded()
-
-
 def replace_file(path: Path, data: bytes) -> bool:
     """Replace a file that everybody may read, whole, unless it holds these bytes already; return whether it was. OSError."""
     try:
@@ -91,14 +83,8 @@ def replace_file(path: Path, data: bytes) -> bool:
             return False
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    write_public(path, data)
     return True
 
 
-__all__ = ["FlagFiles", "file_of", "replace_file"]
+__all__ = ["FlagFiles", "replace_file"]

@@ -119,18 +119,6 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_public(path: Path, data: bytes) -> None:
-    """Write or replace a file that everybody may read, whole; nobody else may write it, whatever the umask says."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
 def read_key(path: Path) -> Signer:
     """Return the private key in a file; asks for its passphrase where it has one.
 

@@ -33,3 +33,15 @@ def read_guarded(path: Path, forbidden: int, what: str, remedy: str) -> bytes:
             return file.read()
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}", "make keys with: tidegate init, or name the home with --home") from error
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Write or replace a file that everybody may read, whole; nobody else may write it, whatever the umask says."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -235,6 +235,16 @@ class FlagFile(Struct, frozen=True, rename={"evaluators": EVALUATORS, "schema": 
         return msgspec.json.encode(self)
 
 
+def file_of_set(records: Mapping[str, bytes], schema: str = "") -> FlagFile:
+    """Return the file of a set, given what is published of it by name: flags in the order of their names."""
+    return FlagFile(
+        flags={name: msgspec.Raw(value) for name, value in sorted(records.items()) if name not in (EVALUATORS, METADATA)},
+        evaluators=msgspec.Raw(records.get(EVALUATORS, b"{}")),
+        metadata=msgspec.Raw(records.get(METADATA, b"{}")),
+        schema=schema,
+    )
+
+
 def flag_file(data: bytes) -> FlagFile:
     """Return a file of a set, its flags not yet looked at (``file_faults`` does). Malformed where it is none."""
     if len(data) > FILE_BYTES_MAX:

@@ -28,7 +28,8 @@ from tidegate.cli.keyring import named_keys, next_root
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.node.executors.children import left_running
 from tidegate.runtime.home import Home
-from tidegate.runtime.keys import ROLES, SUFFIX, make_key, make_root, write_public
+from tidegate.runtime.keys import ROLES, SUFFIX, make_key, make_root
+from tidegate.runtime.trust import write_public
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import seal
 from tidegate.wire.plans import Artifact
