@@ -19,6 +19,7 @@ from tidegate.api.routes import Routes
 from tidegate.api.sync import STOP_WITHIN_S, SyncService, sync_server
 from tidegate.api.tokens import Tokens
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.serve import shown_host
 from tidegate.runtime.settings import ApiSettings
 
 CONNECTIONS_MAX = 2_000
@@ -59,7 +60,7 @@ async def flags_served(board: Board, metrics: Metrics, tokens: Tokens, settings:
     with _bind(host, settings.port) as listening:
         sync, sync_port = await sync_server(SyncService(board, admission, metrics), host, settings.sync)
         serving = asyncio.create_task(server.serve([listening]))
-        served = Served(f"http://{_shown(host)}:{listening.getsockname()[1]}", f"{_shown(host)}:{sync_port}")
+        served = Served(f"http://{shown_host(host)}:{listening.getsockname()[1]}", f"{shown_host(host)}:{sync_port}")
         log.info("flags are served", ofrep=served.url, sync=served.sync)
         try:
             yield served
@@ -97,10 +98,6 @@ def _bind(host: str, port: int) -> socket.socket:
     # asyncio does so only where a socket names its protocol; without it each answer waits 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def _shown(host: str) -> str:
-    return LOOPBACK if host == "0.0.0.0" else f"[{host}]" if ":" in host else host  # noqa: S104 - shown, not bound
 
 
 __all__ = ["Served", "flags_served"]

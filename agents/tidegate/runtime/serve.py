@@ -46,7 +46,7 @@ async def serving(host: str, port: int, not_ready: NotReady) -> AsyncIterator[Se
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
         thread.start()
         try:
-            found = Serving(f"http://{_shown(host)}:{server.server_port}", server.server_port)
+            found = Serving(f"http://{shown_host(host)}:{server.server_port}", server.server_port)
             announce(found.url)
             yield found
         finally:
@@ -56,6 +56,11 @@ async def serving(host: str, port: int, not_ready: NotReady) -> AsyncIterator[Se
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
+
+
+def shown_host(host: str) -> str:
+    """Return a host that is served at as it stands in an address that somebody here may ask."""
+    return "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - shown, not bound
 
 
 def announce(url: str) -> None:
@@ -126,7 +131,3 @@ def _handler(beat: _Beat, not_ready: NotReady) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
     return Handler
-
-
-def _shown(host: str) -> str:
-    return "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - shown, not bound
