@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.ledger import AcceptedPlan, Ledger
 from tidegate.rollout.policies import in_force
 from tidegate.wire.codec import decode
@@ -40,12 +40,12 @@ def approve(ledger: Ledger, state: SubjectState, intent: Intent, key: PublicKey 
     waiting = {ledger.plans[name].plan.id: ledger.plans[name] for name in state.queue}
     accepted = waiting.get(intent.target)
     if accepted is None:
-        return _refuse(intent, Reason.UNKNOWN, f"no plan {intent.target!r} waits; there: {', '.join(waiting) or 'none'}")
+        return refusal(intent, Reason.UNKNOWN, f"no plan {intent.target!r} waits; there: {', '.join(waiting) or 'none'}")
     if approved(ledger, accepted.plan, state):
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{intent.target} needs no approval any more")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{intent.target} needs no approval any more")
     if intent.actor == accepted.plan.actor or (key is not None and key.id in _signers(accepted)):
         signed = f"it is {accepted.plan.actor or 'nobody'}'s, signed by {', '.join(sorted(_signers(accepted)))}"
-        return _refuse(intent, Reason.NOT_ALLOWED, f"{intent.target}: {signed}; somebody else has to approve, with another key")
+        return refusal(intent, Reason.NOT_ALLOWED, f"{intent.target}: {signed}; somebody else has to approve, with another key")
     return Change(
         kind=DecisionKind.SETTING,
         reason=Reason.ASKED,
@@ -59,7 +59,3 @@ def approve(ledger: Ledger, state: SubjectState, intent: Intent, key: PublicKey 
 def _signers(accepted: AcceptedPlan) -> frozenset[str]:
     """Return every key that a plan's envelope names; one that is named wrongly can only cost an approval."""
     return frozenset(signature.keyid for signature in decode(accepted.envelope, Envelope).signatures)
-
-
-def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
-    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
-from tidegate.wire.documents import Roster
+from tidegate.wire.documents import Intent, Roster
 from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.reasons import Reason
 
@@ -36,6 +36,11 @@ class Change(Struct, frozen=True, kw_only=True):
     cordoned: tuple[str, ...] | None = None
     silences: tuple[Silence, ...] | None = None
     policy: str = ""
+
+
+def refusal(intent: Intent, reason: Reason, message: str) -> Change:
+    """Return that an intent changes nothing, and why."""
+    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)
 
 
 def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) -> Decision:

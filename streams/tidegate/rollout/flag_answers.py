@@ -4,7 +4,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_code import code_missing, stopped
 from tidegate.rollout.flag_levels import needs
@@ -31,9 +31,9 @@ def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent
     gate, generation = event.key is not None and event.key.role is KeyRole.GATE, ledger.generation(intent.subject)
     if intent.generation != generation and (gate or intent.verb not in ANY_GENERATION):
         message = f"{intent.subject} is at generation {generation}, you saw {intent.generation}; look again, then ask again"
-        return _refuse(intent, Reason.STALE_GENERATION, message)
+        return refusal(intent, Reason.STALE_GENERATION, message)
     if before := intent_of_before(ledger, intent):
-        return _refuse(intent, Reason.RESTORED, before)
+        return refusal(intent, Reason.RESTORED, before)
     if not flag_key(intent.subject).is_flag:
         return answer_shared(ledger, intent, now_ms)
     if intent.verb is Verb.SET:
@@ -41,7 +41,7 @@ def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent
     else:
         ramp = ramp_of(ledger, view, intent.subject, now_ms)
         if ramp is None:
-            return _refuse(intent, Reason.UNKNOWN, f"there is no flag {flag_key(intent.subject)}; see: tidegate flag list")
+            return refusal(intent, Reason.UNKNOWN, f"there is no flag {flag_key(intent.subject)}; see: tidegate flag list")
         if ramp.state.archived:
             return ramp.refused(Reason.NOTHING_TO_DO, f"{ramp.state.key} was archived: everyone has the safe variant for good")
         change = _gate(ramp, intent) if gate else _answer(ramp, intent, event.key)
@@ -241,10 +241,6 @@ def _back(state: FlagState, **fields: object) -> FlagState:
 
 def _change(kind: DecisionKind, message: str, state: FlagState) -> Change:
     return Change(kind=kind, reason=Reason.ASKED, subject=state.subject, message=message, flag=state)
-
-
-def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
-    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)
 
 
 def _served(state: FlagState) -> dict[str, str | int | float | list[str] | None]:

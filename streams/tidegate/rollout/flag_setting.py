@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidegate.flags.prerequisites import after
 from tidegate.flags.published import WEIGHT_ALL, layer_faults
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_levels import FlagLevels, beside, needs, shared_value, value_of
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT, Ramp
@@ -36,21 +36,21 @@ def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None
     """Return the one record that answers a flag's new definition."""
     spec, course = (intent.flag.spec, intent.flag.ramp) if intent.flag is not None else (None, None)
     if spec is None or (intent.flag is not None and intent.flag.value != NOTHING):
-        return _refuse(intent, Reason.BAD_DOCUMENT, f"{SPEC}: is missing; of a flag, set names a spec and no value")
+        return refusal(intent, Reason.BAD_DOCUMENT, f"{SPEC}: is missing; of a flag, set names a spec and no value")
     before = ledger.flags.get(intent.subject)
     busy = _busy(before)
     if busy is not None:
-        return _refuse(intent, *busy)
+        return refusal(intent, *busy)
     wrong = _faults(ledger, intent, spec, course)
     if wrong:
-        return _refuse(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
     if before is not None and spec_digest(spec) in before.quarantined:
         name = spec_digest(spec)
-        return _refuse(intent, Reason.QUARANTINED, f"{SPEC}: it was switched off; a person may release {name} from quarantine")
+        return refusal(intent, Reason.QUARANTINED, f"{SPEC}: it was switched off; a person may release {name} from quarantine")
     state = _wanted(before, intent, spec, course, key)
     wrong = list(_between(ledger, state))
     if wrong:
-        return _refuse(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
     return _answer(Ramp(state, view, ledger, now_ms), before)
 
 
@@ -192,7 +192,3 @@ def _linked(ledger: Ledger, state: FlagState) -> dict[str, FlagState]:
         for one in found
         if one.subject.startswith(here) and one.subject != state.subject and not one.archived
     }
-
-
-def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
-    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)

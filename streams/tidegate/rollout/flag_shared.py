@@ -5,7 +5,7 @@ they may change only what nobody's stages are in the way of (G2).
 from collections.abc import Iterator
 from typing import Any
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_levels import beside, shared_value
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import forbidden
@@ -25,13 +25,13 @@ VALUE = "flag.value"
 def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     """Return the one record that answers an intent about what a set has beside its flags."""
     if intent.verb is not Verb.SET:
-        return _refuse(intent, Reason.NOT_ALLOWED, f"{intent.subject} can only be set")
+        return refusal(intent, Reason.NOT_ALLOWED, f"{intent.subject} can only be set")
     change = intent.flag
     if change is None or change.value == NOTHING or change.spec is not None or change.ramp is not None:
-        return _refuse(intent, Reason.BAD_DOCUMENT, f"{VALUE}: is missing; of {intent.subject}, set names a value and no spec")
+        return refusal(intent, Reason.BAD_DOCUMENT, f"{VALUE}: is missing; of {intent.subject}, set names a value and no spec")
     held = forbidden(ledger, intent.subject, now_ms)
     if held is not None:
-        return _refuse(intent, held[0], f"{held[1]} This would hold at once; ask again when it is over.")
+        return refusal(intent, held[0], f"{held[1]} This would hold at once; ask again when it is over.")
     value, key = bytes(change.value), flag_key(intent.subject)
     try:
         decode_strict(value, dict)
@@ -39,7 +39,7 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     except Malformed as fault:
         wrong = [(f"{VALUE}.{fault.path}".rstrip("."), fault.problem)]
     if wrong:
-        return _refuse(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:20]))
+        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:20]))
     state = SharedState(subject=intent.subject, value=change.value, actor=intent.actor, why=intent.reason, asked_ms=now_ms)
     return Change(
         kind=DecisionKind.SETTING,
@@ -101,7 +101,3 @@ def _used(spec: FlagSpec, rules: dict[str, Any]) -> set[str]:
             found.add(name)
             pending += references(rules.get(name))
     return found
-
-
-def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
-    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from tidegate.rollout.approvals import approve
 from tidegate.rollout.batches import stopped_by_expiry
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_answers import answer_flag
 from tidegate.rollout.gates import pass_gate
@@ -46,13 +46,13 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
     state = ledger.subject(intent.subject)
     gate = event.key is not None and event.key.role is KeyRole.GATE
     if intent.generation != state.generation and (gate or intent.verb not in ANY_GENERATION):
-        return _refuse(
+        return refusal(
             intent,
             Reason.STALE_GENERATION,
             f"{intent.subject} is at generation {state.generation}, you saw {intent.generation}; look again, then ask again",
         )
     if before := intent_of_before(ledger, intent):
-        return _refuse(intent, Reason.RESTORED, before)
+        return refusal(intent, Reason.RESTORED, before)
     if gate:
         return answer_gate(scene_of(ledger, view, intent.subject, now_ms), intent)
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):
@@ -65,7 +65,7 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
         return approve(ledger, state, intent, event.key)
     scene = scene_of(ledger, view, intent.subject, now_ms)
     if scene is None:
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"no rollout of {intent.subject} was ever started")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"no rollout of {intent.subject} was ever started")
     match intent.verb:
         case Verb.PAUSE:
             return _pause(scene, intent)
@@ -80,14 +80,14 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
         case Verb.RETRY:
             return _retry(ledger, scene, intent)
         case Verb.SET | Verb.KILL | Verb.RESTORE | Verb.SHARE | Verb.ARCHIVE:
-            return _refuse(intent, Reason.NOT_ALLOWED, f"{intent.verb} is asked of a flag; {intent.subject} is none")
+            return refusal(intent, Reason.NOT_ALLOWED, f"{intent.verb} is asked of a flag; {intent.subject} is none")
         case _:
             assert_never(intent.verb)
 
 
 def _pause(scene: Scene, intent: Intent) -> Change:
     if scene.state.phase is not Phase.RUNNING:
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused")
     state = replace(scene.state, phase=Phase.PAUSED, paused_reason=Reason.ASKED)
     return _asked(intent, DecisionKind.PAUSE, "Advances and batches stop; judgement and rollback go on.", state)
 
@@ -95,9 +95,9 @@ def _pause(scene: Scene, intent: Intent) -> Change:
 def _resume(scene: Scene, intent: Intent) -> Change:
     state = scene.state
     if state.phase is not Phase.PAUSED:
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a paused rollout is resumed")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a paused rollout is resumed")
     if stopped_by_expiry(scene):
-        return _refuse(
+        return refusal(
             intent, Reason.EXPIRED, "the plan has expired: no node applies an advance of it; abort it and sign another"
         )
     return resume(scene, Reason.ASKED, intent.reason or f"The rollout goes on; it was paused ({state.paused_reason}).")
@@ -107,14 +107,14 @@ def _promote(scene: Scene, intent: Intent) -> Change:
     """End the bake or the gate of the stage; a fail, readiness, requests and the pass are not a person's to give (D5)."""
     if scene.state.phase is not Phase.RUNNING or scene.state.gate_passed:
         why = "its bake and gate are passed already" if scene.state.gate_passed else "only a running rollout is promoted"
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; {why}")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; {why}")
     message = intent.reason or f"Bake and gate of stage {scene.state.stage + 1} end here; the other conditions hold."
     return pass_gate(scene, Reason.ASKED, message)
 
 
 def _abort(scene: Scene, intent: Intent) -> Change:
     if scene.state.phase not in (Phase.RUNNING, Phase.PAUSED, Phase.WATCHING):
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; there is nothing to abort")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; there is nothing to abort")
     return rollback(scene, Reason.ASKED, intent.reason or f"{intent.actor} aborted it.", Result.ABORTED)
 
 
@@ -123,9 +123,9 @@ def _undo(scene: Scene, intent: Intent) -> Change:
     state, plan = scene.state, scene.plan
     done = state.phase is Phase.DONE and state.result in (Result.PROMOTED, Result.SUPERSEDED)
     if state.phase is not Phase.WATCHING and not done:
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; what is promoted is undone, what is under way aborted")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; what is promoted is undone, what is under way aborted")
     if plan.rollback is None:
-        return _refuse(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
+        return refusal(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
     ended = replace(
         state,
         settled=plan.rollback.artifact,
@@ -141,21 +141,21 @@ def _retry(ledger: Ledger, scene: Scene, intent: Intent) -> Change:
     """Start the last plan again, as its next attempt (B8). Asking for it takes its version out of quarantine."""
     state = scene.state
     if state.phase is not Phase.DONE or state.result in (Result.PROMOTED, Result.SUPERSEDED):
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only what was rolled back, aborted or failed is retried")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only what was rolled back, aborted or failed is retried")
     if state.queue:
-        return _refuse(intent, Reason.ALREADY_RUNNING, f"{len(state.queue)} plans wait for their turn")
+        return refusal(intent, Reason.ALREADY_RUNNING, f"{len(state.queue)} plans wait for their turn")
     version = scene.plan.artifact.version
     freed = replace(state, quarantined=tuple(one for one in state.quarantined if one != version))
     found = obstacle(ledger, scene.view, scene.plan, freed, scene.now_ms)
     if found is not None:
-        return _refuse(intent, *found)
+        return refusal(intent, *found)
     return begin(ledger, scene.view, freed, state.plan_digest, scene.now_ms)
 
 
 def _release(state: SubjectState, intent: Intent) -> Change:
     if intent.target not in state.quarantined:
         listed = ", ".join(state.quarantined) or "none"
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{intent.target or 'no version'} is not in quarantine; there: {listed}")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{intent.target or 'no version'} is not in quarantine; there: {listed}")
     new = replace(state, quarantined=tuple(one for one in state.quarantined if one != intent.target))
     return _asked(intent, DecisionKind.SETTING, f"{intent.target} may be rolled out again.", new)
 
@@ -164,9 +164,9 @@ def _cordon(ledger: Ledger, view: View, intent: Intent) -> Change:
     node, cordoned = intent.target, set(ledger.cordoned)
     known = node in view.enrolled or node in cordoned
     if not known:
-        return _refuse(intent, Reason.UNKNOWN, f"no node {node!r} is enrolled")
+        return refusal(intent, Reason.UNKNOWN, f"no node {node!r} is enrolled")
     if (node in cordoned) is (intent.verb is Verb.CORDON):
-        return _refuse(intent, Reason.NOTHING_TO_DO, f"{node} is {'cordoned already' if node in cordoned else 'not cordoned'}")
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{node} is {'cordoned already' if node in cordoned else 'not cordoned'}")
     cordoned ^= {node}
     what = "is no longer chosen for rollouts" if node in cordoned else "may be chosen for rollouts again"
     change = Change(kind=DecisionKind.SETTING, reason=Reason.ASKED, subject=intent.subject, message=f"{node} {what}.")
@@ -175,10 +175,6 @@ def _cordon(ledger: Ledger, view: View, intent: Intent) -> Change:
 
 def _asked(intent: Intent, kind: DecisionKind, message: str, state: SubjectState) -> Change:
     return Change(kind=kind, reason=Reason.ASKED, subject=state.subject, message=intent.reason or message, state=state)
-
-
-def _refuse(intent: Intent, reason: Reason, message: str) -> Change:
-    return Change(kind=DecisionKind.REFUSE, reason=reason, subject=intent.subject, message=message)
 
 
 def _what(scene: Scene) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_steps import lively
 from tidegate.rollout.gates import gate_ends_ms, pass_gate
 from tidegate.rollout.ledger import Ledger
@@ -12,7 +12,7 @@ from tidegate.rollout.ramp import Ramp
 from tidegate.rollout.retreat import rollback
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.view import View
-from tidegate.wire.decisions import DecisionKind, Result
+from tidegate.wire.decisions import Result
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.flagstates import spec_digest
 from tidegate.wire.reasons import Reason
@@ -109,7 +109,7 @@ def answer_gate(scene: Scene | None, intent: Intent) -> Change:
     name = asked(scene) if scene is not None else ""
     if scene is None or not name or intent.target != name:
         problem = f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
-        return Change(kind=DecisionKind.REFUSE, reason=Reason.NOT_ALLOWED, subject=intent.subject, message=problem)
+        return refusal(intent, Reason.NOT_ALLOWED, problem)
     said = intent.reason or "it gives no reason"
     match intent.verb:
         case Verb.PROMOTE:
@@ -117,5 +117,4 @@ def answer_gate(scene: Scene | None, intent: Intent) -> Change:
         case Verb.ABORT:
             return rollback(scene, Reason.GATE_REFUSED, f"Gate {name} refuses: {said}", Result.ROLLED_BACK)
         case _:
-            problem = f"gate {name} may pass or refuse, and nothing else"
-            return Change(kind=DecisionKind.REFUSE, reason=Reason.NOT_ALLOWED, subject=intent.subject, message=problem)
+            return refusal(intent, Reason.NOT_ALLOWED, f"gate {name} may pass or refuse, and nothing else")

@@ -2,7 +2,7 @@
 alarm blocks an advance whether anybody is told of it or not (D4).
 """
 
-from tidegate.rollout.change import Change
+from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.decisions import DecisionKind, Silence
 from tidegate.wire.documents import Hush, Intent, Verb
@@ -22,7 +22,7 @@ def answer_silence(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     hush = intent.hush
     problem = _problem(hush, len(held), now_ms)
     if hush is None or problem:
-        return Change(kind=DecisionKind.REFUSE, reason=Reason.NOT_ALLOWED, subject=intent.subject, message=problem)
+        return refusal(intent, Reason.NOT_ALLOWED, problem)
     silence = Silence(id=intent.id, hush=hush, since_ms=now_ms, actor=intent.actor, reason=intent.reason)
     return _set(intent, f"Nobody is told of {shown(hush)}: {intent.reason}", (*held, silence))
 
@@ -50,8 +50,7 @@ def _problem(hush: Hush | None, held: int, now_ms: int) -> str:
 def _end(held: tuple[Silence, ...], intent: Intent) -> Change:
     kept = tuple(one for one in held if one.id != intent.target)
     if len(kept) == len(held):
-        message = f"no silence {intent.target!r} holds; see: tidegate silence list"
-        return Change(kind=DecisionKind.REFUSE, reason=Reason.NOTHING_TO_DO, subject=intent.subject, message=message)
+        return refusal(intent, Reason.NOTHING_TO_DO, f"no silence {intent.target!r} holds; see: tidegate silence list")
     return _set(intent, f"Silence {intent.target} ends here.", kept)
 
 
