@@ -21,6 +21,7 @@ from msgspec import Struct
 from tidegate.ports import SystemDisk
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import told_faults
 from tidegate.wire.names import Name, is_name
 
 MARK = "tgapi_"
@@ -63,8 +64,7 @@ def read_tokens(path: Path) -> list[Token]:
         raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2) from error
     faults = faults_of(values, _File)
     if faults:
-        told = "; ".join(f"{at}: {problem}" for at, problem in faults)
-        raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2)
+        raise Problem(f"{path}: {told_faults(faults)}", "mend the file, or remove it and make new tokens", code=2)
     return msgspec.convert(values, _File).tokens
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import told_faults
 
 
 @cache
@@ -40,6 +41,6 @@ def _made(entry: Mapping[str, Any], package: str, at: str, made_with: tuple[obje
         raise Problem(f"{at}.kind: expected one of {', '.join(kinds(package))}", "mend config.yaml", code=2)
     faults = faults_of(options, module.Options)
     if faults:
-        told = "; ".join(f"{at}.{where}: {problem}" if where else f"{at}: {problem}" for where, problem in faults)
+        told = told_faults((f"{at}.{where}".rstrip("."), problem) for where, problem in faults)
         raise Problem(told, "mend config.yaml", code=2)
     return module.make(msgspec.convert(options, module.Options), *made_with)

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import told_faults
 from tidegate.wire.names import Duration, Name
 
 OVERLAY = "TIDEGATE__"
@@ -107,7 +108,7 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     variables = overlay(values, environment)
     faults = faults_of(values, Settings, strict=False)
     if faults:
-        told = "; ".join(f"{variables.get(at, at)}: {problem}" for at, problem in faults)
+        told = told_faults((variables.get(at, at), problem) for at, problem in faults)
         raise Problem(f"{path}: {told}", "mend the file or the variable", code=2)
     return msgspec.convert(values, Settings, strict=False)
 

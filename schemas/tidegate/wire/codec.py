@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +27,15 @@ class Malformed(ValueError):
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
+
+
+def told_faults(faults: Iterable[tuple[str, str]]) -> str:
+    """Return faults, as (path, problem), in one line.
+
+    >>> told_faults([("name", "is missing"), ("", "is too long")])
+    'name: is missing; is too long'
+    """
+    return "; ".join(str(Malformed(path, problem)) for path, problem in faults)
 
 
 def encode(value: Any) -> bytes:

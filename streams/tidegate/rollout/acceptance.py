@@ -12,6 +12,7 @@ from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING
 from tidegate.rollout.start import PASSING, Obstacle, obstacle, resting
 from tidegate.rollout.view import View
+from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, SubjectState
 from tidegate.wire.documents import Phase, digest
 from tidegate.wire.names import service_subject
@@ -69,7 +70,7 @@ def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | 
         return Reason.WRONG_FLEET, f"fleet: this plan is for {plan.fleet}, here is {view.fleet}"
     wrong = faults(plan)
     if wrong:
-        return Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong)
+        return Reason.BAD_DOCUMENT, told_faults(wrong)
     if f"{subject}/{plan.id}" in ledger.plan_ids:
         return Reason.DUPLICATE, f"id: {plan.id} was used before; a plan's id is used once, give this one another"
     if before := plan_of_before(ledger, plan):

@@ -17,7 +17,7 @@ from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT, Ramp
 from tidegate.rollout.ramp_forward import asks_for_approval, complete, restraints, unbegun
 from tidegate.rollout.view import View
-from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.codec import Malformed, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, PublicKey
 from tidegate.wire.flagchanges import NOTHING, FlagRamp, ramp_faults
@@ -43,14 +43,14 @@ def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None
         return refusal(intent, *busy)
     wrong = _faults(ledger, intent, spec, course)
     if wrong:
-        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+        return refusal(intent, Reason.BAD_DOCUMENT, told_faults(wrong[:FAULTS_SHOWN]))
     if before is not None and spec_digest(spec) in before.quarantined:
         name = spec_digest(spec)
         return refusal(intent, Reason.QUARANTINED, f"{SPEC}: it was switched off; a person may release {name} from quarantine")
     state = _wanted(before, intent, spec, course, key)
     wrong = list(_between(ledger, state))
     if wrong:
-        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:FAULTS_SHOWN]))
+        return refusal(intent, Reason.BAD_DOCUMENT, told_faults(wrong[:FAULTS_SHOWN]))
     return _answer(Ramp(state, view, ledger, now_ms), before)
 
 

@@ -9,7 +9,7 @@ from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_levels import beside, shared_value
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import forbidden
-from tidegate.wire.codec import Malformed, decode_strict, encode
+from tidegate.wire.codec import Malformed, decode_strict, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.flagchanges import NOTHING
@@ -39,7 +39,7 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     except Malformed as fault:
         wrong = [(f"{VALUE}.{fault.path}".rstrip("."), fault.problem)]
     if wrong:
-        return refusal(intent, Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong[:20]))
+        return refusal(intent, Reason.BAD_DOCUMENT, told_faults(wrong[:20]))
     state = SharedState(subject=intent.subject, value=change.value, actor=intent.actor, why=intent.reason, asked_ms=now_ms)
     return Change(
         kind=DecisionKind.SETTING,

@@ -8,6 +8,7 @@ from tidegate.rollout.events import PolicyArrived
 from tidegate.rollout.ledger import InForce, Ledger, Retreat
 from tidegate.rollout.verdicts import Judged
 from tidegate.rollout.view import View
+from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import digest
 from tidegate.wire.flagstates import RampResult
@@ -144,7 +145,7 @@ def _obstacle(ledger: Ledger, view: View, key: str, policy: Policy) -> Restraint
         )
     wrong = policy_faults(policy)
     if wrong:
-        return Reason.BAD_DOCUMENT, "; ".join(f"{path}: {problem}" for path, problem in wrong)
+        return Reason.BAD_DOCUMENT, told_faults(wrong)
     before = ledger.policies.get(policy.name)
     if before is not None and policy.issued_ms <= before.policy.issued_ms:
         return Reason.DUPLICATE, "issuedMs: the policy in force was issued later; an older one does not come back"
