@@ -220,6 +220,19 @@ class AlarmKind(Struct, frozen=True, kw_only=True):
     timing: str = ""
     """When it begins and ends, in words."""
 
+    def firing(self, about: str, start_ms: int, summary: str, **fields: Any) -> "Alarm":
+        """Return an alarm of this kind that fires since then; ``about`` tells it apart from others of the kind."""
+        return Alarm(
+            id=f"{self.name}/{about}",
+            writer=self.writer,
+            name=self.name,
+            state=AlarmState.FIRING,
+            severity=self.severity,
+            start_ms=start_ms,
+            summary=summary,
+            **fields,
+        )
+
 
 class Alarm(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A named condition with a start and an end; the last record of a key is its state, and holds its history (I1).

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 
 from tidegate.rollout.change import counted
 from tidegate.rollout.flag_alarms import KINDS as FLAG_KINDS
-from tidegate.rollout.flag_alarms import STALE_MS, flag_alarms
+from tidegate.rollout.flag_alarms import flag_alarms
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import spent_by, told_budget
 from tidegate.rollout.restraint import WRITER
 from tidegate.rollout.retreat import back
 from tidegate.rollout.scene import Scene, scene_of
+from tidegate.rollout.verdicts import STALE_MS
 from tidegate.rollout.view import SeenReport, View
 from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Phase
-from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, Severity
+from tidegate.wire.judgement import Alarm, AlarmKind, Severity
 from tidegate.wire.plans import Artifact
 
 DRIFT_MS = 120_000
@@ -85,16 +86,7 @@ def _budgets(ledger: Ledger, now_ms: int) -> Iterator[Alarm]:
     for name, held in sorted(ledger.policies.items()):
         spent = spent_by(ledger, held, now_ms)
         if spent:
-            yield Alarm(
-                id=f"{BUDGET_SPENT.name}/{name}",
-                writer=WRITER,
-                name=BUDGET_SPENT.name,
-                state=AlarmState.FIRING,
-                severity=BUDGET_SPENT.severity,
-                start_ms=spent[-1].at_ms,
-                labels={"policy": name},
-                summary=told_budget(held.policy, spent),
-            )
+            yield BUDGET_SPENT.firing(name, spent[-1].at_ms, told_budget(held.policy, spent), labels={"policy": name})
 
 
 def _alarms(scene: Scene) -> Iterator[Alarm]:
@@ -115,17 +107,13 @@ def _alarms(scene: Scene) -> Iterator[Alarm]:
 
 
 def _firing(scene: Scene, kind: AlarmKind, summary: str, start_ms: int) -> Alarm:
-    return Alarm(
-        id=f"{kind.name}/{scene.state.subject}",
-        writer=WRITER,
-        name=kind.name,
-        state=AlarmState.FIRING,
-        severity=kind.severity,
-        start_ms=start_ms,
+    return kind.firing(
+        scene.state.subject,
+        start_ms,
+        summary,
         service=scene.plan.service,
         subject=scene.state.subject,
         labels={"rollout": scene.state.rollout, "version": scene.plan.artifact.version},
-        summary=summary,
     )
 
 

@@ -6,12 +6,10 @@ from tidegate.rollout.flag_steps import lively
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import Ramp
 from tidegate.rollout.restraint import WRITER
+from tidegate.rollout.verdicts import STALE_MS
 from tidegate.rollout.view import View
-from tidegate.wire.flagstates import FlagState, Off
-from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, Severity
-
-STALE_MS = 15_000
-"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
+from tidegate.wire.flagstates import Off
+from tidegate.wire.judgement import Alarm, AlarmKind, Severity
 
 FLAG_OFF = AlarmKind(
     name="flag_switched_off",
@@ -38,8 +36,14 @@ def flag_alarms(ledger: Ledger, view: View, now_ms: int) -> Iterator[Alarm]:
     for state in (ledger.flags[subject] for subject in sorted(ledger.stirring)):
         if state.off is Off.NONE or state.archived:
             continue
-        service = state.judged[0] if state.judged else ""
-        yield _firing(FLAG_OFF, state, service, f"{state.key} is off ({state.off}).", state.decided_ms)
+        yield FLAG_OFF.firing(
+            state.subject,
+            state.decided_ms,
+            f"{state.key} is off ({state.off}).",
+            service=state.judged[0] if state.judged else "",
+            subject=state.subject,
+            labels={"flag": str(state.key)},
+        )
     for subject in lively(ledger):
         ramp = Ramp(ledger.flags[subject], view, ledger, now_ms)
         if not ramp.state.placement:
@@ -49,20 +53,11 @@ def flag_alarms(ledger: Ledger, view: View, now_ms: int) -> Iterator[Alarm]:
             if verdict is not None and verdict.placement == ramp.state.placement:
                 since_ms = max(since_ms, verdict.last_pane_ms)
             if now_ms - since_ms > STALE_MS:
-                summary = f"No verdict on {ramp.state.key} comes of {service}: it does not grow, and no fail would be seen."
-                yield _firing(FLAG_UNJUDGED, ramp.state, service, summary, since_ms)
-
-
-def _firing(kind: AlarmKind, state: FlagState, service: str, summary: str, start_ms: int) -> Alarm:
-    return Alarm(
-        id=f"{kind.name}/{state.subject}" + (f"/{service}" if kind is FLAG_UNJUDGED else ""),
-        writer=WRITER,
-        name=kind.name,
-        state=AlarmState.FIRING,
-        severity=kind.severity,
-        start_ms=start_ms,
-        service=service,
-        subject=state.subject,
-        labels={"flag": str(state.key)},
-        summary=summary,
-    )
+                yield FLAG_UNJUDGED.firing(
+                    f"{subject}/{service}",
+                    since_ms,
+                    f"No verdict on {ramp.state.key} comes of {service}: it does not grow, and no fail would be seen.",
+                    service=service,
+                    subject=subject,
+                    labels={"flag": str(ramp.state.key)},
+                )

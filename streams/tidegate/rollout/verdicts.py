@@ -15,6 +15,8 @@ from tidegate.wire.reasons import Reason
 
 FRESH_MS = 5_000
 """D4: a pass is used at most so long after the end of the last pane that it judged."""
+STALE_MS = 15_000
+"""So long without a verdict, and someone is told. A pass is too old to advance on after 5 s already."""
 REPORTING_FOR_MS = 5_000
 """So long after the last silent second a pause for silence lifts itself."""
 BURNED_OUT_MS = 30_000
