@@ -43,6 +43,7 @@ def test_a_pass_without_a_licence_waits_and_says_what_is_missing(evidence, words
     assert [*missing(fleet)] == [Reason.NOT_CERTIFIED]
     assert words in missing(fleet)[Reason.NOT_CERTIFIED]
     assert "latency" not in missing(fleet)[Reason.NOT_CERTIFIED]
+    assert missing(fleet)[Reason.NOT_CERTIFIED].endswith("rollout promote shop overrules it.")
 
 
 def test_a_licensed_pass_promotes_and_the_decision_names_the_gate():

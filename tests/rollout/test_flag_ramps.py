@@ -4,6 +4,7 @@ import pytest
 from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp, spec
 
 from tidegate.rollout.flag_levels import withheld
+from tidegate.rollout.ramp_forward import ramp_blockers
 from tidegate.wire.documents import KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import RampStage
 from tidegate.wire.flagstates import Off, RampResult
@@ -60,6 +61,15 @@ def test_a_stage_waits_for_what_it_asks_for(changes, blocker):
     story.pass_by(60)
     assert story.blockers() == [blocker]
     assert story.flag().weight == 1_000
+
+
+@pytest.mark.parametrize("asks", [{"gate": Gate.CERTIFIED}, {"pause": Pause()}])
+def test_a_stage_that_a_person_may_promote_says_how(asks):
+    story = Story()
+    story.put(spec(), ramp(RampStage(set_weight=10, bake="10s", **asks), RampStage(set_weight=100)))
+    story.pass_by(60)
+    ((_, sentence),) = ramp_blockers(story.ledger, story.view, DARK, story.now_ms)
+    assert "flag promote web/dark" in sentence
 
 
 def test_a_pass_needs_every_service_of_the_guard_and_a_fail_only_one():

@@ -124,8 +124,7 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     yield from _bake_blocker(scene)
     yield from _verdict_blockers(scene)
     yield from restraints(scene.ledger, scene.view, scene.plan, scene.now_ms)
-    answer = f"rollout promote {scene.plan.service}"
-    gate = None if scene.plan.fast else gate_blocker(scene.stage.pause, state, scene.now_ms, answer)
+    gate = None if scene.plan.fast else gate_blocker(scene.stage.pause, state, scene.now_ms)
     if gate is not None:
         yield gate
 

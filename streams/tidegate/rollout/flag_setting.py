@@ -15,7 +15,7 @@ from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_levels import FlagLevels, beside, needs, shared_value, value_of
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT, Ramp
-from tidegate.rollout.ramp_forward import asks_for_approval, complete, restraints, unbegun
+from tidegate.rollout.ramp_forward import asks_for_approval, at_once, restraints, unbegun
 from tidegate.rollout.view import View
 from tidegate.wire.codec import Malformed, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
@@ -57,8 +57,7 @@ def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None
 def _answer(ramp: Ramp, before: FlagState | None) -> Change:
     state = ramp.state
     if state.ramp is None and _is_safe(state.spec, before):
-        message = state.why or "Everyone has the safe variant."
-        return ramp.changed(DecisionKind.COMPLETE, Reason.ASKED, message, **complete())
+        return at_once(ramp, Reason.ASKED, state.why or "Everyone has the safe variant.")
     if state.ramp is not None:
         waits = [sentence for _, sentence in unbegun(ramp)]
         told = f"waits: {' '.join(waits)}" if waits else f"comes by {len(state.ramp.stages)} stages."
@@ -72,8 +71,7 @@ def _answer(ramp: Ramp, before: FlagState | None) -> Change:
     if asks:
         message = f"It waits: {asks} asks for a second approver: flag approve {state.key} {state.proposed}"
         return ramp.changed(DecisionKind.ACCEPT, Reason.PLAN_QUEUED, message)
-    message = state.why or "Everyone has the new definition."
-    return ramp.changed(DecisionKind.COMPLETE, Reason.ASKED, message, **complete())
+    return at_once(ramp, Reason.ASKED, state.why or "Everyone has the new definition.")
 
 
 def _busy(before: FlagState | None) -> tuple[Reason, str] | None:

@@ -4,19 +4,19 @@ from msgspec.structs import replace
 
 from tidegate.rollout.change import Change
 from tidegate.rollout.scene import Scene
-from tidegate.rollout.verdicts import Blocker, Judged
+from tidegate.rollout.verdicts import Blocker, Judged, promoting
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import GateDefault, Pause
 from tidegate.wire.reasons import Reason
 
 
-def gate_blocker(gate: Pause | None, state: Judged, now_ms: int, answer: str) -> Blocker | None:
-    """Return why the gate of the stage holds it; None where there is none or it was passed. ``answer``: the command that does."""
+def gate_blocker(gate: Pause | None, state: Judged, now_ms: int) -> Blocker | None:
+    """Return why the gate of the stage holds it; None where there is none or it was passed."""
     if gate is None or state.gate_passed:
         return None
     asks = f"asks {gate.ask}, and " if gate.ask else ""
-    what = f"{asks}{answer} answers it"
+    what = f"{asks}{promoting(state)} answers it"
     if not state.gate_since_ms:
         return Reason.GATE, f"After this stage comes a gate; {what}."
     ends = gate_ends_ms(gate, state)

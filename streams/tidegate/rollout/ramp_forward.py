@@ -87,22 +87,20 @@ def passed(ramp: Ramp, reason: Reason, message: str) -> Change:
 
 def at_once(ramp: Ramp, reason: Reason, message: str) -> Change:
     """Return that a definition holds for everyone."""
-    return ramp.changed(DecisionKind.COMPLETE, reason, message, **complete())
-
-
-def complete() -> dict[str, object]:
-    """Return the fields of a flag at rest whose definition holds for everyone."""
-    return {
-        "weight": WEIGHT_ALL,
-        "held": WEIGHT_ALL,
-        "before": None,
-        "before_weight": 0,
-        "ramp": None,
-        "phase": Phase.DONE,
-        "result": RampResult.PROMOTED,
-        "paused_reason": None,
-        "placement": "",
-    }
+    return ramp.changed(
+        DecisionKind.COMPLETE,
+        reason,
+        message,
+        weight=WEIGHT_ALL,
+        held=WEIGHT_ALL,
+        before=None,
+        before_weight=0,
+        ramp=None,
+        phase=Phase.DONE,
+        result=RampResult.PROMOTED,
+        paused_reason=None,
+        placement="",
+    )
 
 
 def unbegun(ramp: Ramp) -> Iterator[Blocker]:
@@ -151,7 +149,7 @@ def _missing(ramp: Ramp) -> Iterator[Blocker]:
         found = verdict_blockers(verdict, state, stage.gate, stage.min_exposures, ramp.now_ms)
         yield from ((reason, f"{service}: {sentence}") for reason, sentence in found)
     yield from restraints(ramp)
-    gate = gate_blocker(ramp.stage.pause, state, ramp.now_ms, f"flag promote {state.key}")
+    gate = gate_blocker(ramp.stage.pause, state, ramp.now_ms)
     if gate is not None:
         yield gate
 

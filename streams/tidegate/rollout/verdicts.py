@@ -10,6 +10,7 @@ from tidegate.rollout.change import Fact
 from tidegate.wire.decisions import SubjectState
 from tidegate.wire.flagstates import FlagState
 from tidegate.wire.judgement import Outcome, Verdict
+from tidegate.wire.names import service_of
 from tidegate.wire.plans import Action, Gate
 from tidegate.wire.reasons import Reason
 
@@ -57,12 +58,17 @@ def verdict_blockers(verdict: Verdict | None, state: Judged, gate: Gate, min_req
     elif verdict.last_pane_ms <= state.baking_since_ms:
         yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
     elif gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
-        yield Reason.NOT_CERTIFIED, _unlicensed(verdict)
+        yield Reason.NOT_CERTIFIED, _unlicensed(verdict, state)
     if few:
         yield (
             Reason.TOO_FEW_REQUESTS,
             f"The canary has served {verdict.canary_requests} of the {min_requests} requests that this stage needs.",
         )
+
+
+def promoting(state: Judged) -> str:
+    """Return the command by which a person ends the bake or the gate of a stage."""
+    return f"flag promote {state.key}" if isinstance(state, FlagState) else f"rollout promote {service_of(state.subject)}"
 
 
 def fails_of(fails: Mapping[Action, Verdict], state: Judged, on_fail: Action) -> dict[Action, Verdict]:
@@ -117,7 +123,7 @@ def facts_of(verdict: Verdict) -> dict[str, Fact]:
     }
 
 
-def _unlicensed(verdict: Verdict) -> str:
+def _unlicensed(verdict: Verdict, state: Judged) -> str:
     """Return what a pass lacks of the licence that its stage asks for (C5), in words."""
     lacking = [
         f"{one.family} {one.log_licence:.2g} of {one.licence_threshold:.2g}"
@@ -125,7 +131,9 @@ def _unlicensed(verdict: Verdict) -> str:
         if one.log_licence is not None and one.log_licence < one.licence_threshold
     ]
     what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
-    return f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. rollout promote overrules it."
+    return (
+        f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. {promoting(state)} overrules it."
+    )
 
 
 def _faded(verdict: Verdict) -> bool:
