@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from tests.cli.kit import World
 
+from tidegate.cli import flag_batch, flag_import
 from tidegate.cli.session import Exit
+from tidegate.wire.codec import decode
+from tidegate.wire.decisions import Decision
 
 
 def flag(default: str | None = "on", **fields: Any) -> dict[str, Any]:
@@ -76,6 +79,40 @@ def test_guarded_flags_come_by_the_stages_of_a_ramp(world: World) -> None:
     assert (code, rows) == (0, {"web/dark": "set"})
     (row,) = world.type("flag", "list", "-o", "json").json
     assert (row["state"], row["safe_variant"], row["guard"]) == ("ramping 5 %, stage 1/2", "off", ["shop"])
+
+
+def many(count: int) -> dict[str, Any]:
+    return {"flags": {f"f{number}": flag() for number in range(count)}}
+
+
+def test_one_that_ended_early_says_of_each_flag_what_became_of_it_and_the_same_again_does_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, most = write(world, many(60)), flag_batch.UNDER_WAY_MAX
+    monkeypatch.setattr(flag_batch, "ANSWER_WITHIN_S", 0.2)
+    world.deciding = False
+    code, rows, err = load(world, path)
+    assert (code, f"{most} intents are under way" in err) == (Exit.TIMEOUT, True)
+    assert list(rows.values()) == ["no answer"] * most + ["not sent"] * (60 - most)
+    assert len(world.log.topic("intents")) == most
+    monkeypatch.undo()
+    monkeypatch.setattr("tidegate.cli.session.open_log", world.open_log)
+    world.deciding = True
+    code, rows, _ = load(world, path)
+    assert (code, set(rows.values())) == (0, {"set", "unchanged"})
+    found = [decode(record.value or b"", Decision) for record in world.log.topic("decisions")]
+    assert [one.generation for one in found if one.flag is not None] == [1] * 60
+    assert set(load(world, path)[1].values()) == {"unchanged"}
+
+
+def test_progress_is_told_where_it_takes_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(world, write(world, many(3)))[2] == ""
+    monkeypatch.setattr(flag_import, "PROGRESS_EVERY_S", 0.0)
+    assert load(world, write(world, {"flags": {"a": flag(), "b": flag(), "c": flag()}}))[2].split("\n") == [
+        "1 of 3",
+        "2 of 3",
+        "",
+    ]
 
 
 WRONG: list[tuple[Any, tuple[str, ...], str]] = [

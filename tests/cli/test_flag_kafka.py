@@ -20,6 +20,7 @@ spec:
   safeVariant: "off"
   immediate: true
 """
+MANY = 300
 SLOW = DARK.replace("immediate: true", "guard: [shop]") + "ramp: {stages: [{setWeight: 10, bake: 1h}, {setWeight: 100}]}\n"
 
 
@@ -70,3 +71,24 @@ async def watched(shell: Shell, *arguments: str, until: bytes) -> tuple[bytes, i
     finally:
         os.close(mine)
     return picture, process.returncode, err.decode()
+
+
+@pytest.mark.kafka
+async def test_a_file_of_many_flags_is_imported_in_seconds(tmp_path: Path, kafka: str, say) -> None:
+    prefix = f"many{os.getpid()}."
+    shell = Shell(tmp_path, kafka)
+    shell.environment["TIDEGATE__LOG__LEVEL"] = "warning"  # nobody reads what decide says
+    flag = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
+    (tmp_path / "flags.json").write_text(json.dumps({"flags": {f"f{number}": flag for number in range(MANY)}}))
+    load = ("flag", "import", str(tmp_path / "flags.json"), "--set", "web", "--immediate", "--reason", "they move")
+    try:
+        assert (await shell.type("init", "--prefix", prefix, "--publish")).code == 0
+        async with running(shell, ("decide",)):
+            began_s = time.monotonic()
+            done = await shell.type(*load)
+            took_s = time.monotonic() - began_s
+            assert (done.code, done.out.splitlines()[-1]) == (0, f"{MANY} set")
+            assert (await shell.type(*load)).out.splitlines()[-1] == f"{MANY} unchanged"
+        say(f"flag import: {MANY} flags in {took_s:.1f} s, the whole command")
+    finally:
+        await delete_topics(Connection(kafka, prefix), tuple(BY_NAME))

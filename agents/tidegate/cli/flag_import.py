@@ -1,6 +1,7 @@
-"""``tidegate flag import``: the flags of a flagd file, each as an intent of its own."""
+"""``tidegate flag import``: the flags of a flagd file, each as an intent of its own, many of them under way at once."""
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.cli.connect import run
-from tidegate.cli.flag_ask import Wish, intent_of, reason_option, send
+from tidegate.cli.flag_ask import Wish, intent_of, reason_option
+from tidegate.cli.flag_batch import ask_all
 from tidegate.cli.flag_file import read_ramp
 from tidegate.cli.flag_set import in_the_words_of_a_file, rehearsed
 from tidegate.cli.output import Format, format_option, show
@@ -22,13 +24,17 @@ from tidegate.runtime.faults import Fault
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode, decode_strict, encode
-from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.documents import KeyRole, Verb
+from tidegate.wire.decisions import Decision, DecisionKind
+from tidegate.wire.documents import Intent, KeyRole, Verb
+from tidegate.wire.envelope import Signs
 from tidegate.wire.flagchanges import FlagChange, FlagRamp
 from tidegate.wire.flags import EVALUATORS, METADATA, FlagFile, TopicKey, evaluators_of, file_faults, flag_file
 from tidegate.wire.flagspecs import FlagSpec, spec_faults
-from tidegate.wire.flagstates import FlagState, spec_digest
+from tidegate.wire.flagstates import FlagState, flag_key, spec_digest
 from tidegate.wire.names import is_name
+
+PROGRESS_EVERY_S = 5.0
+"""So often progress is told where no terminal can show it in place."""
 
 
 class NameType(click.ParamType):
@@ -57,8 +63,14 @@ class Row(Struct, frozen=True, kw_only=True):
 
     flag: str
     outcome: str
-    """``set``, ``unchanged`` or ``refused``; in a dry run ``would be set`` or ``would be refused``."""
+    """``set``, ``unchanged`` or ``refused``; ``no answer`` or ``not sent`` where it ended early; in a dry run ``would be set``
+    or ``would be refused``.
+    """
     says: str = ""
+
+
+Rows = dict[TopicKey, Row]
+"""In the order of the file."""
 
 
 @click.command(name="import")
@@ -84,10 +96,11 @@ def import_(
     reason: str,
     form: Format,
 ) -> int:
-    """Set every flag of a flagd JSON FILE, one by one; what the set has beside its flags comes first.
+    """Set every flag of a flagd JSON FILE; what the set has beside its flags comes first.
 
     Nothing is sent where the file has a fault: all of them are named by their paths. What is unchanged is left alone, a flag of
-    the set that is not in the file too. A refusal of one flag does not stop the rest.
+    the set that is not in the file too. A refusal of one flag does not stop the rest. One that ended early says of each flag what
+    became of it; the same command again does the rest.
 
     \b
     Exit codes: 0 all of it stands, 1 something was refused, 2 a faulty file, 4 no answer in time.
@@ -101,14 +114,14 @@ def import_(
     if immediate and (guard or course is not None):
         raise Problem("--immediate means no guard and no stages", "use it without --guard and --ramp", code=2)
     found = read_flagd(file)
-    rows: list[Row] = []
+    rows: Rows = {}
     try:
         run(_import(home, Import(path=file, file=found, set_id=set_id, how=how, reason=reason, dry_run=dry_run), rows))
     finally:
         # Also where somebody ends it, or no answer comes: what was sent stands.
         if rows:
-            _print(rows, form)
-    return Exit.FAILED if any("refused" in row.outcome for row in rows) else Exit.OK
+            _print(list(rows.values()), form)
+    return Exit.FAILED if any("refused" in row.outcome for row in rows.values()) else Exit.OK
 
 
 def _print(rows: list[Row], form: Format) -> None:
@@ -145,30 +158,65 @@ def read_flagd(path: Path) -> FlagFile:
     return found
 
 
-async def _import(home: Home, wanted: Import, rows: list[Row]) -> None:
-    """Send what has changed, and put a row for each flag into ``rows`` as it is answered."""
+async def _import(home: Home, wanted: Import, rows: Rows) -> None:
+    """Send what has changed; ``rows`` says of each flag what has become of it, at every moment."""
     signer = None if wanted.dry_run else home.signer(KeyRole.OPERATOR)
     async with session(home) if wanted.dry_run else session(home, topics=("decisions",)) as here:
+        work = Work(here=here, fleet=home.settings.fleet, reason=wanted.reason)
         changes = list(_changes(here.model.ledger, wanted))
-        ledger = here.model.ledger
-        for number, (key, change) in enumerate(changes, start=1):
-            if change is None:
-                rows.append(Row(flag=str(key), outcome="unchanged"))
-                continue
-            wish = Wish(verb=Verb.SET, reason=wanted.reason, flag=change)
-            if signer is None:
-                ledger = _rehearse(here, ledger, key, wish, home.settings.fleet, rows)
-                continue
-            decision = (await send(here, signer, intent_of(here.model.ledger, home.settings.fleet, key, wish))).told.decision
-            rows.append(_row(key, "", decision.kind, decision.message or decision.reason))
-            _progress(number, len(changes))
+        if signer is None:
+            _rehearse(work, changes, rows)
+            return
+        for key, change in changes:
+            rows[key] = Row(flag=str(key), outcome="unchanged" if change is None else "not sent")
+        told = Progress(sum(change is not None for _, change in changes))
+        # Flags may need the shared rules, so those are answered before any flag is sent.
+        for beside in (True, False):
+            part = {key: change for key, change in changes if change is not None and key.is_flag is not beside}
+            await _send(work, signer, part, rows, told)
 
 
-def _rehearse(here: Session, ledger: Ledger, key: TopicKey, wish: Wish, fleet: str, rows: list[Row]) -> Ledger:
-    """Put what would be decided into ``rows``; return the ledger with the shared rules that would be there for the next flag."""
-    would = rehearsed(here, intent_of(ledger, fleet, key, wish), ledger)
-    rows.append(_row(key, "would be ", would.kind, would.message or would.reason))
-    return ledger if would.flag_set is None else replace(ledger, flag_sets=ledger.flag_sets | {key.subject: would.flag_set})
+class Work(Struct, frozen=True, kw_only=True):
+    """What every intent of an import is made with."""
+
+    here: Session
+    fleet: str
+    reason: str
+
+    def intent(self, key: TopicKey, change: FlagChange, ledger: Ledger | None = None) -> Intent:
+        """Return the intent that sets one flag, or what the set has beside them."""
+        wish = Wish(verb=Verb.SET, reason=self.reason, flag=change)
+        return intent_of(ledger or self.here.model.ledger, self.fleet, key, wish)
+
+
+async def _send(work: Work, signer: Signs, changes: dict[TopicKey, FlagChange], rows: Rows, told: "Progress") -> None:
+    def taken() -> Iterator[Intent]:
+        for key, change in changes.items():
+            rows[key] = Row(flag=str(key), outcome="no answer", says="it may still be decided; import the file again")
+            yield work.intent(key, change)
+
+    def hear(intent: Intent, decision: Decision) -> None:
+        key = flag_key(intent.subject)
+        row = _row(key, "", decision.kind, decision.message or decision.reason)
+        # An import before this one, or somebody else, may have set it meanwhile.
+        stands = decision.kind is DecisionKind.REFUSE and _stands(work.here.model.ledger, key, changes[key])
+        rows[key] = Row(flag=str(key), outcome="unchanged", says="it was set meanwhile") if stands else row
+        told.one_more()
+
+    await ask_all(work.here, signer, taken(), hear)
+
+
+def _rehearse(work: Work, changes: list[tuple[TopicKey, FlagChange | None]], rows: Rows) -> None:
+    """Put what would be decided into ``rows``; each flag is looked at with the shared rules that would be there by then."""
+    ledger = work.here.model.ledger
+    for key, change in changes:
+        if change is None:
+            rows[key] = Row(flag=str(key), outcome="unchanged")
+            continue
+        would = rehearsed(work.here, work.intent(key, change, ledger), ledger)
+        rows[key] = _row(key, "would be ", would.kind, would.message or would.reason)
+        if would.flag_set is not None:
+            ledger = replace(ledger, flag_sets=ledger.flag_sets | {key.subject: would.flag_set})
 
 
 def _row(key: TopicKey, would: str, kind: DecisionKind, says: str) -> Row:
@@ -183,21 +231,22 @@ def _changes(ledger: Ledger, wanted: Import) -> Iterator[tuple[TopicKey, FlagCha
     file, found = wanted.file, list[Fault]()
     for name, value in ((METADATA, file.metadata), (EVALUATORS, file.evaluators)):
         key = TopicKey(wanted.set_id, name)
-        before = ledger.flag_sets.get(key.subject)
         if _plain(bytes(value)) != b"{}":
-            same = before is not None and _plain(bytes(before.value)) == _plain(bytes(value))
-            yield key, None if same else FlagChange(value=value)
+            change = FlagChange(value=value)
+            yield key, None if _stands(ledger, key, change) else change
     rules = evaluators_of(bytes(file.evaluators))
-    changes: list[tuple[TopicKey, FlagChange | None]] = []
+    changes: list[tuple[TopicKey, FlagChange]] = []
     for name, definition in file.flags.items():
         key = TopicKey(wanted.set_id, name)
         state = ledger.flags.get(key.subject)
         spec = _spec(state, definition, wanted.how)
         found += [(f"flags.{name}.{_named(path)}", problem) for path, problem in spec_faults(spec, key, rules)]
-        changes.append((key, None if _same(state, spec) else FlagChange(spec=spec, ramp=_course(spec, wanted.how))))
+        change = FlagChange(spec=spec, ramp=_course(spec, wanted.how))
+        changes.append((key, change))
     if found:
         raise _faulty(wanted.path, found)
-    yield from changes
+    # Only a definition without faults has a digest.
+    yield from ((key, None if _stands(ledger, key, change) else change) for key, change in changes)
 
 
 def _spec(state: FlagState | None, definition: msgspec.Raw, how: How) -> FlagSpec:
@@ -212,8 +261,13 @@ def _course(spec: FlagSpec, how: How) -> FlagRamp | None:
     return None if spec.immediate else how.ramp
 
 
-def _same(state: FlagState | None, spec: FlagSpec) -> bool:
-    return state is not None and not state.archived and spec_digest(state.spec) == spec_digest(spec)
+def _stands(ledger: Ledger, key: TopicKey, change: FlagChange) -> bool:
+    """Return whether nothing would change by it."""
+    if change.spec is None:
+        beside = ledger.flag_sets.get(key.subject)
+        return beside is not None and _plain(bytes(beside.value)) == _plain(bytes(change.value))
+    state = ledger.flags.get(key.subject)
+    return state is not None and not state.archived and spec_digest(state.spec) == spec_digest(change.spec)
 
 
 def _named(path: str) -> str:
@@ -227,9 +281,23 @@ def _plain(value: bytes) -> bytes:
     return encode(decode(value, dict[str, object]))
 
 
-def _progress(number: int, whole: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{number} of {whole}", nl=number == whole, err=True)
+class Progress:
+    """Tells on stderr how many were answered: in place on a terminal, elsewhere by a line now and then."""
+
+    def __init__(self, whole: int) -> None:
+        self._whole = whole
+        self._answered = 0
+        self._told_s = time.monotonic()
+
+    def one_more(self) -> None:
+        """Count an answer."""
+        self._answered += 1
+        text, last = f"{self._answered} of {self._whole}", self._answered == self._whole
+        if sys.stderr.isatty():
+            click.echo(f"\r{text}", nl=last, err=True)
+        elif time.monotonic() - self._told_s >= PROGRESS_EVERY_S and not last:
+            self._told_s = time.monotonic()
+            click.echo(text, err=True)
 
 
 def _faulty(path: Path, found: list[Fault]) -> Problem:
