@@ -6,8 +6,11 @@ from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp,
 from tests.rollout.fleet import FLEET, plan
 
 from tidegate.rollout.breakglass import intent_of
+from tidegate.rollout.flag_levels import withheld
+from tidegate.rollout.flag_steps import TOMBSTONE_MS
 from tidegate.rollout.ledger import rebuild
 from tidegate.rollout.outgoing import open_gates
+from tidegate.rollout.step import wake_at
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import BreakGlass, GlassAction, KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import FlagChange, RampStage
@@ -266,6 +269,22 @@ def test_an_archived_name_is_never_used_again_and_its_record_leaves_days_later()
     assert story.told()[-1] == ("remove", Reason.EXPIRED)
     assert story.value() is None
     assert story.put(spec(), ramp()).reason is Reason.NOT_ALLOWED
+
+
+def test_an_archived_name_stays_taken_in_the_ledger_of_the_records_and_after_a_restore_from_an_archive():
+    story = half_way()
+    story.want(Verb.ARCHIVE)
+    story.now_ms += 1_000
+    story.restore()
+    story.pass_by(1)
+    assert story.put(spec(), ramp()).reason is Reason.NOT_ALLOWED
+    assert not withheld(story.ledger, DARK)
+    story.now_ms += TOMBSTONE_MS
+    story.pass_by(1)
+    assert (story.told()[-1], story.value()) == (("remove", Reason.EXPIRED), None)
+    story.check_rebuilt()
+    assert story.put(spec(immediate=True)).reason is Reason.NOT_ALLOWED
+    assert wake_at(story.ledger, story.view, story.now_ms) is None
 
 
 def test_shared_rules_change_only_where_no_flag_has_stages_to_pass():
