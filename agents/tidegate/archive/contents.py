@@ -12,10 +12,10 @@ from tidegate.rollout.ledger import BrokenChain, Ledger, apply, cuts_of, is_void
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode, decode_strict
 from tidegate.wire.decisions import Decision, DecisionKind
-from tidegate.wire.documents import Heartbeat, Phase
+from tidegate.wire.documents import GLASS_PREFIX, Heartbeat, Phase
 from tidegate.wire.envelope import open_envelope
 
-GLASS, HEARTBEAT = "breakglass/", "heartbeat"
+HEARTBEAT = "heartbeat"
 OVER = frozenset({Phase.IDLE, Phase.DONE})
 
 
@@ -86,7 +86,7 @@ def goes_back(record: Record) -> bool:
     """
     if record.topic != "desired":
         return record.topic in BACK
-    return record.value is not None and (record.key or "").startswith(GLASS)
+    return record.value is not None and (record.key or "").startswith(GLASS_PREFIX)
 
 
 def _cuts(reader: Reader) -> list[tuple[int, int]]:

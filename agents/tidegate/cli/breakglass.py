@@ -111,7 +111,7 @@ async def _send(
 
 async def _append(opened: Ring, document: BreakGlass, envelope: bytes) -> None:
     try:
-        await opened.here.log.append("desired", f"breakglass/{document.subject}", envelope)
+        await opened.here.log.append("desired", document.key, envelope)
     except SendUnknown as error:
         raise Problem(
             "the broker did not confirm it; it may stand in the log", "type it again: twice is as good as once", code=4

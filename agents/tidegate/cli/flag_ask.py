@@ -25,7 +25,8 @@ from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Verb
 from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.flagchanges import FlagChange
-from tidegate.wire.flags import TopicKey, topic_key
+from tidegate.wire.flags import TopicKey
+from tidegate.wire.flagstates import flag_key
 
 REASON_LENGTH_MAX = 256
 """As the signed document has it; a longer one would be no document, which nobody answers."""
@@ -54,7 +55,7 @@ class FlagType(click.ParamType):
         if isinstance(value, TopicKey):
             return value
         try:
-            key = topic_key(str(value).removeprefix("flag/"))
+            key = flag_key(str(value))
         except Malformed:
             self.fail(f"{str(value)[:200]!r} is no flag; name it as in web/dark", param, ctx)
         if not key.is_flag and not self._beside:
@@ -148,8 +149,7 @@ async def send(here: Session, signer: Signs, intent: Intent) -> Answer:
     told = await here.ask("intents", intent.subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
     took_ms = round((time.monotonic() - began_s) * 1_000)
     state = here.model.ledger.flags.get(intent.subject)
-    key = topic_key(intent.subject.removeprefix("flag/"))
-    return Answer(key=key, told=told, answered_ms=took_ms, gets=gets(state) if state is not None else "")
+    return Answer(key=flag_key(intent.subject), told=told, answered_ms=took_ms, gets=gets(state) if state is not None else "")
 
 
 def ask(home: Home, key: TopicKey, wish: Wish, form: Format) -> int:

@@ -13,6 +13,7 @@ from tidegate.runtime.home import Home
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Desired
 from tidegate.wire.envelope import Refused, Trust, unseal
+from tidegate.wire.names import service_of
 
 
 @click.group()
@@ -60,7 +61,7 @@ async def _read(log: Log, topics: tuple[str, ...]) -> list[Record]:
 def _levels(records: list[Record], trust: Trust) -> dict[str, Desired]:
     found: dict[str, Desired] = {}
     for record in records:
-        if record.topic != "desired" or record.value is None or not (record.key or "").startswith(("svc/", "flag/")):
+        if record.topic != "desired" or record.value is None or service_of(record.key or "") is None:
             continue
         try:
             level = unseal(record.value, Desired, trust)[0]

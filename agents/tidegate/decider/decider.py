@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.decider.book import Book
 from tidegate.decider.flags import Flags
-from tidegate.decider.glass import GLASS, glass_event
+from tidegate.decider.glass import glass_event
 from tidegate.decider.inbox import Inbox, place
 from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
@@ -23,7 +23,7 @@ from tidegate.rollout.step import step, wake_at
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import Decision, DecisionKind
-from tidegate.wire.documents import standing_digest
+from tidegate.wire.documents import GLASS_PREFIX, standing_digest
 from tidegate.wire.envelope import Refused, Signs, Trust
 from tidegate.wire.flagstamps import HEADER
 from tidegate.wire.names import service_of
@@ -198,7 +198,7 @@ class Decider:
 
     def _hear(self, record: Record) -> None:
         key = record.key or ""
-        if key.startswith(GLASS):
+        if key.startswith(GLASS_PREFIX):
             self._inbox.take_question(record, self._book.ledger.inputs)
         elif key != HEARTBEAT and not key.startswith(CLAIM):
             self._levels.saw(key, record.value, record.offset)

@@ -17,6 +17,7 @@ from tidegate.wire.documents import Order
 from tidegate.wire.envelope import Signs
 from tidegate.wire.flagstamps import HEADER, stamp
 from tidegate.wire.flagstates import FlagState, SharedState, flag_key
+from tidegate.wire.names import FLAG_PREFIX
 
 SENDS_PER_TURN = 200
 
@@ -67,7 +68,7 @@ class Flags:
 
     def saw(self, key: str, value: bytes | None, header: bytes | None, offset: int) -> None:
         """Take a record of ``flags`` as read back: one behind ours that is not ours has evicted it."""
-        subject = f"flag/{key}"
+        subject = f"{FLAG_PREFIX}{key}"
         sent = self._sent.get(subject)
         if sent is not None and offset > sent.offset and (value, header) != (sent.value, sent.stamp):
             del self._sent[subject]

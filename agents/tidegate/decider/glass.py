@@ -5,16 +5,14 @@ from tidegate.rollout.breakglass import intent_of
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed
-from tidegate.wire.documents import BreakGlass
+from tidegate.wire.documents import GLASS_PREFIX, BreakGlass
 from tidegate.wire.envelope import Refused, Trust, WrongFleet, unseal
 from tidegate.wire.reasons import Reason
-
-GLASS = "breakglass/"
 
 
 def glass_event(record: Record, trust: Trust, ledger: Ledger) -> IntentArrived:
     """Return what a break-glass record asks for. Total: what does not count carries its fault, and so leaves a record (D3)."""
-    value, subject = record.value or b"", (record.key or "").removeprefix(GLASS)
+    value, subject = record.value or b"", (record.key or "").removeprefix(GLASS_PREFIX)
     try:
         glass, key = unseal(value, BreakGlass, trust)
     except Malformed as error:

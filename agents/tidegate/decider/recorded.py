@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from tidegate.decider.glass import GLASS, glass_event
+from tidegate.decider.glass import glass_event
 from tidegate.decider.inbox import place
 from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event, view_event
 from tidegate.ports import Record
 from tidegate.rollout.events import Event, NodesEnrolled
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import GLASS_PREFIX
 from tidegate.wire.envelope import Refused, Trust
 from tidegate.wire.keys import trust_after
 
@@ -95,5 +96,5 @@ class Recorded:
 
 
 def _asks(record: Record) -> bool:
-    asks = record.topic in ASKING_TOPICS or (record.topic == "desired" and (record.key or "").startswith(GLASS))
+    asks = record.topic in ASKING_TOPICS or (record.topic == "desired" and (record.key or "").startswith(GLASS_PREFIX))
     return asks and record.value is not None

@@ -13,14 +13,13 @@ from tidegate.rollout.view import View, see
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.decisions import Decision
-from tidegate.wire.documents import BreakGlass, GlassAction, PublicKey, Report
+from tidegate.wire.documents import GLASS_PREFIX, BreakGlass, GlassAction, PublicKey, Report
 from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.keys import trust_after
 
 TOPICS = ("keys", "decisions", "desired", "reports", "verdicts", "alarms")
 """Of ``desired`` only what people signed in an emergency is taken: all else there follows from the decisions."""
-GLASS = "breakglass/"
 TOLD_KEPT = 10_000
 
 
@@ -95,7 +94,7 @@ class Model:
 
     def _break(self, record: Record, value: bytes) -> None:
         document, key = unseal(value, BreakGlass, self.trust)
-        if record.key != f"{GLASS}{document.subject}":
+        if record.key != document.key:
             raise Refused(f"break-glass of {document.subject} stands under key {record.key}")
         before, _ = self._glasses.get(document.subject, (None, None))
         if greater(before, document) is document:
@@ -128,7 +127,7 @@ class Model:
                     event = NodesEnrolled(self.trust.nodes())
                 case "reports":
                     event = ReportArrived(unseal(value, Report, self.trust)[0], record.time_ms)
-                case "desired" if (record.key or "").startswith(GLASS):
+                case "desired" if (record.key or "").startswith(GLASS_PREFIX):
                     self._break(record, value)
                     return
                 case "verdicts":

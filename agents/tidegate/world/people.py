@@ -91,7 +91,7 @@ class Operator:
             issued_ms=fleet.timeline.now_ms,
         )
         fleet.tell(f"an operator breaks the glass: {action} up to generation {glass.generation}")
-        fleet.broker.land(Sent("desired", f"breakglass/{cast.SUBJECT}", seal(glass, cast.signer("breakglass"))), "operator")
+        fleet.broker.land(Sent("desired", glass.key, seal(glass, cast.signer("breakglass"))), "operator")
 
     def rotate(self, host: Host, how: int) -> None:
         """Give a decider another key; two of three times the one before counts no more from now on."""

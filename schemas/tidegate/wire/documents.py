@@ -19,6 +19,7 @@ from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
+GLASS_PREFIX = "breakglass/"
 Number = Annotated[int, Meta(ge=0, le=1 << 53)]
 """A counter: beyond 2^53 a reader in another language would see another number."""
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="a sha256 of 64 hexadecimal digits, or nothing")]
@@ -290,6 +291,11 @@ class BreakGlass(
     actor: Annotated[str, Meta(min_length=1, max_length=256)]
     reason: Annotated[str, Meta(min_length=1, max_length=256)]
     issued_ms: Number
+
+    @property
+    def key(self) -> str:
+        """Key on the topic ``desired``."""
+        return f"{GLASS_PREFIX}{self.subject}"
 
 
 class KeyRole(StrEnum):

@@ -32,7 +32,7 @@ from tidegate.wire.documents import (
     Token,
     Verb,
 )
-from tidegate.wire.names import Label, service_subject
+from tidegate.wire.names import FLAG_PREFIX, Label, service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
 
@@ -238,7 +238,7 @@ def subject_of(document: Document) -> str:
     if isinstance(document, Plan):
         return service_subject(document.service)
     if isinstance(document, FlagStamp):
-        return f"flag/{document.key}"
+        return f"{FLAG_PREFIX}{document.key}"
     return document.subject if isinstance(document, Roster | Desired | BreakGlass | Intent) else ""
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.codec import Malformed, decode, decode_strict, encode
 from tidegate.wire.flagrules import Fault, circle_of, rule_bounds, rule_faults
-from tidegate.wire.names import is_name
+from tidegate.wire.names import FLAG_PREFIX, is_name
 
 DEFINITION_BYTES_MAX = 256 << 10
 AUTHORED_BYTES_MAX = 96 << 10
@@ -118,7 +118,7 @@ class TopicKey(NamedTuple):
     @property
     def subject(self) -> str:
         """Subject under which it is decided and signed."""
-        return f"flag/{self}"
+        return f"{FLAG_PREFIX}{self}"
 
 
 def topic_key(text: str) -> TopicKey:

@@ -1,9 +1,7 @@
 """Signatures of flags (G1): the value of a record is flagd's own; who stands for it is sealed in a header."""
 
-import hashlib
-
 from tidegate.wire.codec import Malformed
-from tidegate.wire.documents import FlagStamp, Order
+from tidegate.wire.documents import FlagStamp, Order, digest
 from tidegate.wire.envelope import Refused, Signs, Trust, seal, unseal
 from tidegate.wire.flags import TopicKey
 
@@ -40,4 +38,4 @@ def order_of(key: TopicKey, value: bytes | None, header: bytes | None, trust: Tr
 
 
 def _digest(value: bytes | None) -> str:
-    return "" if value is None else hashlib.sha256(value).hexdigest()
+    return "" if value is None else digest(value)

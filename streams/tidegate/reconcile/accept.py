@@ -87,7 +87,7 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
         case Desired():
             return _hear_desired(heard, document, arrived)
         case BreakGlass():
-            if arrived.key != f"breakglass/{document.subject}":
+            if arrived.key != document.key:
                 return heard, _refuse(Reason.BAD_DOCUMENT, f"break-glass of {document.subject} stands under key {arrived.key}")
             most = greater(heard.glasses.get(document.subject), document) or document
             return replace(heard, glasses=heard.glasses | {document.subject: most}), None

@@ -13,7 +13,7 @@ from tidegate.reconcile.held import Held, NodeState
 from tidegate.sim.protocol.authors import Authors, Said, content, forked, key_of
 from tidegate.sim.protocol.chain import Chain
 from tidegate.sim.protocol.violation import Violation
-from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, digest
+from tidegate.wire.documents import GLASS_PREFIX, Desired, Intent, Move, Order, Phase, digest
 from tidegate.wire.plans import Artifact, Plan
 
 NEWS_MS = 2_000
@@ -89,7 +89,7 @@ class Watch:
         self._now_ms = stood.at_ms
         if stood.topic == "desired" and stood.key == self._subject:
             self.authors.level = stood.value
-        glass = stood.topic == "desired" and stood.key == f"breakglass/{self._subject}"
+        glass = stood.topic == "desired" and stood.key == f"{GLASS_PREFIX}{self._subject}"
         if glass and stood.who == OPERATOR:
             self.authors.break_glass(stood.value)
         if glass:
