@@ -17,7 +17,8 @@ from tidegate.wire.nodeseconds import NodeSeconds
 from tidegate.wire.telemetry import Histogram, Telemetry
 from tidegate.worker import checkpoints
 from tidegate.worker.checkpoints import Checkpoint
-from tidegate.worker.judge import Judge, _Held
+from tidegate.worker.judge import Judge
+from tidegate.worker.keeper import Held
 from tidegate.worker.metrics import JudgeMetrics
 from tidegate.worker.outbox import Outbox
 from tidegate.worker.transport import Chunk
@@ -33,7 +34,7 @@ class Rig:
         outbox = Outbox(lambda: self.producer, "p.", [].append)
         self.judge = Judge(Connection("127.0.0.1:1", "p."), outbox, JudgeMetrics(self.registry))
         self.consumer = self.judge.consumer = FakeConsumer()
-        self.judge._held = {HERE: _Held(JudgeState(), 0, 0)}
+        self.judge._held = {HERE: Held(JudgeState())}
 
     async def take(self, *values: bytes, first: int = 0) -> None:
         records = [telemetry(HERE, first + at, value, BEGIN_MS + 60_000) for at, value in enumerate(values)]

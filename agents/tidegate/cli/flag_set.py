@@ -110,7 +110,8 @@ def _one_variant(ledger: Ledger, key: TopicKey, variant: str) -> FlagChange:
             code=2,
         )
     wanted = replace(definition, state=State.ENABLED, default_variant=variant, targeting=None)
-    return FlagChange(spec=replace(spec, definition=msgspec.Raw(msgspec.json.encode(wanted))))
+    # With one variant for everyone there is nothing left to compare.
+    return FlagChange(spec=replace(spec, definition=msgspec.Raw(msgspec.json.encode(wanted)), experiment=None))
 
 
 def _print_rehearsal(key: TopicKey, would: Change, form: Format) -> int:

@@ -20,6 +20,7 @@ from tidegate.runtime.stopping import Stopped, stop_signals, unless
 from tidegate.runtime.supervise import Program, Supervisor
 
 READY_WITHIN_S = 60.0
+WORKERS = ("intake", "judge", "experiment")
 
 
 @click.command()
@@ -27,7 +28,7 @@ READY_WITHIN_S = 60.0
 @click.option("--keep-services", is_flag=True, help="Let the services run on when this ends.")
 @click.pass_obj
 def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
-    """Run every role on this machine: broker, intake, judge, decide, notify and api if config.yaml has
+    """Run every role on this machine: broker, intake, judge, experiment, decide, notify and api if config.yaml has
     something for them to do, and the agents of nodes/.
 
     Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
@@ -100,7 +101,8 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     ends = () if keep_services else ("--stop-services",)
     # A name of its own: a worker that falls over finds its place kept, and the others of a group are not disturbed.
     worker = ("worker", "--instance", f"up-{socket.gethostname()}")
-    control = {"intake": (*worker, "intake"), "judge": (*worker, "judge"), "decide": ("decide",)}
+    control: dict[str, tuple[str, ...]] = {role: (*worker, role) for role in WORKERS}
+    control["decide"] = ("decide",)
     if home.settings.notify.targets or home.settings.notify.gates:
         control["notify"] = ("notify",)
     if home.settings.api is not None:
@@ -117,4 +119,6 @@ def _say(home: Home, supervisor: Supervisor, late: dict[str, str]) -> None:
     for name in supervisor.names:
         state = f"not ready: {late[name]}; see {supervisor.log_of(name)}" if name in late else "ready"
         click.echo(f"  {name:<12} {supervisor.address_of(name) or '-':<26} {state}")
+        for also in supervisor.also_of(name):
+            click.echo(f"  {'':<12} {also}")
     click.echo(f"logs in {home.logs}; next: tidegate rollout start PLAN.yaml; Ctrl-C stops everything")

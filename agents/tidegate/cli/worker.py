@@ -25,7 +25,8 @@ from tidegate.worker import Role, Worker, WorkerFailed
 )
 @click.pass_obj
 def worker(home: Home, role: str, instance: str, port: int | None) -> None:
-    """Run a stream worker: `intake` checks telemetry and packs it, `judge` makes KPIs, scores, verdicts and alarms of it.
+    """Run a stream worker: `intake` checks telemetry and packs it, `judge` makes KPIs, scores, verdicts and alarms of it,
+    `experiment` adds up who saw which variant of a flag, and what came of it.
 
     Start as many as there is load for; they share the partitions. SIGTERM ends one cleanly; with --instance its partitions wait
     6 s for it to come back. SIGUSR1 ends it for good: the others take over at once.
@@ -38,7 +39,8 @@ def worker(home: Home, role: str, instance: str, port: int | None) -> None:
 
 
 def _port(settings: Settings, role: Role) -> int:
-    return settings.http.intake if role is Role.INTAKE else settings.http.judge
+    ports = {Role.INTAKE: settings.http.intake, Role.JUDGE: settings.http.judge, Role.EXPERIMENT: settings.http.experiment}
+    return ports[role]
 
 
 async def _run(work: Worker, settings: Settings, port: int) -> None:

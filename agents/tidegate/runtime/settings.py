@@ -43,6 +43,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     host: str = "127.0.0.1"
     intake: Port = 0
     judge: Port = 0
+    experiment: Port = 0
     decide: Port = 0
     notify: Port = 0
     api: Port = 0

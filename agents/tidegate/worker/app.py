@@ -44,6 +44,7 @@ class Role(StrEnum):
 
     INTAKE = "intake"
     JUDGE = "judge"
+    EXPERIMENT = "experiment"
 
 
 class WorkerFailed(Exception):
@@ -255,6 +256,11 @@ def _part(role: Role, connection: Connection, outbox: Outbox, registry: Collecto
             from tidegate.worker.metrics import JudgeMetrics  # noqa: PLC0415
 
             return Judge(connection, outbox, JudgeMetrics(registry))
+        case Role.EXPERIMENT:
+            from tidegate.worker.experiment import Experiment  # noqa: PLC0415
+            from tidegate.worker.metrics import ExperimentMetrics  # noqa: PLC0415
+
+            return Experiment(connection, outbox, ExperimentMetrics(registry))
         case _:
             assert_never(role)
 

@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tidegate.wire.judgement import Alarm
 from tidegate.wire.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from tidegate.experiments import ExperimentState
+    from tidegate.experiments import Tally as ExperimentTally
     from tidegate.judge import JudgeState, Outcome, Tally
 
 ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition")
@@ -14,7 +17,7 @@ ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed
 
 
 class WorkerMetrics:
-    """What both roles tell of the partitions they read."""
+    """What every role tells of the partitions it reads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         where = ("topic", "partition")
@@ -50,11 +53,29 @@ class IntakeMetrics(WorkerMetrics):
         self.flushes = Counter("tidegate_intake_flushes", "Flushes, each one message per target partition.", registry=registry)
 
 
-class JudgeMetrics(WorkerMetrics):
+class KeeperMetrics(WorkerMetrics):
+    """What roles with a state tell of it."""
+
+    def __init__(self, registry: CollectorRegistry, role: str) -> None:
+        super().__init__(registry)
+        of = f"tidegate_{role}"
+        self._checkpoints = Counter(f"{of}_checkpoints", "Checkpoints written.", registry=registry)
+        self._checkpoint_bytes = Gauge(f"{of}_checkpoint_bytes", "Size of the last checkpoint.", registry=registry)
+        self.too_large = Counter(f"{of}_checkpoints_too_large", "Checkpoints that were not written.", registry=registry)
+        self.unreadable = Counter(f"{of}_checkpoints_unreadable", "Checkpoints passed over.", registry=registry)
+        self.lost = Counter(f"{of}_states_lost", "Partitions begun anew in the middle of the log (C7).", registry=registry)
+
+    def checkpointed(self, size_bytes: int) -> None:
+        """Count one checkpoint."""
+        self._checkpoints.inc()
+        self._checkpoint_bytes.set(size_bytes)
+
+
+class JudgeMetrics(KeeperMetrics):
     """What became of rows, and what came out."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__(registry)
+        super().__init__(registry, "judge")
         self._rows = Counter("tidegate_judge_rows", "Rows folded, by what became of them.", ("outcome",), registry=registry)
         self._refused = Counter(
             "tidegate_judge_cardinality_exceeded",
@@ -73,11 +94,6 @@ class JudgeMetrics(WorkerMetrics):
         )
         self._alarms = Counter("tidegate_judge_alarms", "Edges of alarms.", ("name", "state"), registry=registry)
         self._clock = Gauge("tidegate_judge_clock_seconds", "The judge's clock (A3).", ("partition",), registry=registry)
-        self._checkpoints = Counter("tidegate_judge_checkpoints", "Checkpoints written.", registry=registry)
-        self._checkpoint_bytes = Gauge("tidegate_judge_checkpoint_bytes", "Size of the last checkpoint.", registry=registry)
-        self.too_large = Counter("tidegate_judge_checkpoints_too_large", "Checkpoints that were not written.", registry=registry)
-        self.unreadable = Counter("tidegate_judge_checkpoints_unreadable", "Checkpoints passed over.", registry=registry)
-        self.lost = Counter("tidegate_judge_states_lost", "Partitions judged anew from the middle (C7).", registry=registry)
         self.unwritable = Counter("tidegate_judge_unwritable", "Outputs that were no number.", ("topic",), registry=registry)
 
     def forget(self, topic: str) -> None:
@@ -111,8 +127,42 @@ class JudgeMetrics(WorkerMetrics):
         """Count one checkpoint, and note how much its state knows."""
         for kind, table in state.tables().items():
             self._known.labels(partition, kind).set(table)
-        self._checkpoints.inc()
-        self._checkpoint_bytes.set(size_bytes)
+        self.checkpointed(size_bytes)
+
+
+class ExperimentMetrics(KeeperMetrics):
+    """What became of exposures and outcomes, and how much is known of users."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry, "experiment")
+        self._records = Counter(
+            "tidegate_experiment_records",
+            "Exposures and outcomes folded, by what became of them.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._users = Gauge("tidegate_experiment_users", "Users known in a partition.", ("partition",), registry=registry)
+        self._sums = Counter("tidegate_experiment_sums", "Records of sums written.", registry=registry)
+        self._alarms = Counter("tidegate_experiment_alarms", "Edges of alarms.", ("name", "state"), registry=registry)
+
+    def forget(self, topic: str) -> None:
+        """Drop the gauges of partitions that may be another's now."""
+        super().forget(topic)
+        self._users.clear()
+
+    def folded(self, partition: int, before: "ExperimentTally", state: "ExperimentState") -> None:
+        """Count what one chunk did."""
+        for outcome in state.tally.__struct_fields__:
+            self._records.labels(outcome).inc(getattr(state.tally, outcome) - getattr(before, outcome))
+        self._users.labels(partition).set(state.users)
+
+    def summed(self) -> None:
+        """Count one record of sums."""
+        self._sums.inc()
+
+    def alarmed(self, alarm: Alarm) -> None:
+        """Count one edge."""
+        self._alarms.labels(alarm.name, alarm.state).inc()
 
 
 def field_of(path: str) -> str:

@@ -15,7 +15,7 @@ from tidegate.wire.flags import Metadata
 from tidegate.wire.names import Label, Name
 
 EXPERIMENT = "tidegate.experiment"
-"""In the metadata of a flag whose variants an experiment compares."""
+"""In the metadata of a flag whose variants an experiment compares: a ``tidegate.wire.experiments.Trial``, written by decide."""
 WATCHED = "tidegate.watched"
 """In the metadata of a flag whose ramp is judged: its SDKs report telemetry by variant."""
 SALT = "tidegate.salt"
@@ -34,10 +34,11 @@ _NAMES = {
     "reason": "feature_flag.result.reason",
     "generation": "feature_flag.version",
     "user": "feature_flag.context.id",
+    "experiment": EXPERIMENT,
 }
 
 
-class Exposure(Struct, frozen=True, kw_only=True, tag="exposure", tag_field="kind", rename=_NAMES):
+class Exposure(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="exposure", tag_field="kind", rename=_NAMES):
     """Somebody was given a variant by a service; at most once a minute for each (flag, variant, user) of one process."""
 
     set_id: Name
@@ -50,6 +51,8 @@ class Exposure(Struct, frozen=True, kw_only=True, tag="exposure", tag_field="kin
     at_ms: Number
     node: Name
     service: Name
+    experiment: Annotated[str, Meta(max_length=2_048)] = ""
+    """What stood in the flag's metadata under ``tidegate.experiment``; empty: it is in none."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True, tag="outcome", tag_field="kind", rename=_NAMES):

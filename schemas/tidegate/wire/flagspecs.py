@@ -10,6 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from tidegate.wire.experiments import Experiment, experiment_faults
+from tidegate.wire.exposures import EXPERIMENT
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flags import Definition, TopicKey, definition_faults, definition_of
 from tidegate.wire.names import Name
@@ -61,6 +63,8 @@ class FlagSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """Services whose telemetry judges it: a fail of any switches it off, a pass needs all (G3)."""
     immediate: bool = False
     """It has no guard and no stages: every change is for everyone at once (G2)."""
+    experiment: Experiment | None = None
+    """Compares its variants while everyone has the definition, and none is pinned."""
 
     def decoded(self) -> Definition:
         """Return the definition; Malformed where it is none."""
@@ -104,6 +108,13 @@ def spec_faults(spec: FlagSpec, key: TopicKey, evaluators: dict[str, object] | N
         for index, one in enumerate(spec.prerequisites)
         if one.flag == key.name
     ]
+    if EXPERIMENT in definition.metadata:
+        found.append((f"definition.metadata.{EXPERIMENT}", "is written by the decision agent: declare spec.experiment"))
+    if spec.experiment is not None:
+        left_out = spec.layer is not None or bool(spec.prerequisites)
+        outside = (spec.safe_variant or definition.default_variant) if left_out else None
+        wrong = experiment_faults(spec.experiment, definition, outside)
+        found += [(f"experiment.{path}".rstrip("."), problem) for path, problem in wrong]
     if bool(spec.guard) == spec.immediate:
         found.append(("immediate", "give a guard (services that judge it), or immediate: true for a flag without one (G2)"))
     return found

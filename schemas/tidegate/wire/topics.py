@@ -110,7 +110,12 @@ TOPICS: tuple[Topic, ...] = (
         readers=("experiment",),
     ),
     Topic(
-        name="experiments", key="experiment/partition", partitions=1, compacted=True, writers=("experiment",), readers=_CONTROL
+        name="experiments",
+        key="experiment/partition",
+        partitions=1,
+        compacted=True,
+        writers=("experiment",),
+        readers=("experiment", *_CONTROL),
     ),
     Topic(
         name="plans",
@@ -180,15 +185,15 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         compacted=True,
         log_append_time=True,
-        writers=("judge", "decide", "api"),
-        readers=("decide", *_CONTROL),
+        writers=("judge", "decide", "api", "experiment"),
+        readers=("decide", "experiment", *_CONTROL),
     ),
     Topic(
         name="deadletters",
         key="source",
         partitions=1,
         retention_ms=14 * DAY_MS,
-        writers=("intake", "judge", "decide"),
+        writers=("intake", "judge", "decide", "experiment"),
         readers=_CONTROL,
     ),
 )

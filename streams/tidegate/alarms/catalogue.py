@@ -1,6 +1,6 @@
 """Every kind of alarm there is, whoever writes it: what docs/alarms.md is made of."""
 
-from tidegate.alarms import board, plant
+from tidegate.alarms import board, plant, trials
 from tidegate.alarms.registry import rules
 from tidegate.rollout import alarms as decided
 from tidegate.wire.judgement import AlarmKind
@@ -8,7 +8,7 @@ from tidegate.wire.judgement import AlarmKind
 
 def kinds() -> tuple[AlarmKind, ...]:
     """Return every kind, by name."""
-    found = [*(rule.kind for rule in rules().values()), *plant.KINDS, *decided.KINDS, *board.KINDS]
+    found = [*(rule.kind for rule in rules().values()), *plant.KINDS, *trials.KINDS, *decided.KINDS, *board.KINDS]
     return tuple(sorted(found, key=lambda kind: kind.name))
 
 

@@ -9,7 +9,8 @@ from tidegate.flags.prerequisites import settled
 from tidegate.flags.published import WEIGHT_ALL, pinned, ramped, share_of
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed
-from tidegate.wire.exposures import WATCHED
+from tidegate.wire.experiments import trial_of, trial_text
+from tidegate.wire.exposures import EXPERIMENT, WATCHED
 from tidegate.wire.flags import EVALUATORS, METADATA, State, TopicKey, bucketing_of, definition_of, evaluators_of, metadata_of
 from tidegate.wire.flagspecs import FlagSpec, kill_variant, safe_variant
 from tidegate.wire.flagstates import FlagState, Off, spec_digest
@@ -113,7 +114,12 @@ def value_of(state: FlagState, around: Around) -> bytes:
         return _safe(spec)
     everyone = state.weight == WEIGHT_ALL and spec.layer is None
     value = _settled(spec, around) if everyone else _in_part(state, around)
-    return _watched(value) if state.placement else value
+    if state.placement:
+        return _marked(value, {WATCHED: True})
+    # In the middle of a ramp a user's variant is not what the experiment deals: it would be counted, and then change.
+    if spec.experiment is None or state.weight < WEIGHT_ALL or state.before is not None:
+        return value
+    return _marked(value, {EXPERIMENT: trial_text(trial_of(spec.experiment, spec.decoded(), state.subject))})
 
 
 def contexts_of(ledger: Ledger, state: FlagState) -> tuple[Context, ...]:
@@ -188,9 +194,9 @@ def _settled(spec: FlagSpec, around: Around) -> bytes:
     return settled(spec, around.published, evaluators_of(around.evaluators), bucketing_of(metadata_of(around.metadata)))
 
 
-def _watched(value: bytes) -> bytes:
+def _marked(value: bytes, marks: dict[str, bool | str]) -> bytes:
     definition = definition_of(value)
-    return replace(definition, metadata=definition.metadata | {WATCHED: True}).encoded()
+    return replace(definition, metadata=definition.metadata | marks).encoded()
 
 
 def _context(ledger: Ledger, state: FlagState, service: str) -> Context:

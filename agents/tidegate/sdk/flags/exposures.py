@@ -45,6 +45,8 @@ class Watch(Struct, frozen=True):
     generation: int
     judged: bool
     """Requests are told apart by its variants."""
+    experiment: str = ""
+    """What its exposures say of the experiment that it is in."""
 
 
 class Events:
@@ -72,7 +74,9 @@ class Events:
         set_id = self._settings.flag_set
         if watch.judged:
             slices.note(f"flag/{set_id}/{flag}={variant}")
-        if not targeting_key or not is_name(self._settings.service) or not self._new(hash((flag, variant, targeting_key))):
+        if not targeting_key or not is_name(self._settings.service):
+            return
+        if not self._new(hash((flag, variant, targeting_key, watch.experiment))):
             return
         self._put(
             Exposure(
@@ -85,6 +89,7 @@ class Events:
                 at_ms=self._clock.now_ms(),
                 node=self._settings.node,
                 service=self._settings.service,
+                experiment=watch.experiment,
             )
         )
 

@@ -19,6 +19,8 @@ from tidegate.wire.exposures import EXPERIMENT, WATCHED, salt_of
 CLOSE_WITHIN_S = 2.0
 """What waits to be sent has so long when a service ends."""
 RESTART_S = 5.0
+EXPERIMENT_LENGTH_MAX = 2_048
+"""What is longer was not written by decide; it is cut, and belongs to no experiment."""
 
 log = logging.getLogger("tidegate.sdk")
 
@@ -95,7 +97,8 @@ class Session:
         if flag is None or not self._settings.exposures or not (flag.metadata.get(WATCHED) or flag.metadata.get(EXPERIMENT)):
             return None
         kept = self._held.kept[str(self._settings.key(name))]
-        return Watch(kept.order.generation, bool(flag.metadata.get(WATCHED)))
+        experiment = str(flag.metadata.get(EXPERIMENT, ""))[:EXPERIMENT_LENGTH_MAX]
+        return Watch(kept.order.generation, bool(flag.metadata.get(WATCHED)), experiment)
 
     async def _last_words(self, log: Log) -> None:
         if self.events.stats().waiting:
