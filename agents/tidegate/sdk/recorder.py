@@ -6,19 +6,9 @@ Bounds: names beyond the limits of the wire (64 gauges, counters and ratios, 32 
 import threading
 from collections.abc import Iterable, Mapping
 
-from tidegate.kpi.buckets import slot_of
+from tidegate.kpi.buckets import histogram_of, slot_of
 from tidegate.sdk.identity import Identity
-from tidegate.wire.telemetry import (
-    COUNT_MAX,
-    FIELDS_MAX,
-    GAUGE_MAX,
-    HISTOGRAM_OFFSET,
-    HISTOGRAM_SLOTS,
-    SLICES_MAX,
-    Histogram,
-    Slice,
-    Telemetry,
-)
+from tidegate.wire.telemetry import COUNT_MAX, FIELDS_MAX, GAUGE_MAX, HISTOGRAM_SLOTS, SLICES_MAX, Slice, Telemetry
 
 LABEL_LENGTH_MAX = 256
 
@@ -37,12 +27,6 @@ class _Tally:
         self.requests += 1
         self.errors += error
         self.counts[slot] += 1
-
-    def histogram(self) -> Histogram | None:
-        if not self.requests:
-            return None
-        used = [slot for slot, count in enumerate(self.counts) if count]
-        return Histogram(HISTOGRAM_OFFSET + used[0], self.counts[used[0] : used[-1] + 1])
 
 
 class Recorder:
@@ -110,7 +94,7 @@ class Recorder:
             length_ms=min(max(now_ms - start_ms, 1), 60_000),
             requests=tally.requests,
             errors=tally.errors,
-            latency=tally.histogram(),
+            latency=histogram_of(tally.counts),
             cohort=identity.cohort,
             zone=identity.zone,
             labels=identity.labels,
@@ -118,7 +102,7 @@ class Recorder:
             gauges=gauges,
             counters=counters,
             ratios=ratios,
-            slices={name: Slice(part.requests, part.errors, part.histogram()) for name, part in slices.items()},
+            slices={name: Slice(part.requests, part.errors, histogram_of(part.counts)) for name, part in slices.items()},
             dropped=dropped,
         )
 

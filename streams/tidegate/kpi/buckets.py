@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import ceil
 
-from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SCALE, HISTOGRAM_SLOTS
+from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SCALE, HISTOGRAM_SLOTS, Histogram
 
 BASE = 2.0 ** (2.0**-HISTOGRAM_SCALE)
 RELATIVE_ERROR = (BASE - 1) / (BASE + 1)
@@ -32,6 +32,16 @@ def slot_of(seconds: float) -> int:
     (0, 79, 80, 159)
     """
     return min(bisect_left(UPPER_EDGES_S, seconds), HISTOGRAM_SLOTS - 1)
+
+
+def histogram_of(counts: Sequence[int]) -> Histogram | None:
+    """Return counts of all slots as they stand in a row; None where nothing was counted.
+
+    >>> histogram_of([0, 2, 0, 1] + [0] * 156)
+    Histogram(offset=-79, counts=[2, 0, 1])
+    """
+    used = [slot for slot, count in enumerate(counts) if count]
+    return Histogram(HISTOGRAM_OFFSET + used[0], list(counts[used[0] : used[-1] + 1])) if used else None
 
 
 def rank_of(total: int, share: float) -> int:

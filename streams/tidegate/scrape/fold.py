@@ -16,11 +16,12 @@ from math import floor
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.kpi.buckets import histogram_of
 from tidegate.scrape.increase import increase, latencies, level
 from tidegate.scrape.measures import Measures, Selectors
 from tidegate.scrape.page import Page
 from tidegate.scrape.spread import phase_of
-from tidegate.wire.telemetry import COUNT_MAX, GAUGE_MAX, HISTOGRAM_OFFSET, Histogram, Source, Telemetry
+from tidegate.wire.telemetry import COUNT_MAX, GAUGE_MAX, Histogram, Source, Telemetry
 
 GAP_MOST_MS = 10_000
 
@@ -163,8 +164,4 @@ def _latency(before: Page, after: Page, measures: Measures, phase: int) -> Histo
     selector = measures.latency_of(after)
     if selector is None:
         return None
-    slots = latencies(before, after, selector, phase)
-    used = [slot for slot, count in enumerate(slots) if count]
-    if not used:
-        return None
-    return Histogram(HISTOGRAM_OFFSET + used[0], [min(count, COUNT_MAX - 1) for count in slots[used[0] : used[-1] + 1]])
+    return histogram_of([min(count, COUNT_MAX - 1) for count in latencies(before, after, selector, phase)])

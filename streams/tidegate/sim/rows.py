@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from msgspec import Struct
 
+from tidegate.kpi.buckets import histogram_of
 from tidegate.sim.block import NEW, OLD, Block
 from tidegate.sim.episode import SERVICE
 from tidegate.sim.world import World
-from tidegate.wire.telemetry import HISTOGRAM_OFFSET, Histogram, ServiceState, Source, Telemetry
+from tidegate.wire.telemetry import ServiceState, Source, Telemetry
 
 DELAY_MS = (20, 400)
 """From the end of a second to the append of its row, first to last; agents send at the same pace."""
@@ -40,9 +41,6 @@ class Senders:
     def _telemetry(self, block: Block, at: int, node: int) -> Iterator[Sent]:
         if not block.serving[at, node]:
             return
-        counts = block.counts[at, node]
-        used = np.flatnonzero(counts)
-        first, last = (int(used[0]), int(used[-1])) if len(used) else (0, -1)
         began_ms = int(block.changed_ms[node]) + int(block.exits[at, node])
         row = Telemetry(
             node=block.names[node],
@@ -53,7 +51,7 @@ class Senders:
             start_ms=self._starts_ms(block, at, node),
             requests=int(block.requests[at, node]),
             errors=int(block.errors[at, node]),
-            latency=Histogram(HISTOGRAM_OFFSET + first, counts[first : last + 1].tolist()) if len(used) else None,
+            latency=histogram_of(block.counts[at, node].tolist()),
             zone=block.zones[node],
             gauges={} if block.saturation is None else {"saturation": float(block.saturation[at, node])},
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from tidegate.kpi.buckets import slot_of
+from tidegate.kpi.buckets import histogram_of, slot_of
 from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Executor
 from tidegate.node.probe.ask import Answer, Asker
@@ -23,7 +23,7 @@ from tidegate.ports import Clock
 from tidegate.reconcile.actions import Running
 from tidegate.wire.names import duration_ms
 from tidegate.wire.probes import Probe, question_of
-from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SLOTS, Histogram, Source, Telemetry
+from tidegate.wire.telemetry import HISTOGRAM_SLOTS, Source, Telemetry
 
 RIGHT = "right"
 WRONG = "wrong"
@@ -107,7 +107,6 @@ class Prober:
         if running is None:
             return
         self._seq[one.name] += 1
-        used = [slot for slot, count in enumerate(tally.counts) if count]
         self._rows.put(
             Telemetry(
                 node=self._config.node,
@@ -118,7 +117,7 @@ class Prober:
                 start_ms=end_ms - 1_000,
                 requests=tally.requests,
                 errors=tally.errors,
-                latency=Histogram(HISTOGRAM_OFFSET + used[0], tally.counts[used[0] : used[-1] + 1]) if used else None,
+                latency=histogram_of(tally.counts),
                 source=Source.PROBE,
                 zone=self._config.zone,
                 labels=self._config.labels,
