@@ -7,6 +7,7 @@ from msgspec import Struct
 from tidegate.detect.experiments import Arm, Design, Seen
 from tidegate.detect.experiments import Metric as Measured
 from tidegate.wire.experiments import ArmSums, Better, Experiment, Metric, MetricKind, MetricSums, Point, Sums, Trial
+from tidegate.wire.flags import TopicKey
 from tidegate.wire.names import duration_ms
 
 
@@ -38,7 +39,7 @@ class Pooled(Struct, frozen=True, kw_only=True):
     @property
     def subject(self) -> str:
         """Return the subject of its flag."""
-        return f"flag/{self.set_id}/{self.flag}"
+        return TopicKey(self.set_id, self.flag).subject
 
     @property
     def dealt(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ from tidegate.sdk import slices
 from tidegate.sdk.flags.settings import FlagSettings
 from tidegate.wire.codec import encode
 from tidegate.wire.exposures import Exposure, Outcome, user_hash
-from tidegate.wire.names import is_name
+from tidegate.wire.names import FLAG_PREFIX, is_name
 
 WAITING_MAX = 10_000
 WINDOW_S = 60.0
@@ -73,7 +73,7 @@ class Events:
             return
         set_id = self._settings.flag_set
         if watch.judged:
-            slices.note(f"flag/{set_id}/{flag}={variant}")
+            slices.note(f"{FLAG_PREFIX}{set_id}/{flag}={variant}")
         if not targeting_key or not is_name(self._settings.service):
             return
         if not self._new(hash((flag, variant, targeting_key, watch.experiment))):
