@@ -42,6 +42,11 @@ async def test_readiness_says_why_not() -> None:
         assert await get(f"{at.url}/readyz?verbose=1") == (200, "ready\n")
 
 
+async def test_who_is_ready_may_add_what_is_to_be_known() -> None:
+    async with serving("127.0.0.1", 0, lambda: None, note=lambda: "of 12 s ago") as at:
+        assert await get(f"{at.url}/readyz") == (200, "ready: of 12 s ago\n")
+
+
 async def test_liveness_is_the_pulse_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving("127.0.0.1", 0, lambda: None) as at:
         assert await get(f"{at.url}/healthz") == (200, "ok\n")

@@ -104,7 +104,7 @@ async def test_readiness_is_asked_where_the_child_says(tmp_path: Path) -> None:
 import asyncio
 from tidegate.runtime.serve import serving
 async def main():
-    async with serving("127.0.0.1", 0, lambda: None):
+    async with serving("127.0.0.1", 0, lambda: None, also=("tea at 17:00",)):
         await asyncio.Event().wait()
 asyncio.run(main())
 """
@@ -113,6 +113,7 @@ asyncio.run(main())
     await run.supervisor.start()
     await until(lambda: run.supervisor.address_of("a") is not None)
     assert await run.supervisor.ready(0.5) == {"b": "has not started to serve"}
+    assert (run.supervisor.also_of("a"), run.supervisor.also_of("b")) == (["tea at 17:00"], [])
     await run.supervisor.stop()
     assert run.supervisor.address_of("a") is None
 

@@ -1,15 +1,19 @@
 """What is served: the flags of all sets as they are known now, and a bell for whoever waits for the next change."""
 
 import asyncio
+import logging
 from collections import Counter
 
 import msgspec
+import structlog
 
 from tidegate.flagfeed import Follower, Held, News, Status
 from tidegate.flags.store import Flags, FlagSet
 from tidegate.ports import Clock, Disk, Log
 from tidegate.wire.envelope import Trust
 from tidegate.wire.flags import EVALUATORS, METADATA, file_of_set
+
+log_of_api = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
 
 class Board:
@@ -22,6 +26,7 @@ class Board:
         self._files: dict[str, tuple[int, bytes]] = {}
         self._bell = asyncio.Event()
         self._clock = clock
+        self._logged = Status.NOT_READY
 
     async def follow(self) -> None:
         """Keep it up to date, for ever. A broker that is away ends nothing."""
@@ -50,6 +55,11 @@ class Board:
     def not_ready(self) -> str | None:
         """Why requests cannot be answered yet, or None."""
         return None if self.ready else "flags were not read yet: no broker has answered, and there is no snapshot"
+
+    def note(self) -> str:
+        """Return how old what is served is, where that is the last known good; else nothing."""
+        stale_s = self.stale_s
+        return "" if stale_s is None else f"no broker answers; flags are the last known good, of {stale_s:.0f} s ago"
 
     def set(self, set_id: str) -> FlagSet:
         """Return a set; an empty one where nothing was ever published in it. It changes under who holds it over an await."""
@@ -86,8 +96,18 @@ class Board:
 
     def _hear(self, news: News) -> None:
         self._changes.update({key.set_id for key in news.changed})
+        self._log(news.status)
         self._bell.set()
         self._bell = asyncio.Event()
+
+    def _log(self, status: Status) -> None:
+        if status is self._logged:
+            return
+        self._logged = status
+        if status is Status.STALE:
+            log_of_api.warning("no broker answers; the last known good is served", age_s=round(self.age_s or 0.0, 1))
+        elif status is Status.READY:
+            log_of_api.info("what is served is all that is on the topic")
 
 
 __all__ = ["Board"]

@@ -24,7 +24,8 @@ from tidegate.runtime.stopping import run_until, stop_signals
 def api(ctx: click.Context) -> None:
     """Serve flags: OFREP over HTTP at api.port, flagd's sync over gRPC at api.sync of config.yaml.
 
-    Without any token only this machine is served. Metrics and health are at http.api. See docs/api.md.
+    `tidegate up` runs it too, where config.yaml has the section api. Without any token only this machine is served. Metrics and
+    health are at http.api; while no broker answers, health says how old the flags are. See docs/api.md.
     """
     if ctx.invoked_subcommand is None:
         home: Home = ctx.obj
@@ -70,8 +71,14 @@ async def _run(home: Home) -> None:
     metrics = Metrics(REGISTRY, board)
     try:
         async with (
-            flags_served(board, metrics, known, settings),
-            serving(home.settings.http.host, home.settings.http.api, board.not_ready),
+            flags_served(board, metrics, known, settings) as served,
+            serving(
+                home.settings.http.host,
+                home.settings.http.api,
+                board.not_ready,
+                note=board.note,
+                also=(f"OFREP {served.url}", f"flagd's sync {served.sync}"),
+            ),
         ):
             following = asyncio.ensure_future(board.follow())
 

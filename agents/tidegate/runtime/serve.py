@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -28,6 +28,9 @@ ANNOUNCE = "TIDEGATE_ANNOUNCE"
 NotReady = Callable[[], str | None]
 """Returns why a process is not ready yet, or None; called from the serving thread, so it only looks."""
 
+Note = Callable[[], str]
+"""Returns what whoever looks should know of a process that is ready; empty: nothing. Called from the serving thread, too."""
+
 
 class Serving(Struct, frozen=True):
     """What is being served."""
@@ -37,17 +40,21 @@ class Serving(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def serving(host: str, port: int, not_ready: NotReady) -> AsyncIterator[Serving]:
-    """Serve while the block runs. Port 0: any free one. Problem where the port is taken."""
+async def serving(
+    host: str, port: int, not_ready: NotReady, *, note: Note = str, also: Sequence[str] = ()
+) -> AsyncIterator[Serving]:
+    """Serve while the block runs. Port 0: any free one. Problem where the port is taken. ``also``: what else the process serves
+    and where, in lines that the supervisor shows.
+    """
     beat = _Beat()
     beating = asyncio.create_task(beat.run())
     try:
-        server = _bind(host, port, _handler(beat, not_ready))
+        server = _bind(host, port, _handler(beat, not_ready, note))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
         thread.start()
         try:
             found = Serving(f"http://{shown_host(host)}:{server.server_port}", server.server_port)
-            announce(found.url)
+            announce(found.url, *also)
             yield found
         finally:
             await asyncio.to_thread(server.shutdown)
@@ -63,11 +70,11 @@ def shown_host(host: str) -> str:
     return "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - shown, not bound
 
 
-def announce(url: str) -> None:
-    """Leave the address in the file that the supervisor named, if it named one."""
+def announce(url: str, *also: str) -> None:
+    """Leave the address, and lines below it, in the file that the supervisor named, if it named one."""
     if path := os.environ.get(ANNOUNCE):
         beside = Path(f"{path}.new")
-        beside.write_text(url + "\n")
+        beside.write_text("\n".join((url, *also)) + "\n")
         beside.replace(path)
 
 
@@ -97,7 +104,7 @@ def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPSe
         raise Problem(f"cannot serve metrics at {host}:{port}: {error.strerror}", "choose another host or port") from error
 
 
-def _handler(beat: _Beat, not_ready: NotReady) -> type[BaseHTTPRequestHandler]:
+def _handler(beat: _Beat, not_ready: NotReady, note: Note) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_WITHIN_S
 
@@ -113,7 +120,7 @@ def _handler(beat: _Beat, not_ready: NotReady) -> type[BaseHTTPRequestHandler]:
                     self._say(503, f"the event loop has not run for {stalled_s:.0f} s")
             elif path == "/readyz":
                 why = not_ready()
-                self._say(503 if why else 200, why or "ready")
+                self._say(503 if why else 200, why or ": ".join(filter(None, ("ready", note()))))
             else:
                 self._say(404, "here are /metrics, /healthz and /readyz")
 

@@ -52,9 +52,11 @@ class Supervisor:
 
     def address_of(self, name: str) -> str | None:
         """Return where a program serves /metrics and health; None while it has not said."""
-        with contextlib.suppress(OSError):
-            return self._address_file(name).read_text().strip() or None
-        return None
+        return next(iter(self._announced(name)), None)
+
+    def also_of(self, name: str) -> list[str]:
+        """Return what else a program serves, and where, in its own words."""
+        return self._announced(name)[1:]
 
     @property
     def names(self) -> list[str]:
@@ -118,6 +120,11 @@ class Supervisor:
         environment = {**os.environ, **program.environment, ANNOUNCE: str(self._address_file(program.name))}
         with self.log_of(program.name).open("a") as log:
             self._children[program.name] = await _start(program.command, environment, log)
+
+    def _announced(self, name: str) -> list[str]:
+        with contextlib.suppress(OSError):
+            return self._address_file(name).read_text().splitlines()
+        return []
 
     def _address_file(self, name: str) -> Path:
         return self._state / f"{name}.address"
