@@ -1,6 +1,8 @@
 """``tidegate init``: everything once, nothing overwritten."""
 
+import contextlib
 import re
+import socket
 import stat
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.cli.kit import World
 from tidegate.node import load_config
 from tidegate.node.config import load_trust
 from tidegate.runtime.keys import read_key
+from tidegate.runtime.settings import ApiSettings
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import unseal
 
@@ -112,3 +115,15 @@ def test_publishing_to_nobody_fails_and_says_so(empty: World) -> None:
     assert "no broker answers at 127.0.0.1:1" in refused.err
     later = empty.type("init")
     assert (later.code, "no broker answers" in later.out) == (0, True)
+
+
+def test_a_second_home_on_a_machine_serves_flags_at_other_ports(empty: World) -> None:
+    own = ApiSettings()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # where somebody else has it, so much the better
+            stack.enter_context(socket.create_server((own.host, own.port)))
+        assert empty.type("init").code == 0
+        found = empty.home.settings.api
+        assert found is not None
+        assert own.port not in (found.port, found.sync)
+        assert found.port != found.sync

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.cli.kit import Result
 
 TIDEGATE = (sys.executable, "-m", "tidegate.cli.main")
@@ -75,7 +76,10 @@ async def test_up_runs_every_role_until_ctrl_c(tmp_path: Path, kafka: str) -> No
         async with asyncio.timeout(WITHIN_S):
             while "Ctrl-C" not in "".join(told[-1:]):
                 told.append((await up.stdout.readline()).decode())
-        assert sum(line.rstrip().endswith(" ready") for line in told) == 5, told
+        assert sum(line.rstrip().endswith(" ready") for line in told) == 7, told
+        config = yaml.safe_load((shell.home / "config.yaml").read_text())
+        assert f"OFREP http://127.0.0.1:{config['api']['port']}" in "".join(told)
+        assert f"flagd's sync 127.0.0.1:{config['api']['sync']}" in "".join(told)
         assert "your cluster" in told[0]
 
         second = await shell.type("up")

@@ -1,17 +1,20 @@
 """``tidegate init``: a home with keys, settings and node files. What is there stays as it is."""
 
 import re
+import socket
 import time
 
 import click
 import yaml
 
 from tidegate.broker import create_topics
+from tidegate.broker.local import free_ports
 from tidegate.cli.connect import connection, open_log, reachable, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.settings import ApiSettings
 from tidegate.runtime.trust import write_public
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import seal
@@ -35,8 +38,10 @@ http:                 # /metrics, /healthz, /readyz of each role; port 0: any fr
   host: 127.0.0.1
   intake: 0
   judge: 0
+  experiment: 0
   decide: 0
   notify: 0
+  api: 0
 log:
   level: info
   format: auto        # json, console; auto: console on a terminal
@@ -44,6 +49,12 @@ notify:               # who is told of alarms; docs/alarms.md
   targets: []
   # - {{kind: alertmanager, url: "http://127.0.0.1:9093"}}
   # - {{kind: webhook, name: chat, url: "https://example.org/hook", secret: "file:keys/chat.secret"}}
+api:                  # serves flags to clients of others; who may ask: tidegate api token NAME; docs/api.md
+  host: 127.0.0.1
+  port: {ofrep:<14}# OFREP over HTTP
+  sync: {sync:<14}# flagd's sync over gRPC
+  # flag_set: web     # of requests that name none
+  # origins: ["https://shop.example"]   # web pages that may ask
 """
 
 NODE = """\
@@ -90,7 +101,8 @@ def init(
     passphrase: bool,
     publish: bool,
 ) -> None:
-    """Make keys, settings and node files; enrol local nodes.
+    """Make keys, settings and node files; enrol local nodes. The settings say where `tidegate up` serves flags; who asks from
+    elsewhere needs a token: `tidegate api token NAME`.
 
     What exists is never overwritten; running it again adds the nodes that are new.
     """
@@ -153,7 +165,24 @@ def make_home(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> Non
     for folder in (home.folder, home.nodes, home.state, home.logs):
         folder.mkdir(parents=True, exist_ok=True)
     (home.folder / ".gitignore").write_text("*\n")
-    home.config.write_text(CONFIG.format(fleet=fleet, bootstrap=bootstrap or "null", prefix=_text(prefix)))
+    ofrep, sync = served_at()
+    home.config.write_text(
+        CONFIG.format(fleet=fleet, bootstrap=bootstrap or "null", prefix=_text(prefix), ofrep=ofrep, sync=sync)
+    )
+
+
+def served_at() -> tuple[int, int]:
+    """Return the ports of flags: those that flagd's clients ask by themselves; where somebody here has one of them, as a second
+    home has, free ones.
+    """
+    own = ApiSettings()
+    try:
+        for port in (own.port, own.sync):
+            socket.create_server((own.host, port)).close()
+    except OSError:
+        ofrep, sync = free_ports(2)
+        return ofrep, sync
+    return own.port, own.sync
 
 
 def _enrol(home: Home, name: str, zone: str) -> bool:

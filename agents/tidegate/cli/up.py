@@ -28,8 +28,8 @@ WORKERS = ("intake", "judge", "experiment")
 @click.option("--keep-services", is_flag=True, help="Let the services run on when this ends.")
 @click.pass_obj
 def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
-    """Run every role on this machine: broker, intake, judge, experiment, decide, notify and api if config.yaml has
-    something for them to do, and the agents of nodes/.
+    """Run every role on this machine: broker, intake, judge, experiment, decide, notify if config.yaml names a target or a gate,
+    api if it has the section api (`tidegate init` makes one), and the agents of nodes/. Tells where each serves.
 
     Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
     """
