@@ -222,8 +222,14 @@ def experiment_faults(experiment: Experiment, definition: Definition, outside: s
 
 
 def sums_of(value: bytes) -> Sums:
-    """Return what a record on ``experiments`` holds. Malformed where it is none."""
-    return decode(value, Sums)
+    """Return what a record on ``experiments`` holds. Malformed where it is none, or its parts do not fit its trial."""
+    found = decode(value, Sums)
+    variants, metrics = len(found.trial.shares), len(found.trial.metrics)
+    if found.arms.keys() != found.trial.shares.keys() or any(len(arm.metrics) != metrics for arm in found.arms.values()):
+        raise Malformed("arms", "are not the variants and metrics of the trial")
+    if any(len(point.arms) != variants for point in found.past):
+        raise Malformed("past", "a point does not have the variants of the trial")
+    return found
 
 
 def _told(weights: dict[str, int]) -> str:

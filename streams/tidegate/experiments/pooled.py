@@ -66,7 +66,7 @@ def pooled(records: Iterable[Sums]) -> Pooled | None:
         set_id=latest.set_id,
         flag=latest.flag,
         generation=latest.generation,
-        arms={variant: _arm([one.arms[variant] for one in parts if variant in one.arms]) for variant in latest.trial.shares},
+        arms={variant: _arm([one.arms[variant] for one in parts]) for variant in latest.trial.shares},
         refused=sum(one.refused for one in parts),
         full=tuple(one.partition for one in parts if one.refused),
         first_ms=min(one.first_ms for one in parts),
