@@ -132,6 +132,8 @@ class Sums(Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_ms: int = 0
     """Append times of the first and the last exposure."""
     last_ms: int = 0
+    step_ms: int = 1
+    """Points of the past are at multiples of it."""
     past: tuple[Point, ...] = ()
 
     @property

@@ -128,10 +128,12 @@ def _sum(parts: list[MetricSums]) -> MetricSums:
 
 
 def _past(parts: list[Sums]) -> tuple[Point, ...]:
-    """Return how all partitions stood whenever one remembers how it stood: the others then are as at their last point before."""
+    """Return how all partitions stood at every step of the coarsest; one that has no point there is as at its last one before."""
     points: list[Point] = []
     standing: dict[int, Point] = {}
-    for at_ms, partition, point in sorted((point.at_ms, one.partition, point) for one in parts for point in one.past):
+    step_ms = max(one.step_ms for one in parts)
+    steps = [(point.at_ms, one.partition, point) for one in parts for point in one.past if point.at_ms % step_ms == 0]
+    for at_ms, partition, point in sorted(steps, key=lambda step: step[:2]):
         standing[partition] = point
         together = Point(
             at_ms, tuple(_together(list(arms)) for arms in zip(*(one.arms for one in standing.values()), strict=True))

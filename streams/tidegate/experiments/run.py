@@ -11,7 +11,7 @@ from tidegate.wire.exposures import Exposure
 
 POINTS_MAX = 64
 STEP_MS = 10_000
-"""The past of a run begins with a point each ten seconds; whenever it has 64, every second one goes, and the step doubles."""
+"""The past of a run begins with a point each ten seconds; whenever it has 64, the step doubles, and what is between goes."""
 
 
 class Tried(Struct):
@@ -110,9 +110,10 @@ class Run:
         if self.first_ms == 0 or at_ms <= (self.past[-1].at_ms if self.past else self.first_ms):
             return
         self.past.append(Point(at_ms, tuple((arm.users, arm.metrics[0].sums()) for arm in self.arms)))
-        if len(self.past) >= POINTS_MAX:
-            self.past = self.past[1::2]
+        while len(self.past) >= POINTS_MAX:
+            # Those at whole steps, so that the points of all partitions lie at the same times.
             self.step_ms *= 2
+            self.past = [point for point in self.past if point.at_ms % self.step_ms == 0]
 
     def close(self) -> None:
         """Forget the users, keep the sums."""
@@ -135,6 +136,7 @@ class Run:
             refused=self.refused,
             first_ms=self.first_ms,
             last_ms=self.last_ms,
+            step_ms=self.step_ms,
             past=tuple(self.past),
         )
 
