@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from tidegate.wire.documents import Intent, PublicKey, Report
+from tidegate.wire.documents import Intent, KeyRole, PublicKey, Report
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
@@ -45,6 +45,11 @@ class IntentArrived(Struct, frozen=True):
     subject: str = ""
     key: PublicKey | None = None
     """Whose signature counts; None only where there is no intent."""
+
+    @property
+    def of_gate(self) -> bool:
+        """Whether an outgoing gate has asked for it (H1)."""
+        return self.key is not None and self.key.role is KeyRole.GATE
 
 
 class ReportArrived(Struct, frozen=True):

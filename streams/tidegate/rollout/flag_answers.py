@@ -10,11 +10,11 @@ from tidegate.rollout.flag_code import code_missing, stopped
 from tidegate.rollout.flag_levels import needs
 from tidegate.rollout.flag_setting import answer_set
 from tidegate.rollout.flag_shared import answer_shared
+from tidegate.rollout.gates import gate_said, unasked
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT, Ramp, placed, ramp_of, shown
 from tidegate.rollout.ramp_forward import asks_for_approval, passed
 from tidegate.rollout.ramp_retreat import back, before_fields, resume
-from tidegate.rollout.restored import intent_of_before
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Phase, PublicKey, Verb
@@ -28,12 +28,6 @@ ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT, Verb.KILL})
 
 def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     """Return the one record that answers an intent about a flag, or about what a set has beside its flags."""
-    gate, generation = event.key is not None and event.key.role is KeyRole.GATE, ledger.generation(intent.subject)
-    if intent.generation != generation and (gate or intent.verb not in ANY_GENERATION):
-        message = f"{intent.subject} is at generation {generation}, you saw {intent.generation}; look again, then ask again"
-        return refusal(intent, Reason.STALE_GENERATION, message)
-    if before := intent_of_before(ledger, intent):
-        return refusal(intent, Reason.RESTORED, before)
     if not flag_key(intent.subject).is_flag:
         return answer_shared(ledger, intent, now_ms)
     if intent.verb is Verb.SET:
@@ -44,7 +38,7 @@ def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent
             return refusal(intent, Reason.UNKNOWN, f"there is no flag {flag_key(intent.subject)}; see: tidegate flag list")
         if ramp.state.archived:
             return ramp.refused(Reason.NOTHING_TO_DO, f"{ramp.state.key} was archived: everyone has the safe variant for good")
-        change = _gate(ramp, intent) if gate else _answer(ramp, intent, event.key)
+        change = _gate(ramp, intent) if event.of_gate else _answer(ramp, intent, event.key)
     return replace(change, flag=replace(change.flag, asked_ms=now_ms)) if change.flag is not None else change
 
 
@@ -210,16 +204,12 @@ def _release(ramp: Ramp, intent: Intent) -> Change:
 
 def _gate(ramp: Ramp, intent: Intent) -> Change:
     """Return what the answer of an outgoing gate does: it passes this one gate, or the ramp goes back (I2)."""
-    name = ramp.gate_asked
-    if not name or intent.target != name:
-        problem = f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
+    problem = unasked(ramp.gate_asked, intent)
+    if problem:
         return ramp.refused(Reason.NOT_ALLOWED, problem)
-    said = intent.reason or "it gives no reason"
     if intent.verb is Verb.PROMOTE:
-        return passed(ramp, Reason.GATE_PASSED, f"Gate {name} passes: {said}")
-    if intent.verb is Verb.ABORT:
-        return back(ramp, Reason.GATE_REFUSED, f"Gate {name} refuses: {said}", RampResult.ROLLED_BACK)
-    return ramp.refused(Reason.NOT_ALLOWED, f"gate {name} may pass or refuse, and nothing else")
+        return passed(ramp, Reason.GATE_PASSED, gate_said(intent))
+    return back(ramp, Reason.GATE_REFUSED, gate_said(intent), RampResult.ROLLED_BACK)
 
 
 def _back(state: FlagState, **fields: object) -> FlagState:

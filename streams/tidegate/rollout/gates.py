@@ -6,6 +6,7 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.scene import Scene
 from tidegate.rollout.verdicts import Blocker, Judged, promoting
 from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import GateDefault, Pause
 from tidegate.wire.reasons import Reason
@@ -42,6 +43,25 @@ def timed_out(gate: Pause | None, state: Judged, now_ms: int) -> Pause | None:
 def gate_ending(gate: Pause | None) -> str:
     """Return in words how a gate ends that nobody answers."""
     return f"after {gate.duration} its default is {gate.default}" if gate and gate.duration else "it has no end"
+
+
+def asked(gate: Pause | None, state: Judged) -> str:
+    """Return the name of the outgoing gate that is asked now (I2); empty where none is."""
+    waits = state.phase is Phase.RUNNING and state.gate_since_ms and not state.gate_passed
+    return gate.ask or "" if gate is not None and waits else ""
+
+
+def unasked(name: str, intent: Intent) -> str:
+    """Return why what a gate's key says counts for nothing; empty where it passes or refuses the one gate that is asked now."""
+    if not name or intent.target != name:
+        return f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
+    return "" if intent.verb in (Verb.PROMOTE, Verb.ABORT) else f"gate {name} may pass or refuse, and nothing else"
+
+
+def gate_said(intent: Intent) -> str:
+    """Return the answer of an outgoing gate in words."""
+    does = "passes" if intent.verb is Verb.PROMOTE else "refuses"
+    return f"Gate {intent.target} {does}: {intent.reason or 'it gives no reason'}"
 
 
 def open_gate(scene: Scene) -> Change:

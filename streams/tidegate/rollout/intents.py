@@ -8,6 +8,7 @@ from tidegate.rollout.approvals import approve
 from tidegate.rollout.batches import stopped_by_expiry
 from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.events import IntentArrived
+from tidegate.rollout.flag_answers import ANY_GENERATION as FLAG_ANY_GENERATION
 from tidegate.rollout.flag_answers import answer_flag
 from tidegate.rollout.gates import pass_gate
 from tidegate.rollout.ledger import Ledger
@@ -19,7 +20,7 @@ from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
-from tidegate.wire.documents import Intent, KeyRole, Phase, Verb, digest
+from tidegate.wire.documents import Intent, Phase, Verb, digest
 from tidegate.wire.flagstates import is_flag
 from tidegate.wire.reasons import Reason
 
@@ -37,23 +38,24 @@ def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int)
         reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the intent cannot be read"
         subject = intent.subject if intent is not None else event.subject
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, answers=name)]
-    answer = answer_flag if is_flag(intent.subject) else _answer
-    change = answer(ledger, view, event, intent, now_ms)
+    answer, holds = (answer_flag, FLAG_ANY_GENERATION) if is_flag(intent.subject) else (_answer, ANY_GENERATION)
+    change = _outdated(ledger, event, intent, holds) or answer(ledger, view, event, intent, now_ms)
     return [replace(change, actor=intent.actor, answers=name)]
+
+
+def _outdated(ledger: Ledger, event: IntentArrived, intent: Intent, holds: frozenset[Verb]) -> Change | None:
+    """Return the refusal of an intent that was asked of another state than is now; ``holds``: verbs that hold whatever it was."""
+    generation = ledger.generation(intent.subject)
+    if intent.generation != generation and (event.of_gate or intent.verb not in holds):
+        message = f"{intent.subject} is at generation {generation}, you saw {intent.generation}; look again, then ask again"
+        return refusal(intent, Reason.STALE_GENERATION, message)
+    before = intent_of_before(ledger, intent)
+    return refusal(intent, Reason.RESTORED, before) if before else None
 
 
 def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     state = ledger.subject(intent.subject)
-    gate = event.key is not None and event.key.role is KeyRole.GATE
-    if intent.generation != state.generation and (gate or intent.verb not in ANY_GENERATION):
-        return refusal(
-            intent,
-            Reason.STALE_GENERATION,
-            f"{intent.subject} is at generation {state.generation}, you saw {intent.generation}; look again, then ask again",
-        )
-    if before := intent_of_before(ledger, intent):
-        return refusal(intent, Reason.RESTORED, before)
-    if gate:
+    if event.of_gate:
         return answer_gate(scene_of(ledger, view, intent.subject, now_ms), intent)
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):
         return _cordon(ledger, view, intent)

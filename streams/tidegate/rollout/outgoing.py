@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_steps import lively
-from tidegate.rollout.gates import gate_ends_ms, pass_gate
+from tidegate.rollout.gates import asked, gate_ends_ms, gate_said, pass_gate, unasked
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import Ramp
 from tidegate.rollout.retreat import rollback
@@ -46,7 +46,7 @@ def open_gates(ledger: Ledger) -> list[OpenGate]:
     found = []
     for subject in sorted(ledger.subjects):
         scene = scene_of(ledger, View(), subject, ledger.now_ms)
-        name = asked(scene) if scene is not None else ""
+        name = asked(scene.stage.pause, scene.state) if scene is not None else ""
         if scene is None or not name or scene.stage.pause is None:
             continue
         state, plan = scene.state, scene.plan
@@ -94,27 +94,11 @@ def _of_flag(ledger: Ledger, subject: str) -> Iterator[OpenGate]:
     )
 
 
-def asked(scene: Scene) -> str:
-    """Return the name of the outgoing gate that is asked now; empty where none is."""
-    gate, state = scene.stage.pause, scene.state
-    waits = state.phase is Phase.RUNNING and state.gate_since_ms and not state.gate_passed
-    return gate.ask or "" if gate is not None and waits else ""
-
-
 def answer_gate(scene: Scene | None, intent: Intent) -> Change:
-    """Return what the answer of an outgoing gate does: it passes this one gate, or the rollout goes back.
-
-    A gate's key is good for nothing else, and for no gate that does not ask just now.
-    """
-    name = asked(scene) if scene is not None else ""
-    if scene is None or not name or intent.target != name:
-        problem = f"gate {intent.target or intent.actor} is not asked now" + (f"; asked is {name}" if name else "")
+    """Return what the answer of an outgoing gate does: it passes this one gate, or the rollout goes back."""
+    problem = unasked(asked(scene.stage.pause, scene.state) if scene is not None else "", intent)
+    if scene is None or problem:
         return refusal(intent, Reason.NOT_ALLOWED, problem)
-    said = intent.reason or "it gives no reason"
-    match intent.verb:
-        case Verb.PROMOTE:
-            return pass_gate(scene, Reason.GATE_PASSED, f"Gate {name} passes: {said}")
-        case Verb.ABORT:
-            return rollback(scene, Reason.GATE_REFUSED, f"Gate {name} refuses: {said}", Result.ROLLED_BACK)
-        case _:
-            return refusal(intent, Reason.NOT_ALLOWED, f"gate {name} may pass or refuse, and nothing else")
+    if intent.verb is Verb.PROMOTE:
+        return pass_gate(scene, Reason.GATE_PASSED, gate_said(intent))
+    return rollback(scene, Reason.GATE_REFUSED, gate_said(intent), Result.ROLLED_BACK)

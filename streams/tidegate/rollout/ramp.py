@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, Fact
+from tidegate.rollout.gates import asked
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.verdicts import fails_of
 from tidegate.rollout.view import View
@@ -60,10 +61,7 @@ class Ramp(Struct, frozen=True):
     @property
     def gate_asked(self) -> str:
         """Name of the outgoing gate that is asked now (I2); empty where none is."""
-        state = self.state
-        waits = state.phase is Phase.RUNNING and state.gate_since_ms and not state.gate_passed
-        gate = self.stage.pause if waits else None
-        return gate.ask or "" if gate is not None else ""
+        return asked(self.stage.pause if self.state.phase is Phase.RUNNING else None, self.state)
 
     def verdict(self, service: str) -> Verdict | None:
         """Return the newest verdict on the telemetry of a service."""
