@@ -11,9 +11,10 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 READY := .venv/.ready
 CODE := schemas streams agents tests
-EVERY_CORE := --numprocesses auto --maxprocesses 8 --dist worksteal
-# On real Kafka tests wait more than they work: two files at a time, each process with a broker of its own.
-TWO_FILES := --numprocesses 2 --dist loadfile
+# One process more than there are cores, for some tests wait.
+EVERY_CORE := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist worksteal
+# On real Kafka tests wait more than they work: three files at a time, each process with a broker of its own.
+THREE_FILES := --numprocesses 3 --dist loadfile
 ARGS ?=
 
 # Run the tests of a mark, with options; leave build/<name>.json, also when some fail.
@@ -40,7 +41,7 @@ demo: $(READY)
 # Scenarios go one by one: they tell times, and some share one running system.
 test: check
 	@mkdir -p build
-	$(call tests,kafka,"kafka and not scenario",$(TWO_FILES))
+	$(call tests,kafka,"kafka and not scenario",$(THREE_FILES))
 	$(call tests,test,"scenario")
 
 check: $(READY)

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from hypothesis import settings
 
 from tidegate.broker import BrokerProblem, Connection, KafkaLog, KafkaProcess, create_topics
 from tidegate.broker.jars import kafka_jars
+
+settings.register_profile("suite", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=1_000, deadline=None)
+settings.load_profile("suite")
+"""How long a generated example takes says more of the machine than of the code. ``--hypothesis-profile long`` finds new ones."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

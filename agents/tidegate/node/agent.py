@@ -190,7 +190,7 @@ class NodeAgent:
 
     async def _report(self) -> None:
         while True:
-            await self._reporter.due()
+            await self._reporter.due(self._hands.at_rest)
             found = [await self._service_report(service) for service in self._executors]
             await self._reporter.send(tuple(found), self._frozen())
 

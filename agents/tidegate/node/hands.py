@@ -44,6 +44,8 @@ class Hands:
         self.actions: Counter[tuple[str, str]] = Counter()
         """How many actions of a kind ended as ``done``, ``failed`` or ``ended early``."""
         self.changed: Callable[[], None] = lambda: None
+        self.at_rest = asyncio.Event()
+        """Set while the last look found nothing to do."""
 
     def look(self) -> None:
         """Take the news and do the next thing. Called at every change and once a second; never waits.
@@ -67,6 +69,10 @@ class Hands:
             self._current = wanted
             self._work = asyncio.ensure_future(self._perform(wanted))
             self._work.add_done_callback(self._performed)
+        if self._work is None:
+            self.at_rest.set()
+        else:
+            self.at_rest.clear()
 
     async def rest(self) -> None:
         """End what is under way, and return when it has ended."""

@@ -17,6 +17,7 @@ from tidegate.wire.envelope import Signer, seal
 from tidegate.wire.plans import Artifact
 
 EVERY_S = 30.0
+GATHER_S = 0.2
 RETRY_S = 1.0
 ERROR_CHARACTERS_MOST = 4_000
 
@@ -77,16 +78,26 @@ class Reporter:
         self.changed = asyncio.Event()
         self.changed.set()  # a new life has something to say at once
 
-    async def due(self) -> None:
-        """Return when something changed, or when the last report is 30 s old."""
-        timer = asyncio.ensure_future(self._clock.sleep(EVERY_S))
-        change = asyncio.ensure_future(self.changed.wait())
+    async def due(self, at_rest: asyncio.Event) -> None:
+        """Return when something changed, or when the last report is 30 s old.
+
+        What is under way then often ends within a moment, and one report says it all: a whole fleet that changes at once sends a
+        fifth of the reports.
+        """
+        await self._wait(self.changed, EVERY_S)
+        await self._wait(at_rest, GATHER_S)
+        self.changed.clear()
+
+    async def _wait(self, event: asyncio.Event, most_s: float) -> None:
+        if event.is_set():
+            return
+        timer = asyncio.ensure_future(self._clock.sleep(most_s))
+        change = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait([timer, change], return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             change.cancel()
-        self.changed.clear()
 
     async def send(self, services: tuple[ServiceReport, ...], frozen: str) -> None:
         """Send a report if it says anything new or the last one is old; one whose fate is unknown is sent again."""
