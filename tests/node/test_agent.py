@@ -351,6 +351,17 @@ async def test_reports_rise_and_repeat_nothing(world):
     assert reports[-1].services[0].ready_ms > 0
 
 
+async def test_what_is_done_within_a_moment_is_one_report(world):
+    """Accepted, fetched, started and ready: a fleet that changes at once would send five of each node."""
+    async with world.agent() as agent:
+        await world.until(lambda: agent.caught_up)
+        before = len(world.reports())
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: world.reports()[-1].services[0].digest == TWO.sha256)
+        assert len(world.reports()) - before <= 2
+
+
 async def test_metrics_say_what_runs_and_what_was_done(world):
     registry = CollectorRegistry()
     world.executor.broken = {"2"}
