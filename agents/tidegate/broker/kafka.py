@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import signal
 import socket
 from collections.abc import Mapping
@@ -26,9 +24,9 @@ from tidegate.broker.local import (
     new_cluster,
     write_properties,
 )
+from tidegate.runtime.tied import tie
 
 HEAP = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-PR_SET_PDEATHSIG = 1
 
 
 class KafkaProcess:
@@ -132,14 +130,6 @@ class KafkaProcess:
             await asyncio.sleep(0.05)
 
     async def _java(self, *arguments: str) -> asyncio.subprocess.Process:
-        parent = os.getpid()
-        prctl = ctypes.CDLL(None).prctl
-
-        def tie() -> None:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the tie held
-                os._exit(1)
-
         with self.log.open("a") as log:
             return await asyncio.create_subprocess_exec(
                 self._jars.java,
@@ -152,7 +142,7 @@ class KafkaProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=tie,
+                preexec_fn=tie(signal.SIGKILL),
             )
 
     def _overrides(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ from typing import TextIO
 from msgspec import Struct
 
 from tidegate.runtime.serve import ANNOUNCE
+from tidegate.runtime.tied import tie
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
@@ -22,7 +22,6 @@ STEADY_AFTER_S = 60.0
 """A child that has lived for so long starts again with the first backoff."""
 STOP_WITHIN_S = 20.0
 READY_LOOK_EVERY_S = 0.25
-PR_SET_PDEATHSIG = 1
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -131,14 +130,6 @@ class Supervisor:
 
 
 async def _start(command: Sequence[str], environment: Mapping[str, str], log: TextIO) -> asyncio.subprocess.Process:
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl
-
-    def tie() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the tie held
-            os._exit(1)
-
     # A session of its own: Ctrl-C reaches the supervisor alone, which then stops its children in order.
     return await asyncio.create_subprocess_exec(
         *command,
@@ -147,7 +138,7 @@ async def _start(command: Sequence[str], environment: Mapping[str, str], log: Te
         stderr=log,
         env=dict(environment),
         start_new_session=True,
-        preexec_fn=tie,
+        preexec_fn=tie(signal.SIGTERM),
     )
 
 

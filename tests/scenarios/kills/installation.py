@@ -5,7 +5,6 @@ Every process is the ordinary command on a clock that can be set. What runs on n
 
 import asyncio
 import contextlib
-import ctypes
 import hashlib
 import os
 import shutil
@@ -29,6 +28,7 @@ from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.node.executors.children import left_running
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import ROLES, SUFFIX, make_key, make_root
+from tidegate.runtime.tied import tie
 from tidegate.runtime.trust import write_public
 from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import seal
@@ -41,7 +41,6 @@ START_S = 0.3
 """How long a version takes to become ready: long enough to be hit in the middle of it."""
 DISK_BYTES = 72 << 20
 """The agent keeps 64 MiB in reserve before it fetches."""
-PR_SET_PDEATHSIG = 1
 
 
 class Process:
@@ -91,13 +90,6 @@ class Process:
         beside.replace(self.clock)
 
     async def _keep(self) -> None:
-        parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
-
-        def tie() -> None:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
         while True:
             with self.log.open("a") as log:
                 self._child = await asyncio.create_subprocess_exec(
@@ -107,7 +99,7 @@ class Process:
                     stderr=log,
                     env=self._environment,
                     start_new_session=True,
-                    preexec_fn=tie,
+                    preexec_fn=tie(signal.SIGKILL),
                 )
             self.lives += 1
             await self._child.wait()
