@@ -13,6 +13,8 @@ from tidegate.rollout.outgoing import open_gates
 from tidegate.rollout.step import wake_at
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import BreakGlass, GlassAction, KeyRole, Phase, PublicKey, Verb
+from tidegate.wire.experiments import Experiment, Metric
+from tidegate.wire.exposures import EXPERIMENT, SALT
 from tidegate.wire.flagchanges import FlagChange, RampStage
 from tidegate.wire.flagspecs import Layer, Prerequisite, RequiredVersion
 from tidegate.wire.flagstates import Off
@@ -308,6 +310,49 @@ def test_bucketing_is_never_switched_in_the_middle_of_a_ramp():
     assert story.share({"bucketing": "v9"}, "$metadata").reason is Reason.BAD_DOCUMENT
     story.want(Verb.ABORT)
     assert story.share({"bucketing": "v3"}, "$metadata").kind == "setting"
+
+
+TRIED = Experiment(name="checkout", control="off", primary=Metric(name="bought"), shares={"off": 1, "on": 1})
+
+
+def test_an_experiment_is_published_while_everyone_has_the_definition_and_nobody_is_pinned():
+    story = Story()
+    story.put(spec(experiment=TRIED), ramp())
+    while story.flag().phase is not Phase.DONE:
+        assert EXPERIMENT not in story.metadata()
+        story.pass_by(1)
+    before = story.metadata()[EXPERIMENT]
+    story.want(Verb.KILL)
+    assert story.metadata() == {"killed": True}
+    story.want(Verb.RESTORE)
+    assert story.metadata()[EXPERIMENT] == before
+
+
+def test_no_two_flags_have_one_experiment():
+    story = Story()
+    story.put(immediate(experiment=TRIED))
+    assert "flag.spec.experiment.name" in story.put(immediate(experiment=TRIED), subject=OTHER).message
+    story.want(Verb.ARCHIVE)
+    assert story.put(immediate(experiment=TRIED), subject=OTHER).kind is DecisionKind.COMPLETE
+
+
+@pytest.mark.parametrize("change", [{"bucketing": "v3"}, {SALT: "s3"}])
+def test_users_are_not_dealt_or_named_anew_in_the_middle_of_an_experiment(change):
+    story = Story()
+    story.put(immediate(experiment=TRIED))
+    refused = story.share(change, "$metadata")
+    assert refused.reason is Reason.BAD_DOCUMENT
+    assert next(iter(change)) in refused.message
+    assert story.share({"owner": "kim"}, "$metadata").kind == "setting"
+    story.put(immediate())
+    assert story.share(change, "$metadata").kind == "setting"
+
+
+def test_a_rule_that_an_experiment_uses_does_not_change_under_it():
+    story = Story()
+    story.share({"staff": STAFF})
+    story.put(immediate(targeting={"if": [{"$ref": "staff"}, "on", None]}, experiment=TRIED))
+    assert "experiment" in story.share({"staff": {"!!": [1]}}).message
 
 
 @pytest.mark.parametrize("name", ["dark", "$evaluators", "$metadata"])

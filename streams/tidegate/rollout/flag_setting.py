@@ -96,11 +96,22 @@ def _faults(ledger: Ledger, intent: Intent, spec: FlagSpec, course: FlagRamp | N
         found.append(("flag.ramp", "an immediate flag has no stages: leave the ramp out, or immediate (G2)"))
     if course is None and not spec.immediate and not _is_safe(spec, ledger.flags.get(intent.subject)):
         found.append(("flag.ramp", "is missing: what is not toward safe comes by stages (G2); give some, or immediate: true"))
+    found += _taken(ledger, intent.subject, spec)
     here = beside(key, "").subject
     new = intent.subject not in ledger.flags and len(ledger.flags) >= FLAGS_MAX
     if new and sum(one.startswith(here) for one in ledger.flags) >= FLAGS_MAX:
         found.append(("subject", f"the set {key.set_id} holds {FLAGS_MAX} flags already, archived ones among them"))
     return found
+
+
+def _taken(ledger: Ledger, subject: str, spec: FlagSpec) -> Iterator[Fault]:
+    """Yield the name of an experiment that another flag has: both would be added up as one."""
+    if spec.experiment is None:
+        return
+    for other, state in ledger.flags.items():
+        known = state.spec.experiment
+        if other != subject and not state.archived and known is not None and known.name == spec.experiment.name:
+            yield f"{SPEC}.experiment.name", f"{known.name} is the experiment of {state.key} already"
 
 
 def _is_safe(spec: FlagSpec, before: FlagState | None) -> bool:

@@ -12,6 +12,7 @@ from tidegate.rollout.policies import forbidden
 from tidegate.wire.codec import Malformed, decode_strict, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
+from tidegate.wire.exposures import SALT, salt_of
 from tidegate.wire.flagchanges import NOTHING
 from tidegate.wire.flagrules import Fault, references
 from tidegate.wire.flags import EVALUATORS, METADATA, bucketing_of, evaluators_faults, evaluators_of, metadata_of
@@ -65,6 +66,8 @@ def _evaluators(ledger: Ledger, intent: Intent, value: bytes) -> Iterator[Fault]
             for name in sorted(used & changed):
                 if name not in now:
                     yield f"{VALUE}.{name}", f"{state.key} uses it; set that flag without it first"
+                elif spec.experiment is not None:
+                    yield f"{VALUE}.{name}", f"{state.key} uses it and is in an experiment; end that first"
                 elif not spec.immediate:
                     yield (
                         f"{VALUE}.{name}",
@@ -73,11 +76,18 @@ def _evaluators(ledger: Ledger, intent: Intent, value: bytes) -> Iterator[Fault]
 
 
 def _metadata(ledger: Ledger, intent: Intent, value: bytes) -> Iterator[Fault]:
-    """Yield what is wrong with metadata: another bucketing deals every user anew, so never in the middle of a ramp."""
+    """Yield what is wrong with metadata: another bucketing deals every user anew, so never in the middle of a ramp or of an
+    experiment; another salt makes strangers of all whom an experiment has counted.
+    """
     key = flag_key(intent.subject)
     before, now = metadata_of(shared_value(ledger, key, METADATA)), metadata_of(value)
+    tried = ", ".join([str(state.key) for state in _flags(ledger, intent) if state.spec.experiment is not None][:5])
+    if tried and salt_of(before, key.set_id) != salt_of(now, key.set_id):
+        yield f"{VALUE}.{SALT}", f"would count the users of {tried} again, in the middle of an experiment; end that first"
     if bucketing_of(before) is bucketing_of(now):
         return
+    if tried:
+        yield f"{VALUE}.bucketing", f"would deal the users of {tried} anew, in the middle of an experiment; end that first"
     busy = [str(state.key) for state in _flags(ledger, intent) if state.phase is not Phase.DONE or 0 < state.weight < state.held]
     if busy:
         yield (
