@@ -8,7 +8,7 @@ from tidegate.rollout.ramp_forward import ramp_blockers
 from tidegate.wire.documents import KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import RampStage
 from tidegate.wire.flagstates import Off, RampResult
-from tidegate.wire.judgement import AlarmState, Outcome
+from tidegate.wire.judgement import AlarmState, Evidence, Outcome
 from tidegate.wire.plans import Action, Gate, GateDefault, Pause
 from tidegate.wire.policies import Freeze, RollbackBudget
 from tidegate.wire.reasons import Reason
@@ -70,6 +70,37 @@ def test_a_stage_that_a_person_may_promote_says_how(asks):
     story.pass_by(60)
     ((_, sentence),) = ramp_blockers(story.ledger, story.view, DARK, story.now_ms)
     assert "flag promote web/dark" in sentence
+
+
+@pytest.mark.parametrize(
+    ("seconds", "evidence", "requests", "words"),
+    [
+        (660, 1.0, 900, "errors 1 of 4; at the pace so far that takes at least 30 min more"),
+        (660, 0.001, 900, "errors 0.001 of 4; at the pace so far that takes at least 28 days more"),
+        (660, -0.2, 900, "at the pace so far that never comes"),
+        (80, 1.0, 900, "errors 1 of 4. flag promote web/dark overrules it"),
+        (600, 1.0, 100, "served 100 of the 500 requests that this stage needs; at the pace so far that takes 40 min more"),
+        (600, 1.0, 1, "served 1 of the 500 requests that this stage needs; at the pace so far that takes 3 days more"),
+        (600, 1.0, 0, "served 0 of the 500 requests that this stage needs; at the pace so far that never comes"),
+        (20, 1.0, 100, "served 100 of the 500 requests that this stage needs."),
+    ],
+)
+def test_what_waits_for_traffic_says_how_long_that_takes_at_the_pace_so_far(seconds, evidence, requests, words):
+    story = Story()
+    certified = RampStage(set_weight=10, bake="10s", gate=Gate.CERTIFIED, min_exposures=500)
+    story.put(spec(), ramp(certified, RampStage(set_weight=100)))
+    story.judging["shop"] = None
+    story.pass_by(seconds)
+    weighed = Evidence(family="errors", metric="errors", log_e=-1.0, threshold=5.3, log_licence=evidence, licence_threshold=4.0)
+    last_ms = story.now_ms - 1_000
+    story.verdict(
+        Outcome.PASS,
+        canary_requests=requests,
+        evidence=(weighed,),
+        first_pane_ms=last_ms - seconds * 1_000,
+        last_pane_ms=last_ms,
+    )
+    assert words in " ".join(sentence for _, sentence in ramp_blockers(story.ledger, story.view, DARK, story.now_ms))
 
 
 def test_a_pass_needs_every_service_of_the_guard_and_a_fail_only_one():

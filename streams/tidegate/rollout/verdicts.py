@@ -28,6 +28,12 @@ FADED_LOG_E = math.log(10.0)
 half minute did is no word about the release once the rest has had time to speak. Far below what pauses, so that it does not
 flicker.
 """
+PACE_FROM_MS = 30_000
+"""From less nobody can tell how long the rest takes."""
+LICENCE_FROM_MS = 60_000
+"""The judge weighs a licence from so long after the first pane."""
+NEVER_MS = 30 * 86_400_000
+"""What takes longer than this at the pace so far is not on its way."""
 UNSEEN = frozenset(
     {
         Reason.SILENT,
@@ -57,12 +63,13 @@ def verdict_blockers(verdict: Verdict | None, state: Judged, gate: Gate, min_req
         yield Reason.STALE_VERDICT, f"The last pass is {(now_ms - verdict.last_pane_ms) / 1_000:.0f} s old; 5 s count."
     elif verdict.last_pane_ms <= state.baking_since_ms:
         yield Reason.NO_VERDICT, "The last pass was given before the stage was complete."
-    elif gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
+    if gate is Gate.CERTIFIED and not verdict.certified and not state.gate_passed:
         yield Reason.NOT_CERTIFIED, _unlicensed(verdict, state)
     if few:
+        rest = _rest(verdict.canary_requests / min_requests, _judged_ms(verdict))
         yield (
             Reason.TOO_FEW_REQUESTS,
-            f"The canary has served {verdict.canary_requests} of the {min_requests} requests that this stage needs.",
+            f"The canary has served {verdict.canary_requests} of the {min_requests} requests that this stage needs{rest}.",
         )
 
 
@@ -125,15 +132,37 @@ def facts_of(verdict: Verdict) -> dict[str, Fact]:
 
 def _unlicensed(verdict: Verdict, state: Judged) -> str:
     """Return what a pass lacks of the licence that its stage asks for (C5), in words."""
-    lacking = [
-        f"{one.family} {one.log_licence:.2g} of {one.licence_threshold:.2g}"
-        for one in verdict.evidence
-        if one.log_licence is not None and one.log_licence < one.licence_threshold
-    ]
-    what = f"evidence so far: {', '.join(lacking)}" if lacking else "there is nothing yet that could be weighed"
+    weighed = [(one.family, one.log_licence, one.licence_threshold) for one in verdict.evidence if one.log_licence is not None]
+    lacking = {family: (found, needed) for family, found, needed in weighed if found < needed}
+    what = "there is nothing yet that could be weighed"
+    if lacking:
+        what = "evidence so far: " + ", ".join(
+            f"{family} {found:.2g} of {needed:.2g}" for family, (found, needed) in lacking.items()
+        )
+        if isinstance(state, FlagState):  # each share is weighed anew; of a release it goes on over stages of other sizes
+            part = min(found / needed for found, needed in lacking.values())
+            what += _rest(part, _judged_ms(verdict) - LICENCE_FROM_MS, "at least ")
     return (
         f"The stage is promoted when it is certified to be no worse than is tolerated; {what}. {promoting(state)} overrules it."
     )
+
+
+def _judged_ms(verdict: Verdict) -> int:
+    return verdict.last_pane_ms - verdict.first_pane_ms if verdict.first_pane_ms else 0
+
+
+def _rest(part: float, during_ms: int, bound: str = "") -> str:
+    """Return in words how long the rest takes where ``part`` of the whole, less than 1, came within ``during_ms``; empty where
+    that is too short to tell.
+    """
+    if during_ms < PACE_FROM_MS:
+        return ""
+    left_ms = during_ms * (1.0 - part) / part if part > 0 else math.inf
+    if left_ms > NEVER_MS:
+        return "; at the pace so far that never comes"
+    minutes = math.ceil(left_ms / 60_000)
+    words = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 1_440:.0f} days"
+    return f"; at the pace so far that takes {bound}{words} more"
 
 
 def _faded(verdict: Verdict) -> bool:
