@@ -4,6 +4,8 @@ who has left the fleet as well (A6).
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.restored import is_unsure
 from tidegate.rollout.scene import Scene, scene_of
@@ -74,10 +76,9 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
     """
     state, scene = ledger.subject(subject), scene_of(ledger, view, subject, ledger.now_ms)
     settled = state.settled.version if state.settled is not None else ""
-    service = service_of(subject) or subject.rpartition("/")[2]
     bare = Context(
         subject=subject,
-        service=service,
+        service=service_of(subject) or subject.rpartition("/")[2],
         epoch=ledger.epoch,
         generation=state.generation,
         rest_version=settled,
@@ -90,11 +91,8 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
     cohorts = [CohortMembers(name="canary", version=plan.artifact.version, nodes=canaries)]
     if controls:
         cohorts.append(CohortMembers(name="control", version=settled, nodes=controls))
-    return Context(
-        subject=subject,
-        service=service,
-        epoch=ledger.epoch,
-        generation=state.generation,
+    return replace(
+        bare,
         placement=state.placement,
         rollout=state.rollout,
         attempt=state.attempt,
@@ -103,7 +101,6 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
         watching=state.phase is Phase.WATCHING,
         retreating=state.phase is Phase.ROLLING_BACK,
         cohorts=tuple(cohorts),
-        rest_version=settled,
         control=plan.control,
         guardrails=plan.guardrails,
         default_guardrails=plan.default_guardrails,
@@ -111,8 +108,6 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
         stage_nodes=len(scene.enrolled(scene.members)),
         started_ms=state.started_ms,
         absence=plan.absence,
-        slo=plan.slo,
-        probe=plan.probe,
     )
 
 
