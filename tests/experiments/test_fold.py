@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.experiments.kit import BEGIN_MS, TRIAL, counted, did, folded, plainly, saw, told
+from tests.golden import experiments
 
 from tidegate.experiments import ExperimentState, restore, snapshot, step
 from tidegate.experiments.fold import IDLE_MS, RUNS_MAX, VALUE_MAX
+from tidegate.experiments.snapshot import OLDEST, VERSION
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.experiments import sums_of
 
@@ -133,6 +135,14 @@ def test_the_past_is_bounded_and_holds_how_things_stood():
 def test_a_record_on_the_topic_is_what_was_written():
     record = told(folded([saw(1, "on"), did(1, "paid", 2.5)]))
     assert sums_of(encode(record)) == record
+
+
+@pytest.mark.parametrize("version", range(OLDEST, VERSION + 1))
+def test_a_checkpoint_of_each_version_goes_on_as_if_nothing_had_happened(version):
+    begun = [*experiments.EVENTS[: experiments.PEOPLE], saw(0, "on")]
+    rest = experiments.EVENTS[experiments.PEOPLE :]
+    again = folded(rest, restore(experiments.state(version), 3))
+    assert told(again) == told(folded([*begun, *rest]))
 
 
 @pytest.mark.parametrize("torn", [b"", b"\xc1", b"\x80", b"\x82\xa7version\x09\xabreadable_by\x09"])

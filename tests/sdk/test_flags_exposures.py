@@ -57,6 +57,15 @@ def test_a_hot_loop_makes_one_record_for_each_flag_and_user(service):
         ("web", "on", "STATIC", "n1", "shop")
     }
     assert {one.flag: one.generation for one in found} == {"judged": 1, "tried": 2}
+    assert {one.flag: one.experiment for one in found} == {"judged": "", "tried": "checkout"}
+
+
+def test_whoever_saw_a_variant_is_told_of_at_once_when_the_experiment_begins_anew(service):
+    ask(service, "tried")
+    service.put("web/tried", flag("on", metadata={EXPERIMENT: "basket"}))
+    service.next("changed")
+    ask(service, "tried")
+    assert [one.experiment for one in sent(service)] == ["checkout", "basket"]
 
 
 def test_a_record_has_the_names_of_the_semantic_conventions_and_no_targeting_key(service):

@@ -33,6 +33,7 @@ class Experiment(Keeper[ExperimentState]):
     limits = Limits(pace_s=0.05, chunk_records=1_000, chunk_bytes=512 << 10)
     checkpoint_every_s = 20.0
     """With five million users a partition's checkpoint has several MB."""
+    breath = 200
     lost_means = "users are counted anew from here"
 
     def __init__(self, connection: Connection, outbox: Outbox, metrics: ExperimentMetrics) -> None:

@@ -26,6 +26,7 @@ class Judge(Keeper[JudgeState]):
     topic = "nodeseconds"
     limits = Limits(pace_s=0.02, chunk_records=100, chunk_bytes=256 << 10)
     checkpoint_every_s = CHECKPOINT_EVERY_S
+    breath = 1
     lost_means = "judged anew from here; subjects hold until their requests are met anew (C7)"
 
     def __init__(self, connection: Connection, outbox: Outbox, metrics: JudgeMetrics) -> None:

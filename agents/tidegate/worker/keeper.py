@@ -54,6 +54,8 @@ class Keeper(ABC, Generic[S]):
     topic: str
     limits: Limits
     checkpoint_every_s: float
+    breath: int
+    """So many records take some milliseconds; the loop must breathe after them."""
     lost_means: str
     """What a state that begins in the middle of the log means, in words."""
 
@@ -99,10 +101,10 @@ class Keeper(ABC, Generic[S]):
         held = self._held[chunk.tp]
         before = held.state.tally.copy()
         try:
-            for record in chunk.records:
+            for begin in range(0, len(chunk.records), self.breath):
                 async with self._folding:
-                    await self._take(held, record)
-                # Large records take milliseconds each; the loop must breathe in between.
+                    for record in chunk.records[begin : begin + self.breath]:
+                        await self._take(held, record)
                 await asyncio.sleep(0)
         except BaseException:
             # The state may be half changed: no checkpoint of it may come to be while the process ends.
