@@ -1,9 +1,8 @@
 """Simulated experiments that are looked at all the time, held against stated rates: few for the suite, many for ``make prove``.
 
 Numpy makes the users; what is looked at are sums, and every look that could find anything asks the product's own functions. At
-the others it is certain from a bound that nothing can be found, which numpy knows for all of them at once. Looks are so close
-together that each has a small part more users than the last (``looks``): who looks after every user finds hardly more, which the
-proof measures, too.
+the others it is certain from a bound that nothing can be found, which numpy knows for all of them at once. Looks are close
+together, each with a small part more users than the last (``looks``); the proof tells what a look after every user would find.
 """
 
 import math

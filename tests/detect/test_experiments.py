@@ -8,6 +8,7 @@ from tests.detect import simulated_experiments as sim
 from tests.detect.simulated_experiments import ALPHA, HEAVY, Plan
 
 from tidegate.detect.experiments import (
+    DOUBLE_MAX,
     EVENTS_MIN,
     EXPECTED,
     MISMATCH_ALPHA,
@@ -23,6 +24,7 @@ from tidegate.detect.experiments import (
     Standing,
     Why,
     compare,
+    doubled,
     mismatch,
     propose,
 )
@@ -197,6 +199,23 @@ def test_a_variant_that_nobody_sees_is_missed_soon_and_one_without_weight_is_not
     assert mismatch({"control": 40, "treatment": 40, "old": 1_000}, EVEN | {"old": 0.0}) < 0.0
     assert mismatch({"control": 40}, {"control": 1.0}) == 0.0
     assert mismatch({}, EVEN) == pytest.approx(0.0)
+
+
+@given(st.integers(1, 60))
+def test_double_exposures_at_the_limit_are_an_e_value(users: int) -> None:
+    """Its mean over what may be seen is 1, worked out for each."""
+    chances = [
+        math.comb(users, double) * DOUBLE_MAX**double * (1.0 - DOUBLE_MAX) ** (users - double) for double in range(users + 1)
+    ]
+    mean = sum(chance * math.exp(doubled(double, users)) for double, chance in enumerate(chances))
+    assert mean == pytest.approx(1.0)
+
+
+def test_twice_as_many_double_exposures_as_may_be_are_known_soon_and_fewer_speak_for_nothing() -> None:
+    assert doubled(60, 3_000) >= NATS
+    assert doubled(12, 12) >= NATS
+    assert doubled(0, 0) == pytest.approx(0.0)
+    assert doubled(100, 10_000) < 0.0
 
 
 # --- what is proposed

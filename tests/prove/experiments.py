@@ -1,8 +1,9 @@
 """Experiments that are looked at all the time: how often equal variants are called different, how soon different ones are, how
 soon it is found that users are not dealt as promised.
 
-2,000 experiments for each figure. Looks are at every user up to the fiftieth, then at each 2 % more users, where not said
-otherwise. TIDEGATE_EXPERIMENTS names another number than 2,000.
+2,000 experiments for each figure, 4,000 of equal rates, 1,000 of each effect. Looks are after every user at first, later at each
+half per cent more users for rates, at each 2 % for means and for intervals that leave out the truth, at each per cent for
+effects. TIDEGATE_EXPERIMENTS names another number than 2,000.
 """
 
 import math
@@ -18,8 +19,7 @@ from tests.detect import simulated_experiments as sim
 from tests.detect.simulated_experiments import ALPHA, HEAVY, Found, Plan, found_at, generator, run
 from tests.prove.kit import hold
 
-from tidegate.detect.experiments import DOUBLE_MAX, EXPECTED, MISMATCH_ALPHA
-from tidegate.detect.shares import surprise_nats
+from tidegate.detect.experiments import DOUBLE_MAX, EXPECTED, MISMATCH_ALPHA, doubled
 
 EXPERIMENTS = int(os.environ.get("TIDEGATE_EXPERIMENTS", "2000"))
 SEED = 31
@@ -63,8 +63,8 @@ def _equal() -> dict[str, Callable[[], Found]]:
     played: dict[str, Callable[[], Found]] = {}
     for share in SHARES:
         for rate in RATES:
-            plan = Plan(MILLION, share)
-            play = partial(sim.aa_binary, SEED + len(played), EXPERIMENTS, plan, rate)
+            plan = Plan(MILLION, share, 0.005)
+            play = partial(sim.aa_binary, SEED + len(played), 2 * EXPERIMENTS, plan, rate)
             played[f"rate {rate}, {share:.0%} treated, 1,000,000 users"] = play
         for name, draw in HEAVY.items():
             plan = Plan(50_000, share)
@@ -72,7 +72,7 @@ def _equal() -> dict[str, Callable[[], Found]]:
             played[f"mean of {name}, {share:.0%} treated, 50,000 users"] = play
     each = Plan(5_000, 0.5, 0.0)
     played["rate 0.5, a look after every one of 5,000 users"] = partial(sim.aa_binary, SEED, EXPERIMENTS, each, 0.5)
-    played["the same users, looks 2 % apart"] = _thinned
+    played["the same users, looks half a per cent apart"] = _thinned
     played["rate 0.05, done later, 20,000 users"] = _late
     played["mean of what 2,500 users do more and more, 100 looks"] = _growing
     anything = partial(sim.proposed, SEED, EXPERIMENTS, Plan(200_000))
@@ -82,7 +82,7 @@ def _equal() -> dict[str, Callable[[], Found]]:
 
 def _thinned() -> Found:
     """The experiments that are looked at after every user, at the looks that all others have."""
-    at = sim.looks(5_000, 0.02) - 50
+    at = sim.looks(5_000, 0.005) - 50
 
     def one(number: int) -> int:
         return found_at(sim.binary(generator(SEED, number), Plan(5_000, 0.5, 0.0), 0.5, 0.5)[at], binary=True)
@@ -136,7 +136,8 @@ def _mismatches() -> dict[str, Any]:
     hold(skewed.hits == EXPERIMENTS, f"{EXPERIMENTS - skewed.hits} mismatches are not found within {FOUND_WITHIN} users")
     even = sim.mismatched(SEED, 10 * EXPERIMENTS, Plan(MILLION), 0.5, NATS)
     hold(even.rate <= MISMATCH_ALPHA, f"{even.hits} of {even.experiments} even splits are called uneven")
-    doubled = run(5 * EXPERIMENTS, _doubled)
+    doubles = run(5 * EXPERIMENTS, _doubled)
+    hold(doubles.rate <= MISMATCH_ALPHA, f"{doubles.hits} of {doubles.experiments} with as many double exposures as may be")
     at = np.array(skewed.at)
     found = {
         "alpha": MISMATCH_ALPHA,
@@ -147,7 +148,7 @@ def _mismatches() -> dict[str, Any]:
             "users_most": int(at.max()),
         },
         "even_called_uneven_within_1,000,000_users": even.shown(),
-        "as_many_double_exposures_as_may_be_called_too_many_within_1,000,000_users": doubled.shown(),
+        "as_many_double_exposures_as_may_be_called_too_many_within_1,000,000_users": doubles.shown(),
     }
     print(f"  mismatch ({time.monotonic() - began:.0f} s): {found}", flush=True)
     return found
@@ -158,6 +159,6 @@ def _doubled(number: int) -> int:
     ends = sim.looks(MILLION, 0.02)
     doubles = generator(SEED, number).binomial(np.diff(ends, prepend=0), DOUBLE_MAX).cumsum()
     for users, double in zip(ends.tolist(), doubles.tolist(), strict=True):
-        if surprise_nats(double, users, DOUBLE_MAX) >= NATS:
+        if doubled(double, users) >= NATS:
             return int(users)
     return sim.NEVER

@@ -4,11 +4,10 @@
 follows. Sums per variant are all that they ask for.
 """
 
-from tidegate.detect.experiments.balance import MISMATCH_ALPHA, mismatch
+from tidegate.detect.experiments.balance import DOUBLE_MAX, MISMATCH_ALPHA, doubled, mismatch
 from tidegate.detect.experiments.estimates import EVENTS_MIN, EXPECTED, USERS_MIN, USERS_MIN_BINARY, Arm, Estimate, compare
 from tidegate.detect.experiments.proposals import (
     ALPHA,
-    DOUBLE_MAX,
     RUN_S_MIN,
     Compared,
     Design,
@@ -41,6 +40,7 @@ __all__ = [
     "Standing",
     "Why",
     "compare",
+    "doubled",
     "mismatch",
     "propose",
 ]

@@ -10,15 +10,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from tidegate.detect.experiments.balance import MISMATCH_ALPHA, mismatch
+from tidegate.detect.experiments.balance import MISMATCH_ALPHA, doubled, mismatch
 from tidegate.detect.experiments.estimates import EXPECTED, Arm, Estimate, compare
-from tidegate.detect.shares import surprise_nats
 
 ALPHA = 0.05
 RUN_S_MIN = 7 * 86_400.0
 """A week has one of each of its days: who comes on a Monday is not who comes on a Sunday."""
-DOUBLE_MAX = 0.01
-"""Part of the users that may have seen more than one variant: they dilute what differs. Surely more, and nothing can be said."""
 
 
 class Proposed(StrEnum):
@@ -181,7 +178,7 @@ def _judged(design: Design, seen: Seen, compared: tuple[Compared, ...], log_e: f
     enough_nats = math.log(1.0 / MISMATCH_ALPHA)
     if log_e >= enough_nats:
         return Proposed.INVALID, Why.MISMATCH, None
-    if surprise_nats(seen.double, sum(seen.users.values()), DOUBLE_MAX) >= enough_nats:
+    if doubled(seen.double, sum(seen.users.values())) >= enough_nats:
         return Proposed.INVALID, Why.DOUBLE_EXPOSURES, None
     if seen.ran_s < design.run_s_min:
         return Proposed.KEEP_RUNNING, Why.TOO_SHORT, None
