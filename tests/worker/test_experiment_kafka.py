@@ -9,21 +9,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.track import TrackingEventDetails
 from tests.cli.test_experiment import FAST
 from tests.cli.test_kafka import running
 from tests.cli.test_up import Shell
+from tests.experiments.kit import TRIAL, saw
 
 from tidegate.broker import Connection, KafkaLog, delete_topics
 from tidegate.sdk.flags import FlagSettings, TidegateProvider
+from tidegate.wire.codec import encode
 from tidegate.wire.experiments import sums_of
 from tidegate.wire.topics import BY_NAME
 
 pytestmark = pytest.mark.kafka
 WITHIN_S = 60.0
 PEOPLE = 900
+LOPSIDED = 60
+"""Users of another experiment, all of one variant."""
 WORKER = ("worker", "--instance", "one", "experiment")
 
 
@@ -65,7 +70,19 @@ async def counted(log: KafkaLog, users: int) -> None:
             while sum(parts.values()) < users:
                 for record in await reader.poll(1.0):
                     found = sums_of(record.value or b"")
-                    parts[found.partition] = sum(arm.users for arm in found.arms.values())
+                    if found.trial.name == "checkout":
+                        parts[found.partition] = sum(arm.users for arm in found.arms.values())
+    finally:
+        await reader.close()
+
+
+async def alarmed(log: KafkaLog) -> None:
+    """Wait until an alarm stands on the topic."""
+    reader = await log.reader(["alarms"])
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not await reader.poll(1.0):
+                pass
     finally:
         await reader.close()
 
@@ -103,12 +120,19 @@ async def test_sums_are_exact_though_the_worker_is_killed_in_the_middle(tmp_path
             await counted(log, PEOPLE // 3 + 1)
         began_s = time.monotonic()
         shop.serve(2 * PEOPLE // 3, PEOPLE)
+        for number in range(LOPSIDED):
+            exposure = saw(number, "on", trial=replace(TRIAL, name="basket"), generation=1_000)
+            await log.append("exposures", exposure.user, encode(exposure))
         async with running(shell, WORKER):
             await counted(log, PEOPLE)
             again_s = time.monotonic() - began_s
+            await alarmed(log)
+            fires = await shell.type("alarm", "list", "-o", "json")
         # What the last users did came behind them; the worker has told of it at its end.
         shown = await shell.type("experiment", "status", "checkout", "-o", "json")
         assert (shown.code, shown.err, shop.lost()) == (0, "", 0)
+        (alarm,) = json.loads(fires.out)
+        assert (alarm["name"], alarm["labels"]["experiment"]) == ("experiment_mismatch", "basket")
         found = json.loads(shown.out)
         rows = {row["variant"]: row["users"] for row in found["variants"]}
         assert (rows, found["doubles"], found["refused"]) == (shop.users, 0, 0)

@@ -104,11 +104,7 @@ class Experiment(Keeper[ExperimentState]):
             await asyncio.sleep(LOOK_EVERY_S)
             if self._leads():
                 log = KafkaLog(self._connection, client_id="tidegate-experiment-alarms")
-                try:
-                    await log.start()
-                    await self._lead(await log.reader(["experiments", "alarms"]))
-                finally:
-                    await log.close()
+                await self._lead(await log.reader(["experiments", "alarms"]))
 
     async def _lead(self, reader: LogReader) -> None:
         """Look at the sums of all partitions for as long as this worker holds the first one."""
