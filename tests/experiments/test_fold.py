@@ -111,15 +111,28 @@ def test_the_cap_is_of_all_experiments_together():
     assert (told(state).refused, told(state, "basket").refused) == (0, 1)
 
 
-def test_experiments_are_bounded_and_one_that_is_over_makes_room():
+def test_experiments_are_bounded_and_one_that_is_idle_gives_its_place_to_another():
     state = folded([saw(1, "on", trial=replace(TRIAL, name=f"e{at}")) for at in range(RUNS_MAX + 1)])
     assert len(state.runs) == RUNS_MAX
     assert state.tally.elsewhere == 1
-    step(state, saw(1, "on", trial=replace(TRIAL, name="late")), state.now_ms + IDLE_MS + RUNS_MAX * 1_000)
-    assert "late" in state.runs
+    step(state, saw(1, "on", trial=replace(TRIAL, name="late")), state.now_ms + IDLE_MS)
     assert len(state.runs) == RUNS_MAX
-    closed = next(name for name, run in state.runs.items() if run.closed)
-    assert (told(state, closed).arms["on"].users, state.runs[closed].users.count) == (1, 0)
+    assert "late" in state.runs
+    assert "e0" not in state.runs  # idle longest; its sums stand on the topic
+
+
+def test_where_there_is_no_room_an_experiment_that_is_idle_keeps_its_sums_and_not_its_users():
+    state = folded([saw(1, "on"), saw(2, "off")], ExperimentState(3, users_max=2))
+    other = saw(3, "on", trial=replace(TRIAL, name="basket"))
+    step(state, other, state.now_ms + IDLE_MS)
+    assert told(state, "basket").refused == 1
+    step(state, other, state.now_ms + 2)
+    assert told(state, "basket").arms["on"].users == 1
+    step(state, saw(4, "on"), state.now_ms)
+    assert [arm.users for arm in told(state).arms.values()] == [1, 1]
+    assert state.tally.stale == 1
+    again = restore(snapshot(state), 3)
+    assert (told(again), again.users) == (told(state), 1)
 
 
 def test_the_past_is_bounded_and_holds_how_things_stood():

@@ -19,8 +19,8 @@ USERS_ALL_MAX = 5_000_000
 USERS_MAX = USERS_ALL_MAX // BY_NAME["exposures"].partitions
 """Of all experiments in one partition: users are hashed to partitions, so no partition has many more than another."""
 RUNS_MAX = 32
-IDLE_MS = 7 * 86_400_000
-"""A run that nobody was exposed to for so long is over."""
+IDLE_MS = 86_400_000
+"""A run that nobody was exposed to for so long gives way where another one needs its place; its sums stay on the topic."""
 VALUE_MAX = 1e9
 """An outcome beyond it is no measurement: one of it would drown all others."""
 
@@ -98,7 +98,7 @@ def _expose(state: ExperimentState, exposure: Exposure) -> None:
     state.tally.exposures += 1
     run.generation = max(run.generation, exposure.generation)
     run.first_ms, run.last_ms = run.first_ms or state.now_ms, state.now_ms
-    run.expose(exposure, state.users_max - state.users)
+    run.expose(exposure, _room(state))
     state.changed.add(trial.name)
 
 
@@ -123,17 +123,29 @@ def _heed(state: ExperimentState, outcome: Outcome) -> None:
 
 
 def _place(state: ExperimentState) -> bool:
-    """Close what is over, forget the oldest of it if need be; return whether there is a place for one more."""
-    for name, run in list(state.runs.items()):
-        if not run.closed and run.last_ms < state.now_ms - IDLE_MS:
-            run.close()
-            state.changed.add(name)
+    """Return whether there is a place for one more experiment; forget the one that has been idle longest if need be."""
     if len(state.runs) < RUNS_MAX:
         return True
-    over = [(run.last_ms, name) for name, run in state.runs.items() if run.closed]
-    if over:
-        del state.runs[min(over)[1]]
-    return bool(over)
+    idle = _idle(state)
+    if idle:
+        del state.runs[idle[0]]
+    return bool(idle)
+
+
+def _room(state: ExperimentState) -> int:
+    """Return how many users may be admitted; close runs that are idle if need be, those first that have been so longest."""
+    room = state.users_max - state.users
+    for name in _idle(state) if room <= 0 else ():
+        if room <= 0 and not state.runs[name].closed:
+            state.runs[name].close()
+            room = state.users_max - state.users
+    return room
+
+
+def _idle(state: ExperimentState) -> list[str]:
+    """Return the experiments that nobody was exposed to for long, the longest first."""
+    over = [(run.last_ms, name) for name, run in state.runs.items() if run.last_ms < state.now_ms - IDLE_MS]
+    return [name for _, name in sorted(over)]
 
 
 def _digest(outcome: Outcome) -> int:

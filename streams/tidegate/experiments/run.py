@@ -64,7 +64,7 @@ class Run:
         self.refused = 0
         self.first_ms = self.last_ms = 0
         self.closed = False
-        """Nobody has been exposed for long: the sums stay, the users are forgotten."""
+        """It gave way to another one: the sums stay, the users are forgotten, nobody is counted any more."""
         self.step_ms = STEP_MS
         self.past: list[Point] = []
 
