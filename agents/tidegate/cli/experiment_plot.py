@@ -8,8 +8,7 @@ from html import escape
 from msgspec import Struct
 
 from tidegate.cli.experiment_read import Known
-from tidegate.cli.experiment_tell import because, proposal
-from tidegate.cli.tell import age
+from tidegate.cli.experiment_tell import because, proposal, span
 from tidegate.detect.experiments import compare
 from tidegate.experiments.pooled import Pooled, arm_of
 from tidegate.wire.experiments import MetricKind, Point
@@ -119,15 +118,15 @@ def _axes(frame: Frame, kind: MetricKind, negligible: float | None) -> Iterator[
     for at in range(TICKS):
         at_ms = frame.begin_ms + (frame.end_ms - frame.begin_ms) * at // (TICKS - 1)
         anchor = "start" if at == 0 else "end" if at == TICKS - 1 else "middle"
-        text = time.strftime("%Y-%m-%d %H:%M", time.localtime(at_ms / 1000)) if at == 0 else f"+{age(at_ms - frame.begin_ms)}"
+        text = time.strftime("%Y-%m-%d %H:%M", time.localtime(at_ms / 1000)) if at == 0 else f"+{span(at_ms - frame.begin_ms)}"
         yield f'<text class="s" x="{frame.x(at_ms):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="{anchor}">{text}</text>'
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round values from low to high, 0 among them."""
+    """Return five to ten round values from low to high, 0 among them."""
     rough = (high - low) / TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * many for many in (1, 2, 5, 10) if unit * many >= rough)
+    step = max(unit * many for many in (1, 2, 5) if unit * many <= rough)
     return [step * at for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

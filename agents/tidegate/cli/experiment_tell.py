@@ -8,6 +8,7 @@ from tidegate.cli.output import table
 from tidegate.cli.tell import age
 from tidegate.detect.experiments import Proposed, Why
 from tidegate.wire.experiments import MetricKind
+from tidegate.wire.topics import DAY_MS
 
 
 def proposal(one: Status) -> str:
@@ -30,7 +31,7 @@ def because(one: Status) -> str:
     primary = one.metrics[0].metric if one.metrics else ""
     match one.reason:
         case Why.TOO_SHORT:
-            return f"It was declared to run for {age(one.min_run_ms)}; so far it has for {age(one.last_ms - one.first_ms)}."
+            return f"It was declared to run for {span(one.min_run_ms)}; so far it has for {span(one.last_ms - one.first_ms)}."
         case Why.TOO_FEW:
             return f"Too few users, or too few of them with {primary}, to say anything yet."
         case Why.UNDECIDED:
@@ -39,7 +40,7 @@ def because(one: Status) -> str:
             worse = sorted({row.metric for row in one.metrics if row.standing == "worse" and row.variant == one.proposed_variant})
             return f"{one.proposed_variant} is better in {primary}, and worse in {', '.join(worse)}."
         case Why.BETTER:
-            return f"{one.proposed_variant} is better than {one.control} in {primary}, and worse in nothing."
+            return f"{one.proposed_variant} is better than {one.control} in {primary}; in no other metric is it surely worse."
         case Why.CONTROL_BETTER:
             return f"Every other variant is worse than {one.control} in {primary}."
         case Why.NEGLIGIBLE:
@@ -50,6 +51,15 @@ def because(one: Status) -> str:
             return "Too many users saw two variants: who was left out is not known, so no number below means anything."
         case _:
             assert_never(one.reason)
+
+
+def span(ms: int) -> str:
+    """Return a length of time: in days where it is two or more.
+
+    >>> span(7_200_000), span(604_800_000)
+    ('2.0 h', '7.0 d')
+    """
+    return age(ms) if ms < 2 * DAY_MS else f"{ms / DAY_MS:.1f} d"
 
 
 def lines(one: Status) -> list[str]:
