@@ -152,6 +152,14 @@ def test_another_definition_begins_anew(fast: World) -> None:
     assert (row["state"], row["users"]) == ("runs", 0)
 
 
+def test_an_export_that_is_imported_again_changes_nothing(fast: World) -> None:
+    before, path = trial(fast), fast.folder / "flags.json"
+    assert fast.type("flag", "export", "--set", "web", "-o", str(path)).code == 0
+    done = fast.type("flag", "import", str(path), "--set", "web", "--reason", "again", "--output", "json")
+    assert (done.code, [row["outcome"] for row in done.json]) == (0, ["unchanged"])
+    assert trial(fast) == before
+
+
 def test_one_that_is_over_keeps_its_numbers(fast: World) -> None:
     happened(fast, 12_000)
     assert fast.type("flag", "set", "web/fast", "--variant", "on", "--reason", "it is").code == 0

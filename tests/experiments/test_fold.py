@@ -11,7 +11,7 @@ from tidegate.experiments import ExperimentState, restore, snapshot, step
 from tidegate.experiments.fold import IDLE_MS, RUNS_MAX, VALUE_MAX
 from tidegate.experiments.snapshot import OLDEST, VERSION
 from tidegate.wire.codec import Malformed, encode
-from tidegate.wire.experiments import sums_of
+from tidegate.wire.experiments import sums_of, trial_text
 
 PEOPLE = st.integers(0, 11)
 EVENTS = st.lists(
@@ -148,6 +148,38 @@ def test_the_past_is_bounded_and_holds_how_things_stood():
 def test_a_record_on_the_topic_is_what_was_written():
     record = told(folded([saw(1, "on"), did(1, "paid", 2.5)]))
     assert sums_of(encode(record)) == record
+
+
+NAMES = st.sampled_from(["off", "on", "", "x" * 256, "\u0000", "bought", "web"])
+TRIALS = st.one_of(
+    st.sampled_from(["", "{", "[]", '{"name": "checkout"}', trial_text(TRIAL), trial_text(replace(TRIAL, metrics=("a",)))]),
+    st.builds(
+        lambda run, shares: trial_text(replace(TRIAL, run=run, shares=shares)),
+        st.sampled_from(["0000000a", "0000000b"]),
+        st.dictionaries(NAMES, st.integers(1, 9), min_size=1, max_size=3),
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                replace,
+                st.builds(saw, PEOPLE, NAMES, generation=st.integers(0, 1 << 53)),
+                experiment=TRIALS,
+            ),
+            st.builds(did, PEOPLE, NAMES, st.floats(allow_nan=False, allow_infinity=False)),
+        ),
+        max_size=30,
+    )
+)
+def test_whatever_is_said_the_fold_goes_on_and_what_it_says_can_be_written_and_read(events):
+    state = folded(events)
+    for name in state.runs:
+        assert sums_of(encode(told(state, name))) == told(state, name)
+    assert snapshot(restore(snapshot(state), 3)) == snapshot(state)
+    assert sum(getattr(state.tally, field) for field in state.tally.__struct_fields__) == len(events)
 
 
 @pytest.mark.parametrize("version", range(OLDEST, VERSION + 1))

@@ -27,8 +27,9 @@ from tidegate.wire.codec import Malformed, decode, decode_strict, encode
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Verb
 from tidegate.wire.envelope import Signs
+from tidegate.wire.exposures import EXPERIMENT, WATCHED
 from tidegate.wire.flagchanges import FlagChange, FlagRamp
-from tidegate.wire.flags import EVALUATORS, METADATA, FlagFile, TopicKey, evaluators_of, file_faults, flag_file
+from tidegate.wire.flags import EVALUATORS, METADATA, FlagFile, TopicKey, definition_of, evaluators_of, file_faults, flag_file
 from tidegate.wire.flagspecs import FlagSpec, spec_faults
 from tidegate.wire.flagstates import FlagState, flag_key, spec_digest
 from tidegate.wire.names import is_name
@@ -236,8 +237,8 @@ def _changes(ledger: Ledger, wanted: Import) -> Iterator[tuple[TopicKey, FlagCha
             yield key, None if _stands(ledger, key, change) else change
     rules = evaluators_of(bytes(file.evaluators))
     changes: list[tuple[TopicKey, FlagChange]] = []
-    for name, definition in file.flags.items():
-        key = TopicKey(wanted.set_id, name)
+    for name, published in file.flags.items():
+        key, definition = TopicKey(wanted.set_id, name), _authored(published)
         state = ledger.flags.get(key.subject)
         spec = _spec(state, definition, wanted.how)
         found += [(f"flags.{name}.{_named(path)}", problem) for path, problem in spec_faults(spec, key, rules)]
@@ -247,6 +248,13 @@ def _changes(ledger: Ledger, wanted: Import) -> Iterator[tuple[TopicKey, FlagCha
         raise _faulty(wanted.path, found)
     # Only a definition without faults has a digest.
     yield from ((key, None if _stands(ledger, key, change) else change) for key, change in changes)
+
+
+def _authored(definition: msgspec.Raw) -> msgspec.Raw:
+    """Return a definition without the marks that decide leaves in what is published: an export may be imported again."""
+    found = definition_of(bytes(definition))
+    metadata = {name: value for name, value in found.metadata.items() if name not in (EXPERIMENT, WATCHED)}
+    return definition if metadata == found.metadata else msgspec.Raw(replace(found, metadata=metadata).encoded())
 
 
 def _spec(state: FlagState | None, definition: msgspec.Raw, how: How) -> FlagSpec:
