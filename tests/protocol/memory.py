@@ -1,10 +1,11 @@
 """What a hundred readers in one process need not work out a hundred times, and what a simulation need not work out at all.
 
-Envelopes and documents are remembered by their bytes, of which they are functions. Signatures are stand-ins of the same length: a
-digest of the public key and the message. Nobody here can be fooled by one, since who forges has another key, and what is refused
-with real signatures is refused with these: that is a test. The real ones cost a tenth of a schedule.
+Envelopes, documents and nodes' states are remembered by their bytes, of which they are functions. Signatures are stand-ins of the
+same length: a digest of the public key and the message. Nobody here can be fooled by one, since who forges has another key, and
+what is refused with real signatures is refused with these: that is a test. The real ones cost a tenth of a schedule.
 """
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 from tests.protocol.mutants import NODES
 
+from tidegate.node import state
 from tidegate.wire import envelope
 from tidegate.wire.envelope import Signer
 from tidegate.world.play import beginning
@@ -24,9 +26,11 @@ class Memory:
 
     def __init__(self) -> None:
         self._verify, self._decode, self._open = envelope._verifies, envelope.decode_strict, envelope.open_envelope
+        self._unpack = state.unpack
         self._good: dict[tuple[str, str, bytes], bool] = {}
         self._read: dict[tuple[bytes, type], object] = {}
         self._opened: dict[tuple[bytes, type], object] = {}
+        self._states: dict[bytes, object] = {}
         self._public: dict[int, tuple[object, bytes]] = {}
 
     def verifies(self, key, signature, message):
@@ -55,9 +59,15 @@ class Memory:
             found = self._opened[data, kind] = self._open(data, kind)
         return found
 
+    def unpack(self, data):
+        found = self._states.get(data)
+        if found is None:
+            found = self._states[data] = self._unpack(data)
+        return found
+
     def forget(self) -> None:
         """Keep no more than a few hundred stories hold."""
-        for kept in (self._good, self._read, self._opened):
+        for kept in (self._good, self._read, self._opened, self._states):
             if len(kept) > KEPT:
                 kept.clear()
 
@@ -78,10 +88,14 @@ def remembering() -> Iterator[Memory]:
     for nodes in NODES:
         beginning(nodes)  # made once, with every guard and with real signatures
     memory = Memory()
-    before = (envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign)
+    before = (envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign, state.unpack)
     envelope._verifies, envelope.decode_strict, envelope.open_envelope = memory.verifies, memory.decode, memory.open
     Signer.sign = lambda signer, message: memory.sign(signer, message)  # noqa: PLW0108 - a method of the class, not of memory
+    state.unpack = memory.unpack
+    # A weak set of all tasks there are, which nobody here asks for: a fortieth of a schedule.
+    asyncio.tasks._all_tasks.add = id
     try:
         yield memory
     finally:
-        envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign = before
+        envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign, state.unpack = before
+        del asyncio.tasks._all_tasks.add

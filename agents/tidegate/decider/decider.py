@@ -13,7 +13,7 @@ from tidegate.decider.glass import glass_event
 from tidegate.decider.inbox import Inbox, place
 from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
-from tidegate.decider.metrics import Metrics
+from tidegate.decider.metrics import Metrics, Standing
 from tidegate.decider.notices import Notices
 from tidegate.decider.seat import CLAIM, HEARTBEAT, LONG_AGO_S, Seat
 from tidegate.decider.timings import Timings
@@ -69,12 +69,13 @@ class Decider:
         self._seat = Seat(log, clock, signer, life, self._timings)
         self._book = Book()
         self._inbox = Inbox(trust)
-        self._levels = Levels(log, signer)
-        self._flags = Flags(log, signer)
+        self._levels, self._flags = Levels(log, signer), Flags(log, signer)
         self._notices = Notices(log, clock, self._timings)
         self._wake_s = LONG_AGO_S
         """On the monotonic clock: when time itself is news."""
         self._stopping = asyncio.Event()
+        self._fresh = False
+        """Whether something was read, or could not be sent, since all was done that there was to do."""
         self._counted = False
         """Whether this process's key has counted."""
         self.caught_up = False
@@ -124,15 +125,21 @@ class Decider:
         """Act on what has been read, then wait for more. Before anything is sent, the own topics are read to their end."""
         if not self.leading:
             await self._lead_if_free()
-        else:
+        elif self._due():
             await self._catch_up()
         if self.leading and self._seat.witness.wrong:
             self._complain()
             await self._resign()
-        if self.leading:
+        if self.leading and self._due():
             await self._decide()
             await self._publish()
+            self._fresh = False
         await self._take(await self._reader.poll(self._patience_s()))
+
+    def _due(self) -> bool:
+        """Return whether there may be anything to do: news, something left over, or a time that has come."""
+        left = self._fresh or self._inbox.news or self._inbox.asked or self._flags.waiting
+        return bool(left) or self._clock.monotonic_s() >= self._wake_s or self._seat.beat_due_s() <= 0
 
     def _patience_s(self) -> float:
         """Return how long to wait for news: until the next heartbeat, or the next time at which time itself is news."""
@@ -167,6 +174,7 @@ class Decider:
                 self._inbox.fault(record, str(error), kept=self.leading)
         if last is None:
             return
+        self._fresh = True
         self._inbox.keys_taken()
         if self._inbox.trust.root_version != root_version:
             log.info("key document accepted", root_version=self._inbox.trust.root_version)
@@ -179,7 +187,9 @@ class Decider:
         if self.leading and self._book.broken:
             log.error("decisions broke while this process was writing it; standing by", cause=self._book.broken)
             self._stand_by()
-        self._tell(last)
+        seat = self._seat
+        standing = Standing(seat.witness.off_ms, seat.leadership.epoch, bool(self._book.broken), len(self._inbox.asked))
+        self._metrics.read(last.time_ms, self._clock.now_ms(), standing)
 
     def _fold(self, record: Record) -> None:
         match record.topic:
@@ -204,14 +214,6 @@ class Decider:
             self._levels.saw(key, record.value, record.offset)
         else:
             self._seat.hear(key, record.value, self._inbox.trust)
-
-    def _tell(self, last: Record) -> None:
-        self._metrics.input.set(last.time_ms / 1000)
-        self._metrics.lag.set(max(0, self._clock.now_ms() - last.time_ms) / 1000)
-        self._metrics.clock_off.set(self._seat.witness.off_ms / 1_000)
-        self._metrics.epoch.set(self._seat.leadership.epoch)
-        self._metrics.broken.set(bool(self._book.broken))
-        self._metrics.waiting.set(len(self._inbox.asked))
 
     # leading
 

@@ -38,6 +38,7 @@ class Inbox:
         """Records that do not count, and why."""
         self.news = False
         """Whether anything in the view has changed that a rule may look at; whoever looks takes it back."""
+        self._trust_told = trust
         self._enrolled = trust.nodes()
         self._read: deque[Record] = deque(maxlen=QUESTIONS_KEPT)
         self._answered: dict[str, int] = {}
@@ -50,7 +51,9 @@ class Inbox:
 
     def keys_taken(self) -> None:
         """Tell the view who is enrolled, once after many records: each telling costs as much as there are nodes."""
-        enrolled = self.trust.nodes()
+        if self.trust is self._trust_told:
+            return
+        self._trust_told, enrolled = self.trust, self.trust.nodes()
         if enrolled != self._enrolled:
             self._enrolled = enrolled
             self.see(NodesEnrolled(enrolled))

@@ -1,6 +1,18 @@
 """What the decision agent counts."""
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Standing(NamedTuple):
+    """How one agent stands after what it has read last."""
+
+    clock_off_ms: int
+    epoch: int
+    broken: bool
+    waiting: int
+    """Plans and intents."""
 
 
 class Metrics:
@@ -25,3 +37,15 @@ class Metrics:
         self.input = Gauge(
             "tidegate_decide_last_input_timestamp_seconds", "Append time of the last record read.", registry=registry
         )
+        self._standing: Standing | None = None
+
+    def read(self, last_ms: int, now_ms: int, standing: Standing) -> None:
+        """Take when the last record read was appended, the time now, and how the agent stands."""
+        self.input.set(last_ms / 1000)
+        self.lag.set(max(0, now_ms - last_ms) / 1000)
+        if standing != self._standing:  # most of what is read changes none of it
+            self._standing = standing
+            self.clock_off.set(standing.clock_off_ms / 1_000)
+            self.epoch.set(standing.epoch)
+            self.broken.set(standing.broken)
+            self.waiting.set(standing.waiting)

@@ -1,5 +1,6 @@
 """What the author tells others beside its commands: who belongs where (to the judge), alarms, dead letters."""
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.decider.deadletters import letter
@@ -21,6 +22,14 @@ from tidegate.wire.topics import BY_NAME
 LONG_AGO_S = -1e9
 
 
+class _OfServices(Struct, frozen=True):
+    """The contexts of services, and all that they are made of."""
+
+    ledger: Ledger
+    enrolled: frozenset[str]
+    contexts: tuple[nodeseconds.Context, ...]
+
+
 class Notices:
     """What one author has told in its epoch. SendUnknown ends a call; the next one goes on from there."""
 
@@ -29,6 +38,7 @@ class Notices:
         self._clock = clock
         self._timings = timings
         self._contexts: dict[tuple[str, str], nodeseconds.Context] = {}
+        self._of_services: _OfServices | None = None
         self._told_s = LONG_AGO_S
         self._alarms: dict[str, Alarm] = {}
 
@@ -41,7 +51,7 @@ class Notices:
     async def contexts(self, ledger: Ledger, view: View) -> None:
         """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
         again = self._clock.monotonic_s() - self._told_s >= self._timings.context_s
-        contexts = [context_of(ledger, view, subject) for subject in sorted(ledger.subjects)]
+        contexts = [*self._contexts_of_services(ledger, view)]
         contexts += [one for flag in judged_now(ledger, self._clock.now_ms()) for one in contexts_of(ledger, flag)]
         for context in contexts:
             name = context.subject, context.service
@@ -51,6 +61,13 @@ class Notices:
                 self._contexts[name] = context
         if again:
             self._told_s = self._clock.monotonic_s()
+
+    def _contexts_of_services(self, ledger: Ledger, view: View) -> tuple[nodeseconds.Context, ...]:
+        last = self._of_services
+        if last is None or last.ledger is not ledger or last.enrolled is not view.enrolled:
+            found = tuple(context_of(ledger, view, subject) for subject in sorted(ledger.subjects))
+            self._of_services = last = _OfServices(ledger, view.enrolled, found)
+        return last.contexts
 
     async def alarms(self, ledger: Ledger, view: View) -> None:
         """Write the edges of the author's own alarms (I1)."""

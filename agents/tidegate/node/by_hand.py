@@ -50,8 +50,11 @@ def answer(disk: Disk) -> Reverted | None:
 
 def asked(disk: Disk) -> Revert | None:
     """Return what is asked and not answered yet. What cannot be read asks nothing."""
+    request = disk.read(ASKED)
+    if not request:
+        return None
     try:
-        revert = decode(disk.read(ASKED) or b"", Revert)
+        revert = decode(request, Revert)
     except Malformed:
         return None
     before = answer(disk)

@@ -18,6 +18,8 @@ TORN = (
     "document of the fleet"
 )
 
+NOTHING = Held()
+
 log = structlog.get_logger("node")
 
 
@@ -41,7 +43,7 @@ class Memory:
 
     def held(self, service: str) -> Held:
         """Return what is held of a service."""
-        return self.state.services.get(service, Held())
+        return self.state.services.get(service, NOTHING)
 
     def accept(self, service: str, accepted: Accepted) -> bool:
         """Take the document that counts from now on. One of a later epoch that is no advance ends a freeze."""

@@ -43,7 +43,8 @@ class Reading:
         self._reader: LogReader | None = None
         self._reread = False
         self._asked: list[asyncio.Future[None]] = []
-        self._polling: asyncio.Future[list[Record]] | None = None
+        self._polling: asyncio.Task[object] | None = None
+        """Who waits for news, while it may be interrupted."""
         self._beat = (0, 0)
         """Epoch and number of the last heartbeat."""
         self._beat_heard = False
@@ -85,8 +86,9 @@ class Reading:
         """Return when everything up to an end captured after this call is folded. Waits for as long as the broker is away."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(future)
-        if self._polling is not None:
-            self._polling.cancel()
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.cancel()
         await future
 
     @property
@@ -102,15 +104,17 @@ class Reading:
 
     async def _poll(self, reader: LogReader) -> list[Record]:
         """Return what comes next; nothing where somebody asks to catch up before it does."""
-        self._polling = polling = asyncio.ensure_future(reader.poll(POLL_S))
+        self._polling = task = asyncio.current_task()
         try:
-            await asyncio.wait([polling])
+            return await reader.poll(POLL_S)
+        except asyncio.CancelledError:
+            # Not by a task of its own for each poll, as they are many: whoever else cancels this one has counted, too.
+            interrupted = self._polling is None
+            if task is None or not interrupted or task.uncancel() > 0:
+                raise
+            return []
         finally:
             self._polling = None
-            if not polling.done():
-                polling.cancel()
-                await asyncio.wait([polling])
-        return [] if polling.cancelled() and self._asked else polling.result()
 
     async def _open(self) -> None:
         self._reader = await self._log.reader(["keys", "desired"])

@@ -5,6 +5,7 @@ Nothing here knows what should happen; what does is written down as it happens, 
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
 
 import msgspec
@@ -13,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from tidegate.decider import Decider
 from tidegate.node import NodeAgent
+from tidegate.node import state as node_state
 from tidegate.node.executor import Launch
-from tidegate.node.state import SLOTS, unpack
 from tidegate.ports import Record
 from tidegate.reconcile.held import NodeState
 from tidegate.runtime.problem import Problem
@@ -246,7 +247,12 @@ _states = msgspec.json.Decoder(_State)
 
 def root_version(state: "_State | NodeState") -> int:
     """Return the version of the newest key document that a node's disk holds."""
-    return content(state.root.encode(), Root).version if state.root else 1
+    return _version_in(state.root) if state.root else 1
+
+
+@lru_cache(64)
+def _version_in(root: str) -> int:
+    return content(root.encode(), Root).version
 
 
 def _json(data: bytes) -> bytes:
@@ -256,10 +262,10 @@ def _json(data: bytes) -> bytes:
 def durable(machine: Machine) -> NodeState:
     """Return what a machine's disk says, read as after a crash."""
     found = [NodeState()]
-    for slot in SLOTS:
+    for slot in node_state.SLOTS:
         if slot in machine.files:
             try:
-                found.append(unpack(machine.files[slot]))
+                found.append(node_state.unpack(machine.files[slot]))
             except Malformed:
                 continue
     return max(found, key=lambda state: state.serial)

@@ -115,8 +115,8 @@ class Broker:
 class Client:
     """``tidegate.ports.Log`` of one process.
 
-    ``lazy``: a wait for news that is over wakes nobody who is asleep anyway, nor does a heartbeat alone: it is read with what
-    comes next.
+    ``lazy``: a wait for news that is over without any wakes nobody, nor does a heartbeat alone: it is read with what comes next,
+    and a node's own clock comes every second, if a little late.
     """
 
     def __init__(self, broker: Broker, process: Process, link: Link, *, who: str = "", lazy: bool = False) -> None:
@@ -216,12 +216,7 @@ class Client:
         return Appended(record.partition, record.offset, record.time_ms)
 
     def _overdue(self) -> bool:
-        if sum(reader.overdue() for reader in self._readers):  # every one of them is asked
-            return True
-        if not self.process.idle:
-            for reader in self._readers:
-                reader.tell()
-        return False
+        return sum(reader.overdue() for reader in self._readers) > 0  # every one of them is asked
 
 
 class _Sending:
@@ -288,8 +283,6 @@ class Reader:
         self._look_ms = 0
         """When the timeline comes to look for news, at the latest it was told of."""
         self._due_ms = 0
-        self._told = True
-        """Whether the timeline knows of the end of this wait."""
 
     async def read_to_end(self) -> list[Record]:
         """Return every record up to the end captured at this call; waits while there is no way."""
@@ -319,7 +312,6 @@ class Reader:
             return found
         self._news = news = process.loop.create_future()
         self._due_ms = timeline.now_ms + round(timeout_s * 1000) if client.lazy else process.clock.due_ms(timeout_s)
-        self._told = not client.lazy
         if not client.lazy:
             timeline.at(self._due_ms, lambda: self._end(news))
         if self._behind and client.link.lag_ms:
@@ -357,17 +349,11 @@ class Reader:
             self._end(self._news)
 
     def overdue(self) -> bool:
-        """End a lazy wait whose time is over; return whether it was."""
-        if not self.waits or self._due_ms > self._client.broker.timeline.now_ms or self._news is None:
+        """End a lazy wait whose time is over, where it may have missed something; return whether it was."""
+        if not self._behind or self._due_ms > self._client.broker.timeline.now_ms or self._news is None or self._news.done():
             return False
         self._news.set_result(None)
         return True
-
-    def tell(self) -> None:
-        """Have the timeline come back for the end of a lazy wait."""
-        if self.waits and not self._told:
-            self._told = True
-            self._client.broker.timeline.at(self._due_ms, self._client.process.look_again)
 
     def _end(self, news: "asyncio.Future[None]") -> None:
         if not news.done() and not self._client.process.dead:

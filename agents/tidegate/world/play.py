@@ -3,6 +3,7 @@
 import hashlib
 from functools import lru_cache, partial
 
+import msgspec
 from msgspec import Struct
 
 from tidegate.ports import Record
@@ -117,9 +118,8 @@ def _settle(fleet: Fleet, within_ms: int) -> str:
 def _digest(fleet: Fleet) -> str:
     found = hashlib.sha256()
     for at, records in sorted(fleet.broker.records.items()):
-        for record in records:
-            found.update(repr((at, record)).encode())
+        found.update(msgspec.msgpack.encode((at, records)))
     for host in fleet.nodes:
         if host.machine is not None:
-            found.update(repr(sorted(host.machine.files.items())).encode())
+            found.update(msgspec.msgpack.encode(sorted(host.machine.files.items())))
     return found.hexdigest()

@@ -45,8 +45,6 @@ class Process:
         self.on_death: list[Callable[[], None]] = []
         self.overdue: Callable[[], bool] = lambda: False
         """Asked when all else is done: whether a lazy wait of this process is over, too."""
-        self.idle = False
-        """Whether it runs for nothing but a lazy wait."""
         self.spins: Callable[[], None] = lambda: None
         """Told when it goes round and round without waiting."""
         self._fuse: tuple[int, End] | None = None
@@ -71,12 +69,6 @@ class Process:
             self.dead = True
         if self.dead:
             self._bury()
-
-    def look_again(self) -> None:
-        """Run for a lazy wait, if it is over by now."""
-        self.idle = True
-        self.run()
-        self.idle = False
 
     def light(self, reaches: int, end: End) -> None:
         """Let the process end, or stand still, at its ``reaches``-th reach from now; at 0 at once."""

@@ -26,6 +26,7 @@ PROBATION_MS = 60_000
 """So long a settled version runs without an exit before it becomes the one to go back to."""
 BACKOFF_MS = 1_000
 BACKOFF_MOST_MS = 30_000
+NOTHING = Held()
 
 
 class Kind(StrEnum):
@@ -95,7 +96,7 @@ def next_action(
     """Return the one thing to do next on a node, None where nothing is to be done or all must wait."""
     found: list[Action] = []
     for service in sorted(seen):
-        one = held.get(service, Held())
+        one = held.get(service, NOTHING)
         target = leased(target_of(one.accepted, node), one.accepted, pulse)
         found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse))
     return min(found, key=lambda action: (1 if action.retreat else _RANK[action.kind], action.service), default=None)

@@ -122,7 +122,9 @@ class NodeState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def same(one: Artifact | None, other: Artifact | None) -> bool:
     """Return whether two artifacts are the same thing to run; where they come from does not matter."""
-    return one is not None and other is not None and identity(one) == identity(other)
+    if one is None or other is None:
+        return False
+    return one is other or identity(one) == identity(other)
 
 
 def identity(artifact: Artifact) -> tuple[str, str, str]:

@@ -42,6 +42,8 @@ def revivable(held: Held, target: Target, cached: frozenset[tuple[str, str, str]
 
 def bad_of(held: Held, artifact: Artifact | None) -> Bad | None:
     """Return why an artifact is not started any more in the rollout at hand; None where nothing is known against it."""
+    if not held.bad:
+        return None
     rollout = held.accepted.document.rollout if held.accepted is not None else ""
     return next((one for one in held.bad if one.rollout == rollout and same(one.artifact, artifact)), None)
 

@@ -83,11 +83,15 @@ def overdue(scene: Scene) -> str:
     While a stage bakes, or a policy, an alarm or another rollout holds it up, the time counts from when its nodes went away;
     before, from its last batch. An open gate waits for people, not for nodes.
     """
-    state, now = scene.state, scene.standing
-    if now.clear or state.gate_since_ms:
+    state = scene.state
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms)
+    if state.gate_since_ms or scene.now_ms - since < scene.deadline_ms:
+        return ""  # what is looked at below only makes it later
+    now = scene.standing
+    if now.clear:
         return ""
     about = (scene.ledger, scene.view, scene.plan, scene.now_ms)
-    since = max(state.stage_ms, state.batch_ms, state.phase_ms, freed_ms(*about), let_go_ms(scene))
+    since = max(since, freed_ms(*about), let_go_ms(scene))
     if state.baking_since_ms or restraint(*about) is not None or busy_with(scene):
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:

@@ -63,7 +63,7 @@ class Scene(Struct, frozen=True, dict=True):
         """Whether no stage follows."""
         return self.state.stage == len(self.plan.stages) - 1
 
-    @property
+    @cached_property
     def sizes(self) -> Sizes:
         """Sizes of the stage when it is complete."""
         return sizes(self.plan, self.state.stage, len(self.roster.nodes))
