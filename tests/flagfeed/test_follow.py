@@ -7,9 +7,9 @@ import pytest
 from tests.flagfeed.kit import DECISION, SECOND, STRANGER, TRUST, Author, Reader, flag, root_document
 
 from tidegate.flagfeed import Status
-from tidegate.flagfeed.follow import SAVE_PAUSE_S, SNAPSHOT, STALE_AFTER_S
+from tidegate.flagfeed.follow import SAVE_PAUSE_S, SNAPSHOT, STALE_AFTER_S, TICK_S
 from tidegate.ports import SystemDisk
-from tidegate.world import MemoryLog, SimClock
+from tidegate.world import MemoryDisk, MemoryLog, SimClock
 
 
 class Place:
@@ -127,6 +127,29 @@ async def test_a_torn_snapshot_is_passed_over_and_written_anew(place, tmp_path):
     await place.end()
     place.log.reachable = False
     assert (await place.follow(disk=SystemDisk(tmp_path))).default("web/dark") == "on"
+
+
+async def test_a_kill_is_on_disk_at_the_next_tick_whatever_becomes_of_the_process(place):
+    disk = MemoryDisk()
+    await place.author.put("web/dark", flag("on"))
+    await place.follow(disk=disk)
+    await place.clock.advance(60)
+    await saved(place, disk, "on")
+    await place.author.put("web/dark", flag("off"))
+    await place.clock.advance(TICK_S)
+    await saved(place, disk, "off")
+
+
+async def saved(place, disk, variant):
+    """Wait for the thread that writes, while the clock stands still."""
+    async with asyncio.timeout(20):
+        while True:
+            held = Reader(place.log, place.clock)
+            if data := disk.read(SNAPSHOT):
+                held.held.restore(data)
+            if held.default("web/dark") == variant:
+                return
+            await asyncio.to_thread(lambda: None)
 
 
 class FullDisk:

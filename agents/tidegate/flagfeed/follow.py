@@ -26,6 +26,7 @@ TICK_S = 0.5
 RECORDS_PER_TURN = 100
 """A signature costs a tenth of a millisecond or two; others on the same loop have their turn after so many."""
 SAVE_PAUSE_S = 2.0
+"""Between two snapshots. A change after a rest is saved at the next tick: a kill is on disk when the process is killed."""
 SAVE_EVERY_S = 600.0
 """So that the age that a snapshot tells is right within ten minutes."""
 SNAPSHOT = "flags.snapshot"
@@ -175,8 +176,9 @@ class Follower:
     async def _save(self) -> None:
         disk = self._disk
         while disk is not None:
-            await self._clock.sleep(SAVE_PAUSE_S)
-            due = self.held.changes > self._saved_changes or self._clock.monotonic_s() - self._saved_s >= SAVE_EVERY_S
+            await self._clock.sleep(TICK_S)
+            rest_s = self._clock.monotonic_s() - self._saved_s
+            due = rest_s >= (SAVE_PAUSE_S if self.held.changes > self._saved_changes else SAVE_EVERY_S)
             if due and self._caught_up:
                 await asyncio.to_thread(self._write, disk, self._snapshot())
 
