@@ -28,6 +28,15 @@ async def test_time_stands_still_until_it_is_moved():
     assert (clock.now_ms(), clock.monotonic_s()) == (1_500, 0.5)
 
 
+async def test_time_passes_for_who_sleeps_for_next_to_nothing():
+    clock = SimClock()
+    sleeping = asyncio.create_task(clock.sleep(1e-10))
+    await clock.advance(0)
+    assert not sleeping.done()
+    await clock.advance(0.001)
+    assert sleeping.done()
+
+
 async def test_who_sleeps_again_on_the_way_is_woken_again_on_the_way():
     clock, woken = SimClock(), []
 

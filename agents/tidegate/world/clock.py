@@ -26,9 +26,12 @@ class SimClock:
         return (self._now_ms - self._start_ms) / 1000
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock has been moved so far."""
+        """Wait until the clock has been moved so far, in whole ms, by one at least where ``seconds`` are more than none: in floats
+        a wait may have 1e-10 s left, and time has to pass for who waits for that.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_ms + max(0, round(seconds * 1000)), next(self._order), future))
+        wait_ms = max(1, round(seconds * 1000)) if seconds > 0 else 0
+        heapq.heappush(self._sleepers, (self._now_ms + wait_ms, next(self._order), future))
         await future
 
     async def advance(self, seconds: float) -> None:
