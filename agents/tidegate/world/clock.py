@@ -26,7 +26,7 @@ class SimClock:
         return (self._now_ms - self._start_ms) / 1000
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock has been moved so far, in whole ms, by one at least where ``seconds`` are more than none: in floats
+        """Wait until the clock has been moved so far, in whole ms, by one at least where ``seconds`` are more than 0: in floats
         a wait may have 1e-10 s left, and time has to pass for who waits for that.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
