@@ -99,7 +99,7 @@ def test_it_waits_for_the_ramp_of_its_flag(world: World) -> None:
     assert set_(world, ramp).code == 0
     assert EXPERIMENT not in published(world)
     (row,) = world.type("experiment", "list", "-o", "json").json
-    assert row["state"] == "waits for its ramp"
+    assert row["state"] == "waits until everyone has the flag"
 
 
 def test_its_numbers_and_what_follows_are_shown(fast: World) -> None:

@@ -328,6 +328,16 @@ def test_an_experiment_is_published_while_everyone_has_the_definition_and_nobody
     assert story.metadata()[EXPERIMENT] == before
 
 
+def test_a_change_that_waits_does_not_stop_the_experiment_that_is_there():
+    story = Story()
+    story.put(immediate(experiment=TRIED))
+    before = story.metadata()[EXPERIMENT]
+    story.policy(freezes=(Freeze(),))
+    assert story.put(spec("off", targeting={"if": [True, "on"]}), ramp()).reason is Reason.PLAN_QUEUED
+    assert story.flag().phase is Phase.IDLE
+    assert story.metadata()[EXPERIMENT] == before
+
+
 def test_no_two_flags_have_one_experiment():
     story = Story()
     story.put(immediate(experiment=TRIED))

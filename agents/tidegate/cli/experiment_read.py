@@ -8,8 +8,8 @@ from msgspec import Struct
 from tidegate.cli.session import Session
 from tidegate.detect.experiments import MISMATCH_ALPHA, Compared, Proposal, Proposed, Why, propose
 from tidegate.experiments.pooled import Pooled, design_of, newer, pooled, seen_of
-from tidegate.flags.published import WEIGHT_ALL
 from tidegate.model import Model
+from tidegate.rollout.flag_levels import had_by_everyone
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Phase
 from tidegate.wire.experiments import Experiment, MetricKind, Sums, Trial, sums_of, trial_of
@@ -135,13 +135,14 @@ def known(model: Model, counted: dict[str, Pooled | None]) -> list[Known]:
     """Return what is known of each experiment, given what was counted of it."""
     found = {}
     for subject, state in sorted(model.ledger.flags.items()):
-        declared = state.spec.experiment
+        spec = had_by_everyone(state) or state.spec
+        declared = spec.experiment
         if declared is not None and not state.archived:
-            found[declared.name] = _known(declared, subject, state.spec, _state(state), counted.get(declared.name))
+            found[declared.name] = _known(declared, subject, spec, _state(state), counted.get(declared.name))
     for name, one in counted.items():
-        spec = None if one is None or name in found else _once(model, one)
-        if one is not None and spec is not None and spec.experiment is not None:
-            found[name] = _known(spec.experiment, one.subject, spec, ENDED, one)
+        once = None if one is None or name in found else _once(model, one)
+        if one is not None and once is not None and once.experiment is not None:
+            found[name] = _known(once.experiment, one.subject, once, ENDED, one)
     return [one for _, one in sorted(found.items())]
 
 
@@ -169,9 +170,9 @@ def _state(state: FlagState) -> str:
         return "flag is killed"
     if state.pinned:
         return "flag is switched off"
-    if state.phase is not Phase.DONE or state.weight < WEIGHT_ALL:
-        return "waits for its ramp"
-    return RUNS
+    if had_by_everyone(state) is not None:
+        return RUNS
+    return "waits to begin" if state.phase is Phase.IDLE else "waits until everyone has the flag"
 
 
 def _variants(trial: Trial, found: Pooled | None) -> Iterator[VariantRow]:

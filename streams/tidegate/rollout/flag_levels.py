@@ -116,10 +116,22 @@ def value_of(state: FlagState, around: Around) -> bytes:
     value = _settled(spec, around) if everyone else _in_part(state, around)
     if state.placement:
         return _marked(value, {WATCHED: True})
-    # In the middle of a ramp a user's variant is not what the experiment deals: it would be counted, and then change.
-    if spec.experiment is None or state.weight < WEIGHT_ALL or state.before is not None:
+    tried = had_by_everyone(state)
+    if tried is None or tried.experiment is None:
         return value
-    return _marked(value, {EXPERIMENT: trial_text(trial_of(spec.experiment, spec.decoded(), state.subject))})
+    return _marked(value, {EXPERIMENT: trial_text(trial_of(tried.experiment, tried.decoded(), state.subject))})
+
+
+def had_by_everyone(state: FlagState) -> FlagSpec | None:
+    """Return the spec whose definition everyone has, so that its experiment runs. In the middle of a ramp a user's variant is not
+    what an experiment deals: it would be counted, and then change.
+    """
+    if state.pinned or state.placement:
+        return None
+    if state.weight == WEIGHT_ALL and state.before is None:
+        return state.spec
+    # What waits to begin has changed nothing yet.
+    return state.before if state.weight == 0 and state.before_weight == WEIGHT_ALL else None
 
 
 def contexts_of(ledger: Ledger, state: FlagState) -> tuple[Context, ...]:

@@ -81,7 +81,7 @@ def _metadata(ledger: Ledger, intent: Intent, value: bytes) -> Iterator[Fault]:
     """
     key = flag_key(intent.subject)
     before, now = metadata_of(shared_value(ledger, key, METADATA)), metadata_of(value)
-    tried = ", ".join([str(state.key) for state in _flags(ledger, intent) if state.spec.experiment is not None][:5])
+    tried = ", ".join([str(state.key) for state in _flags(ledger, intent) if _is_tried(state)][:5])
     if tried and salt_of(before, key.set_id) != salt_of(now, key.set_id):
         yield f"{VALUE}.{SALT}", f"would count the users of {tried} again, in the middle of an experiment; end that first"
     if bucketing_of(before) is bucketing_of(now):
@@ -99,6 +99,10 @@ def _metadata(ledger: Ledger, intent: Intent, value: bytes) -> Iterator[Fault]:
 def _flags(ledger: Ledger, intent: Intent) -> list[FlagState]:
     here = beside(flag_key(intent.subject), "").subject
     return [state for subject, state in sorted(ledger.flags.items()) if subject.startswith(here) and not state.archived]
+
+
+def _is_tried(state: FlagState) -> bool:
+    return any(spec is not None and spec.experiment is not None for spec in (state.spec, state.before))
 
 
 def _used(spec: FlagSpec, rules: dict[str, Any]) -> set[str]:
