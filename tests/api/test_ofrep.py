@@ -118,7 +118,9 @@ async def test_the_age_of_the_last_known_good_is_told(place, monkeypatch):
     await place.author.put("web/dark", flag("on"))
     async with place.serve():
         fresh = await place.post(ALL)
+        assert place.board.note() == ""
         monkeypatch.setattr("tidegate.flagfeed.follow.STALE_AFTER_S", -1.0)
+        assert "no broker answers; flags are the last known good" in place.board.note()
         found = (await place.post(ONE)).json()
         assert found["value"] is True
         assert 0 <= found["metadata"]["tidegate.ageSeconds"] < 20
