@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from tidegate.alarms.trials import DOUBLES, FULL, MISMATCH, WRITER
-from tidegate.detect.experiments import DOUBLE_MAX, MISMATCH_ALPHA, mismatch
-from tidegate.detect.shares import surprise_nats
+from tidegate.detect.experiments import MISMATCH_ALPHA, doubled, mismatch
 from tidegate.experiments.pooled import Pooled, newer, pooled
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.experiments import Sums, sums_of
@@ -62,7 +61,7 @@ class Alarms:
         if mismatch(one.dealt, one.trial.shares) >= self._enough(one, MISMATCH):
             yield _firing(one, MISMATCH, now_ms, f"Users: {told}; declared shares: {shares}.")
         seen = one.users + one.doubles
-        if surprise_nats(one.doubles, seen, DOUBLE_MAX) >= self._enough(one, DOUBLES):
+        if doubled(one.doubles, seen) >= self._enough(one, DOUBLES):
             yield _firing(one, DOUBLES, now_ms, f"{one.doubles} of {seen} users saw two variants.")
         if one.full:
             yield _firing(one, FULL, now_ms, f"No room for new users in {len(one.full)} partitions; {seen} are in.")
