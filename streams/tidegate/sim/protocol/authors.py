@@ -65,6 +65,10 @@ class Authors:
         self.revoked: dict[str, int] = {}
         """Name of a decision key to the version of the key document from which on it counts no more (H1)."""
         self._claims: list[tuple[int, str]] = []
+        self._spent = 0
+        """The highest epoch that a void claim names. Nobody who claims it later leads by it, for the takeover of the void one may
+        still be on its way.
+        """
         self._keys: dict[str, int] = {}
         """Name of a decision key that counts to the version that named it first."""
         self.glass: Glass | None = None
@@ -100,12 +104,14 @@ class Authors:
         for name in self._keys.keys() - names:
             self.revoked[name] = root.version
         self._keys = {name: self._keys.get(name, root.version) for name in sorted(names)}
-        self.epoch, self.life = 0, ""
+        self.epoch, self.life, self._spent = 0, "", 0
         for epoch, life in self._claims:
             self._claimed(epoch, life)
 
     def _claimed(self, epoch: int, life: str) -> None:
-        if epoch > self.epoch and key_of(life) not in self.revoked:
+        if key_of(life) in self.revoked:
+            self._spent = max(self._spent, epoch)
+        elif epoch > max(self.epoch, self._spent):
             self.epoch, self.life = epoch, life
             self.lives[epoch] = life
 
