@@ -340,6 +340,15 @@ async def test_liveness_rows_come_once_a_second_for_what_desired_names():
     assert all(row.changed_ms > 0 and row.requests == 0 for row in last)
 
 
+async def test_what_has_not_changed_is_reported_every_30_s(world):
+    """F4."""
+    async with world.agent():
+        await world.clock.advance(300)
+    told_ms = [report.issued_ms for report in world.reports() if report.boot == "boot2"]
+    assert {later - sooner for sooner, later in pairwise(told_ms[1:])} == {30_000}
+    assert len(told_ms) >= 300 // 30
+
+
 async def test_reports_rise_and_repeat_nothing(world):
     async with world.agent():
         await world.author.start(TWO, ONE)

@@ -151,7 +151,7 @@ class NodeAgent:
         return self._reading.caught_up
 
     async def _loop(self) -> None:
-        loops = [self._reading.follow(), self._act(), self._report(), self._live()]
+        loops = [self._reading.follow(), self._act(), self._report(), self._reporter.remind(), self._live()]
         if len(self._scraper):
             loops.append(self._scraper.run())
         if self._config.flag_files:

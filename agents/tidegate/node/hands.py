@@ -36,6 +36,8 @@ class Hands:
         self._memory = memory
         self._reading = reading
         self._launches = 0
+        self._named: dict[str, tuple[Held | None, dict[tuple[str, str, str], Artifact]]] = {}
+        """By service what is held, and the artifacts that it names."""
         self._current: Action | None = None
         self._work: asyncio.Task[None] | None = None
         self._interruptible = False
@@ -83,7 +85,11 @@ class Hands:
     def seen(self, service: str) -> Seen:
         """Return what the executor sees of a service now."""
         executor = self._executors[service]
-        named = {identity(one): one for one in _named(self._memory.held(service))}
+        held = self._memory.held(service)
+        of, named = self._named.get(service, (None, {}))
+        if of is not held:
+            named = {identity(one): one for one in _named(held)}
+            self._named[service] = (held, named)
         here = frozenset(name for name, one in named.items() if executor.holds(one))
         return Seen(running=executor.running(service), cached=here)
 

@@ -79,30 +79,34 @@ class Reporter:
         self.changed.set()  # a new life has something to say at once
 
     async def due(self, at_rest: asyncio.Event) -> None:
-        """Return when something changed, or when the last report is 30 s old.
+        """Return when something changed.
 
         What is under way then often ends within a moment, and one report says it all: a whole fleet that changes at once sends a
         fifth of the reports.
         """
-        await self._wait(self.changed, EVERY_S)
-        await self._wait(at_rest, GATHER_S)
+        await self.changed.wait()
+        if not at_rest.is_set():
+            timer = asyncio.ensure_future(self._clock.sleep(GATHER_S))
+            rest = asyncio.ensure_future(at_rest.wait())
+            try:
+                await asyncio.wait([timer, rest], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                timer.cancel()
+                rest.cancel()
         self.changed.clear()
 
-    async def _wait(self, event: asyncio.Event, most_s: float) -> None:
-        if event.is_set():
-            return
-        timer = asyncio.ensure_future(self._clock.sleep(most_s))
-        change = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait([timer, change], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            change.cancel()
+    async def remind(self) -> None:
+        """Have it said again for ever, whenever the last report is 30 s old."""
+        while True:
+            left_s = self._left_s()
+            if left_s <= 0:
+                self.changed.set()
+            await self._clock.sleep(left_s if left_s > 0 else RETRY_S)
 
     async def send(self, services: tuple[ServiceReport, ...], frozen: str) -> None:
         """Send a report if it says anything new or the last one is old; one whose fate is unknown is sent again."""
         says = (services, frozen)
-        if says == self._last and self._clock.monotonic_s() - self._sent_s < EVERY_S:
+        if says == self._last and self._left_s() > 0:
             return
         self.counter += 1
         report = Report(
@@ -126,3 +130,7 @@ class Reporter:
             self.changed.set()
         else:
             self._last, self._sent_s = says, self._clock.monotonic_s()
+
+    def _left_s(self) -> float:
+        """Return in how many seconds the last report is old."""
+        return self._sent_s + EVERY_S - self._clock.monotonic_s()
