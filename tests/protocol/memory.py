@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from tests.protocol.mutants import NODES
 
-from tidegate.node import state
+from tidegate.node import reading, state
 from tidegate.wire import envelope
 from tidegate.wire.envelope import Signer
 from tidegate.world.play import beginning
@@ -26,11 +26,12 @@ class Memory:
 
     def __init__(self) -> None:
         self._verify, self._decode, self._open = envelope._verifies, envelope.decode_strict, envelope.open_envelope
-        self._unpack = state.unpack
+        self._unpack, self._digest = state.unpack, reading.digest_of
         self._good: dict[tuple[str, str, bytes], bool] = {}
         self._read: dict[tuple[bytes, type], object] = {}
         self._opened: dict[tuple[bytes, type], object] = {}
         self._states: dict[bytes, object] = {}
+        self._digests: dict[int, tuple[object, str]] = {}
         self._public: dict[int, tuple[object, bytes]] = {}
 
     def verifies(self, key, signature, message):
@@ -65,9 +66,15 @@ class Memory:
             found = self._states[data] = self._unpack(data)
         return found
 
+    def digest(self, document):
+        found = self._digests.get(id(document))  # many read the same object, since it is remembered
+        if found is None:
+            found = self._digests[id(document)] = (document, self._digest(document))
+        return found[1]
+
     def forget(self) -> None:
         """Keep no more than a few hundred stories hold."""
-        for kept in (self._good, self._read, self._opened, self._states):
+        for kept in (self._good, self._read, self._opened, self._states, self._digests):
             if len(kept) > KEPT:
                 kept.clear()
 
@@ -88,14 +95,16 @@ def remembering() -> Iterator[Memory]:
     for nodes in NODES:
         beginning(nodes)  # made once, with every guard and with real signatures
     memory = Memory()
-    before = (envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign, state.unpack)
+    before = (envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign)
+    before_on_nodes = (state.unpack, reading.digest_of)
     envelope._verifies, envelope.decode_strict, envelope.open_envelope = memory.verifies, memory.decode, memory.open
     Signer.sign = lambda signer, message: memory.sign(signer, message)  # noqa: PLW0108 - a method of the class, not of memory
-    state.unpack = memory.unpack
+    state.unpack, reading.digest_of = memory.unpack, memory.digest
     # A weak set of all tasks there are, which nobody here asks for: a fortieth of a schedule.
     asyncio.tasks._all_tasks.add = id
     try:
         yield memory
     finally:
-        envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign, state.unpack = before
+        envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign = before
+        state.unpack, reading.digest_of = before_on_nodes
         del asyncio.tasks._all_tasks.add

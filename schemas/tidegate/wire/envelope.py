@@ -226,8 +226,10 @@ def beyond_scope(document: Document, key: PublicKey) -> str:
         return f"gate key {key.id} asks to {document.verb}; a gate only answers {', '.join(sorted(GATE_VERBS))}"
     if isinstance(document, Intent) and key.role is KeyRole.API and not document.actor:
         return "this intent comes by the API and names no user as its actor"
+    if not key.subjects:
+        return ""
     subject = subject_of(document)
-    if key.subjects and subject not in key.subjects:
+    if subject not in key.subjects:
         kind, whose = KINDS[type(document)], subject or "no subject"
         return f"key {key.id} counts for {', '.join(key.subjects)} only; this {kind} is of {whose}"
     return ""
