@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import click
 
-from tidegate.alarms.board import Board, Hidden, hidden
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, clock
 from tidegate.model import Model
+from tidegate.model.alarms import AlarmRow, alarm_rows, board_of
 from tidegate.runtime.home import Home
 from tidegate.wire.judgement import Alarm, AlarmState, Episode
 
@@ -31,13 +31,9 @@ def list_(home: Home, everything: bool, service: str, form: Format) -> None:
     """List the alarms that fire, the newest first, and who hides those that nobody is told of."""
     model = run(_read(home))
     now_ms = time.time_ns() // 1_000_000
-    board = board_of(model)
-    veiled = hidden(board, now_ms)
-    chosen = [
-        one for one in board.alarms.values() if (everything or one.state is AlarmState.FIRING) and service in ("", one.service)
-    ]
-    chosen.sort(key=lambda one: (one.state is not AlarmState.FIRING, -one.start_ms, one.key))
-    show([_row(one, veiled.get(one.key), now_ms, form) for one in chosen], form, empty="no alarm fires")
+    rows = alarm_rows(model, now_ms)
+    chosen = [one for one in rows if (everything or one.state is AlarmState.FIRING) and service in ("", one.service)]
+    show([_row(one, now_ms, form) for one in chosen], form, empty="no alarm fires")
 
 
 @alarm.command()
@@ -53,11 +49,6 @@ def history(home: Home, service: str, name: str, form: Format) -> None:
     show([_episode(episode, one, form) for episode, one in times], form, empty="no alarm ever fired")
 
 
-def board_of(model: Model) -> Board:
-    """Return the board of what a model has read."""
-    return Board({**model.view.ended, **model.view.alarms}, model.ledger.silences)
-
-
 def episodes(one: Alarm) -> Iterable[Episode]:
     """Return the known times of an alarm, oldest first; one that goes on ends at 0."""
     return (*one.past, Episode(one.start_ms, one.end_ms if one.state is AlarmState.RESOLVED else 0))
@@ -68,28 +59,20 @@ async def _read(home: Home) -> Model:
         return here.model
 
 
-def _row(one: Alarm, veil: Hidden | None, now_ms: int, form: Format) -> dict[str, object]:
+def _row(one: AlarmRow, now_ms: int, form: Format) -> dict[str, object]:
     about: dict[str, object] = {
         "name": one.name,
         "service": one.service,
         "severity": str(one.severity),
         "state": str(one.state),
-        "times": one.episodes,
-        "hidden_by": _why(veil),
+        "times": one.times,
+        "hidden_by": one.hidden_by,
         "labels": ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items())) if form == "table" else one.labels,
         "summary": one.summary,
     }
     if form == "table":
         return {"name": one.name, "since": f"{clock(one.start_ms)} ({age(max(0, now_ms - one.start_ms))})"} | about
     return {"key": one.key} | about | {"start_ms": one.start_ms, "end_ms": one.end_ms, "subject": one.subject}
-
-
-def _why(veil: Hidden | None) -> str:
-    if veil is None:
-        return ""
-    if veil.silence is not None:
-        return f"silence {veil.silence.id} of {veil.silence.actor}"
-    return veil.inhibitor.name if veil.inhibitor is not None else ""
 
 
 def _episode(episode: Episode, one: Alarm, form: Format) -> dict[str, object]:

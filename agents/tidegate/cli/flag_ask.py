@@ -15,7 +15,8 @@ from tidegate.cli.rollout_explain import row
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.tell import line
-from tidegate.model import Told
+from tidegate.model import Told, asked
+from tidegate.model.asked import Asker, Wish
 from tidegate.rollout.flag_answers import ANY_GENERATION
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT
@@ -24,7 +25,6 @@ from tidegate.wire.codec import Malformed
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Verb
 from tidegate.wire.envelope import Signs, seal
-from tidegate.wire.flagchanges import FlagChange
 from tidegate.wire.flags import TopicKey
 from tidegate.wire.flagstates import flag_key
 
@@ -95,16 +95,6 @@ reason_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option
 flag_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("flag", type=FlagType(), metavar="SET/FLAG")
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """What a person wants of a flag, before it is signed."""
-
-    verb: Verb
-    reason: str
-    target: str = ""
-    weight: int | None = None
-    flag: FlagChange | None = None
-
-
 class Answer(Struct, frozen=True, kw_only=True):
     """The record that answers, and what it makes of the flag."""
 
@@ -128,19 +118,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 def intent_of(ledger: Ledger, fleet: str, key: TopicKey, wish: Wish) -> Intent:
     """Return what is to be signed; it names the generation that the ledger has (D3), which kill, pause and abort do not need."""
-    return Intent(
-        id=f"{wish.verb}-{secrets.token_hex(8)}",
-        fleet=fleet,
-        subject=key.subject,
-        verb=wish.verb,
-        generation=ledger.generation(key.subject),
-        actor=person(),
-        reason=wish.reason,
-        target=wish.target,
-        weight=wish.weight,
-        flag=wish.flag,
-        issued_ms=time.time_ns() // 1_000_000,
-    )
+    by, now_ms = Asker(fleet, person()), time.time_ns() // 1_000_000
+    return asked.intent_of(ledger, key.subject, wish, by, unique=secrets.token_hex(8), now_ms=now_ms)
 
 
 async def send(here: Session, signer: Signs, intent: Intent) -> Answer:

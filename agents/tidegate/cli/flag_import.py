@@ -12,13 +12,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.cli.connect import run
-from tidegate.cli.flag_ask import Wish, intent_of, reason_option
+from tidegate.cli.flag_ask import intent_of, reason_option
 from tidegate.cli.flag_batch import ask_all
 from tidegate.cli.flag_file import read_ramp
 from tidegate.cli.flag_set import in_the_words_of_a_file, rehearsed
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.yaml_file import faulty
+from tidegate.model.asked import Wish
 from tidegate.rollout.ledger import Ledger
 from tidegate.runtime.faults import Fault
 from tidegate.runtime.home import Home

@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from tidegate.cli.connect import run
-from tidegate.cli.flag_ask import FlagType, Wish, intent_of, print_answer, reason_option, send
+from tidegate.cli.flag_ask import FlagType, intent_of, print_answer, reason_option, send
 from tidegate.cli.flag_file import change_faults, faulty_flag, read_change
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.session import Exit, Session, session
+from tidegate.model.asked import Wish
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_answers import answer_flag

@@ -15,7 +15,8 @@ from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
 from tidegate.model import Told
-from tidegate.rollout.calendar import holds, shown
+from tidegate.model.alarms import policies_in_force, policy_row
+from tidegate.rollout.calendar import shown
 from tidegate.rollout.ledger import InForce, Ledger
 from tidegate.rollout.policies import spent_by, told_budget
 from tidegate.runtime.home import Home
@@ -112,8 +113,7 @@ def lift(home: Home, name: str, reason: str, form: Format) -> int:
 def list_(home: Home, form: Format) -> None:
     """List the policies in force, and what each stops now."""
     ledger = run(_read(home))
-    held = [one for _, one in sorted(ledger.policies.items()) if not one.policy.empty]
-    show([_row(ledger, one, form) for one in held], form, empty="no policy is in force")
+    show([_row(ledger, one, form) for one in policies_in_force(ledger)], form, empty="no policy is in force")
 
 
 async def _send(home: Home, document: Policy) -> Told:
@@ -134,15 +134,14 @@ async def _read(home: Home) -> Ledger:
 
 def _row(ledger: Ledger, held: InForce, form: Format) -> dict[str, object]:
     found, now_ms = held.policy, _now_ms()
-    frozen = any(holds(one, now_ms) for one in found.freezes)
-    spent = spent_by(ledger, held, now_ms)
+    row, spent = policy_row(ledger, held, now_ms), spent_by(ledger, held, now_ms)
     if form != "table":
-        return {"policy": found, "since_ms": held.since_ms, "frozen": frozen, "budget_spent": bool(spent)}
+        return {"policy": found, "since_ms": row.since_ms, "frozen": row.frozen, "budget_spent": row.budget_spent}
     return {
         "name": found.name,
         "services": ", ".join(found.services) or "all",
         "says": "; ".join(_says(found)),
-        "now": told_budget(found, spent) if spent else "frozen" if frozen else "",
+        "now": told_budget(found, spent) if spent else "frozen" if row.frozen else "",
         "by": found.actor,
         "reason": found.reason,
     }

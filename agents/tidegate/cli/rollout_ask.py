@@ -11,9 +11,10 @@ from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, session
 from tidegate.cli.tell import line
 from tidegate.model import Told
+from tidegate.model.asked import Asker, Wish, intent_of
 from tidegate.runtime.home import Home
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.documents import Hush, Intent, KeyRole, Verb
+from tidegate.wire.documents import Hush, KeyRole, Verb
 from tidegate.wire.envelope import seal
 from tidegate.wire.names import service_subject
 
@@ -45,18 +46,9 @@ async def send(home: Home, subject: str, verb: Verb, reason: str, *, target: str
     """Sign and send one intent, which names the generation that was read just before; return the record that answers it."""
     signer = home.signer(KeyRole.OPERATOR)
     async with session(home, topics=("decisions",)) as here:
-        intent = Intent(
-            id=f"{verb}-{secrets.token_hex(8)}",
-            fleet=home.settings.fleet,
-            subject=subject,
-            verb=verb,
-            generation=here.model.ledger.subject(subject).generation,
-            actor=person(),
-            reason=reason,
-            target=target,
-            hush=hush,
-            issued_ms=time.time_ns() // 1_000_000,
-        )
+        wish, by = Wish(verb=verb, reason=reason, target=target, hush=hush), Asker(home.settings.fleet, person())
+        now_ms = time.time_ns() // 1_000_000
+        intent = intent_of(here.model.ledger, subject, wish, by, unique=secrets.token_hex(8), now_ms=now_ms)
         return await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
 
 

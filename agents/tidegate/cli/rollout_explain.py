@@ -1,6 +1,7 @@
 """``tidegate rollout explain``: every decision of the last rollout, with its reason and its numbers."""
 
 import click
+import msgspec
 from msgspec import Struct
 
 from tidegate.cli.connect import run
@@ -8,7 +9,8 @@ from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_evidence import evidence_lines, sentences
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, broken_glass, clock, why
-from tidegate.model import Glass, last_rollout
+from tidegate.model import Glass, Told, last_rollout
+from tidegate.model.rollouts import decision_row
 from tidegate.model.summary import last_verdict
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
@@ -57,17 +59,8 @@ async def _read(home: Home, service: str) -> tuple[list[tuple[int, Decision]], V
 
 def row(at_ms: int, decision: Decision) -> dict[str, object]:
     """Return a decision as a flat object."""
-    return {
-        "at_ms": at_ms,
-        "seq": decision.seq,
-        "epoch": decision.epoch,
-        "generation": decision.generation,
-        "kind": str(decision.kind),
-        "reason": str(decision.reason),
-        "actor": decision.actor,
-        "message": decision.message,
-        "facts": decision.facts,
-    }
+    found: dict[str, object] = msgspec.to_builtins(decision_row(Told(at_ms, decision)))
+    return found
 
 
 def text(told: list[tuple[int, Decision]], verdict: Verdict | None) -> list[str]:

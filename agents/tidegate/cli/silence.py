@@ -4,26 +4,21 @@ import time
 from collections.abc import Iterator, Mapping
 
 import click
-from msgspec import Struct
 
-from tidegate.alarms.silences import hidden_by
-from tidegate.cli.alarm import board_of
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import answer, ask, send
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
 from tidegate.model import Model
+from tidegate.model.alarms import Held, held_silences, silence_row
+from tidegate.model.asked import EVERYTHING
 from tidegate.rollout.silences import shown
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.decisions import Silence
 from tidegate.wire.documents import Hush, Verb
 from tidegate.wire.judgement import Episode
 from tidegate.wire.names import duration_ms
-
-EVERYTHING = "svc/fleet"
-"""An intent names one subject, a silence may concern many: this stands in for all, so that no generation is in its way."""
 
 
 @click.group()
@@ -73,31 +68,8 @@ def list_(home: Home, everything: bool, form: Format) -> None:
     """List silences with what each has hidden."""
     model = run(_read(home))
     now_ms = _now_ms()
-    found = [one for one in held(model) if everything or one.until_ms > now_ms]
+    found = [one for one in held_silences(model) if everything or one.until_ms > now_ms]
     show([_row(one, model, now_ms, form) for one in found], form, empty="no silence holds")
-
-
-class Held(Struct, frozen=True):
-    """A silence and when it ends or was ended."""
-
-    silence: Silence
-    until_ms: int
-
-
-def held(model: Model) -> list[Held]:
-    """Return every silence of the decisions that were read, oldest first."""
-    found: dict[str, Held] = {}
-    before: tuple[str, ...] = ()
-    for told in model.told:
-        silences = told.decision.silences
-        if silences is None:
-            continue
-        now = tuple(one.id for one in silences)
-        found |= {one.id: Held(one, one.hush.until_ms) for one in silences if one.id not in found}
-        for name in {*before} - {*now}:
-            found[name] = Held(found[name].silence, min(found[name].until_ms, told.decision.now_ms))
-        before = now
-    return list(found.values())
 
 
 async def _read(home: Home) -> Model:
@@ -113,8 +85,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _row(one: Held, model: Model, now_ms: int, form: Format) -> dict[str, object]:
-    asked, until_ms = one.silence, min(now_ms, one.until_ms)
-    hid = hidden_by(asked, board_of(model).alarms, until_ms)
+    found = silence_row(one, model, now_ms)
+    asked, hid = one.silence, found.hid
     if form != "table":
         return {
             "id": asked.id,
