@@ -21,7 +21,8 @@ async def shell(tmp_path: Path) -> Shell:
 async def test_a_token_is_printed_once_listed_by_name_and_revoked(shell: Shell) -> None:
     made = await shell.type("api", "token", "page", "--set", "web")
     assert (made.code, made.out.startswith("tgapi_")) == (0, True)
-    assert (await shell.type("api", "tokens", "-o", "json")).json == [{"name": "page", "sets": ["web"]}]
+    (row,) = (await shell.type("api", "tokens", "-o", "json")).json
+    assert row == {"name": "page", "sets": ["web"], "role": "", "scopes": [], "expires": ""}
     again = await shell.type("api", "token", "page")
     assert (again.code, "api revoke page" in again.err) == (1, True)
     assert (await shell.type("api", "token", "a b")).code == 2
@@ -60,3 +61,19 @@ async def test_without_broker_it_says_that_it_is_not_ready_and_ends_at_once(shel
         if process.returncode is None:
             process.kill()
     assert process.returncode == 0
+
+
+async def test_a_token_has_a_role_scopes_and_an_end(shell: Shell) -> None:
+    scopes = ("--scope", "shop-*:pause,abort", "--scope", "flag/web/*")
+    made = await shell.type("api", "token", "ci", "--role", "operator", *scopes, "--expires", "30d")
+    assert made.code == 0
+    (row,) = (await shell.type("api", "tokens", "-o", "json")).json
+    assert (row["role"], row["scopes"], row["expires"].endswith("Z")) == ("operator", ["shop-*:pause,abort", "flag/web/*"], True)
+    for wrong in (
+        ("--role", "king"),
+        ("--scope", "shop"),
+        ("--role", "viewer", "--scope", "shop:dance"),
+        ("--role", "viewer", "--scope", "a b"),
+    ):
+        refused = await shell.type("api", "token", "other", *wrong)
+        assert refused.code == 2, wrong

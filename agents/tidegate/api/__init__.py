@@ -1,12 +1,15 @@
-"""``tidegate api``: flags for who does not follow the topic: OFREP over HTTP for any language, flagd's sync for its providers.
+"""``tidegate api``: flags for who does not follow the topic (OFREP over HTTP, flagd's sync), and the control API for people's
+tools.
 
-Here live sockets, tokens and bounds on both. What is served comes from the one follower (``tidegate.flagfeed``), what a user gets
-from the one evaluator (``tidegate.flags``); nothing is decided here, nothing written to a topic.
+Here live sockets, tokens and bounds on both. Flags come from the one follower (``tidegate.flagfeed``) and the one evaluator
+(``tidegate.flags``), the rest from the one read model (``tidegate.model``). Nothing is decided here; what is written is signed
+intents, and plans that an operator signed.
 """
 
 from tidegate.api.board import Board
+from tidegate.api.control import Control, Mirror
 from tidegate.api.metrics import Metrics
 from tidegate.api.serve import Served, flags_served
 from tidegate.api.tokens import Tokens
 
-__all__ = ["Board", "Metrics", "Served", "Tokens", "flags_served"]
+__all__ = ["Board", "Control", "Metrics", "Mirror", "Served", "Tokens", "flags_served"]

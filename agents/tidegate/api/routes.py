@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -11,10 +11,14 @@ import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
 from tidegate.api.admission import Admission, Asking
 from tidegate.api.board import Board
+from tidegate.api.control.openapi import BASE
+from tidegate.api.control.problems import MEDIA_TYPE, encoded
+from tidegate.api.control.server import problem_of
 from tidegate.api.metrics import Metrics
 from tidegate.api.ofrep import BODY_BYTES_MAX, Answer, bulk, refetch, single
 from tidegate.api.tokens import Denied
@@ -40,8 +44,8 @@ class Routes:
         self._streams = 0
         self.closing = asyncio.Event()
 
-    def application(self, origins: list[str]) -> Litestar:
-        """Return the ASGI application. ``origins``: of web pages that may ask."""
+    def application(self, origins: list[str], also: Sequence[HTTPRouteHandler] = ()) -> Litestar:
+        """Return the ASGI application. ``origins``: of web pages that may ask. ``also``: what else is served there."""
         headers = ["Authorization", "X-API-Key", "Flagd-Selector", "Content-Type", "If-None-Match"]
         cors = CORSConfig(allow_origins=origins, allow_headers=headers, expose_headers=["ETag"]) if origins else None
 
@@ -67,7 +71,7 @@ class Routes:
             return Stream(self._events(asking.set_id), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
         return Litestar(
-            [one, every, events],
+            [one, every, events, *also],
             cors_config=cors,
             request_max_body_size=BODY_BYTES_MAX,
             openapi_config=None,
@@ -122,7 +126,9 @@ class Routes:
         return _said(denied.status, denied.details, headers)
 
 
-def _http(_request: Asked, error: HTTPException) -> Response[bytes]:
+def _http(request: Asked, error: HTTPException) -> Response[bytes]:
+    if request.url.path.startswith(f"{BASE}/"):
+        return Response(encoded(problem_of(error)), status_code=error.status_code, media_type=MEDIA_TYPE)
     return _said(error.status_code, error.detail, {})
 
 

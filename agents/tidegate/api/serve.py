@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from tidegate.api.admission import Admission
 from tidegate.api.board import Board
+from tidegate.api.control import Control
 from tidegate.api.metrics import Metrics
 from tidegate.api.routes import Routes
 from tidegate.api.sync import STOP_WITHIN_S, SyncService, sync_server
@@ -25,6 +26,7 @@ from tidegate.runtime.settings import ApiSettings
 CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
 LOOPBACK = "127.0.0.1"
+SLOW_MS = 60_000
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
@@ -45,9 +47,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def flags_served(board: Board, metrics: Metrics, tokens: Tokens, settings: ApiSettings) -> AsyncIterator[Served]:
-    """Serve OFREP and flagd's sync while the block runs. Without any token only this machine is served. Problem where a port is
-    taken.
+async def flags_served(
+    board: Board, metrics: Metrics, tokens: Tokens, settings: ApiSettings, control: Control | None = None
+) -> AsyncIterator[Served]:
+    """Serve OFREP, flagd's sync, and the control API where there is one, while the block runs. Without any token only this
+    machine is served. Problem where a port is taken.
     """
     host = settings.host if tokens.required else LOOPBACK
     if not tokens.required:
@@ -56,7 +60,8 @@ async def flags_served(board: Board, metrics: Metrics, tokens: Tokens, settings:
         )
     admission = Admission(tokens, settings.flag_set)
     routes = Routes(board, admission, metrics)
-    server = _server(routes.application(settings.origins))
+    also = control.handlers(tokens) if control is not None else ()
+    server = _server(routes.application(settings.origins, also))
     with _bind(host, settings.port) as listening:
         sync, sync_port = await sync_server(SyncService(board, admission, metrics), host, settings.sync)
         serving = asyncio.create_task(server.serve([listening]))
@@ -66,6 +71,8 @@ async def flags_served(board: Board, metrics: Metrics, tokens: Tokens, settings:
             yield served
         finally:
             routes.closing.set()
+            if control is not None:
+                control.close()
             server.should_exit = True
             await asyncio.gather(serving, sync.stop(STOP_WITHIN_S))
 
@@ -97,6 +104,9 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from error
     # asyncio does so only where a socket names its protocol; without it each answer waits 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Who takes nothing for so long is let go by the kernel, also where its window is shut; connections inherit it.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SLOW_MS)
     return listening
 
 

@@ -12,32 +12,56 @@ import secrets
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import structlog
 import yaml
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from tidegate.api.roles import Role, ScopeText, scope_fault
 from tidegate.ports import SystemDisk
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import told_faults
-from tidegate.wire.names import Name, is_name
+from tidegate.wire.names import Name, Sha256, is_name
 
 MARK = "tgapi_"
 LOOK_EVERY_MS = 1_000
 TOKENS_MAX = 1_000
+SCOPES_MAX = 100
 FILE = "api-tokens.yaml"
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
 
 class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One token. ``sets``: only these may be asked for; none: all."""
+    """One token. ``sets``: only flags of these may be asked for; none: all. ``role``, ``scopes``: what it opens of the control
+    API; without a role nothing.
+    """
 
     name: Name
-    sha256: str
+    sha256: Sha256
     sets: tuple[Name, ...] = ()
+    role: Role | None = None
+    scopes: Annotated[tuple[ScopeText, ...], Meta(max_length=SCOPES_MAX)] = ()
+    expires_ms: Annotated[int, Meta(ge=0)] = 0
+    """From then on it opens nothing; 0: it does not end by itself."""
+
+    def good_at(self, now_ms: int) -> bool:
+        """Return whether it opens anything at a time."""
+        return not self.expires_ms or now_ms < self.expires_ms
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """What a new token is to open of the control API."""
+
+    role: Role | None = None
+    scopes: tuple[str, ...] = ()
+    expires_ms: int = 0
+
+
+NOTHING = Grant()
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +89,12 @@ def read_tokens(path: Path) -> list[Token]:
     faults = faults_of(values, _File)
     if faults:
         raise Problem(f"{path}: {told_faults(faults)}", "mend the file, or remove it and make new tokens", code=2)
-    return msgspec.convert(values, _File).tokens
+    tokens = msgspec.convert(values, _File).tokens
+    wrong = [(f"tokens[{at}].scopes", scope_fault(one)) for at, token in enumerate(tokens) for one in token.scopes]
+    if any(what for _, what in wrong):
+        told = told_faults((at, what) for at, what in wrong if what)
+        raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2)
+    return tokens
 
 
 def write_tokens(path: Path, tokens: list[Token]) -> None:
@@ -78,18 +107,26 @@ def write_tokens(path: Path, tokens: list[Token]) -> None:
         os.umask(before)
 
 
-def make_token(path: Path, name: str, sets: tuple[str, ...] = ()) -> str:
-    """Add a token to the file and return its text, which is kept nowhere. Problem where the name is taken or no name."""
+def make_token(path: Path, name: str, sets: tuple[str, ...] = (), grant: Grant = NOTHING) -> str:
+    """Add a token to the file and return its text, which is kept nowhere. Problem where the name is taken or no name, or a scope
+    is none.
+    """
     for one in (name, *sets):
         if not is_name(one):
             raise Problem(f"{one!r} is no name", "use letters, digits, . _ - (at most 128)", code=2)
+    for scope in grant.scopes:
+        wrong = scope_fault(scope) or _no_scope(scope)
+        if wrong:
+            raise Problem(f"{scope!r}: {wrong}", "write it as in shop-*, shop:pause,abort or flag/web/*:kill", code=2)
+    if grant.scopes and grant.role is None:
+        raise Problem("a scope narrows a role, and there is none", "give --role too", code=2)
     tokens = read_tokens(path)
     if any(one.name == name for one in tokens):
         raise Problem(f"{path} has a token {name} already", f"use another name, or run: tidegate api revoke {name}")
     if len(tokens) >= TOKENS_MAX:
         raise Problem(f"{path} has {TOKENS_MAX} tokens already", "revoke some: tidegate api revoke NAME")
     text = MARK + secrets.token_urlsafe(32)
-    write_tokens(path, [*tokens, Token(name=name, sha256=_digest(text), sets=sets)])
+    write_tokens(path, [*tokens, Token(name=name, sha256=_digest(text), sets=sets, **msgspec.structs.asdict(grant))])
     return text
 
 
@@ -120,12 +157,18 @@ class Tokens:
     def token_of(self, text: str) -> Token | None:
         """Return the token that a text is, None where it is none."""
         self._look()
-        return self._known.get(_digest(text))
+        found = self._known.get(_digest(text))
+        return found if found is not None and found.good_at(self._now_ms()) else None
+
+    def named(self, name: str) -> Token | None:
+        """Return the token of a name as it is now, None where there is none or it has ended."""
+        self._look()
+        found = self._names.get(name)
+        return found if found is not None and found.good_at(self._now_ms()) else None
 
     def ticket_key(self, name: str) -> bytes | None:
         """Return what signs tickets for the bearer of a token; None where there is none of the name."""
-        self._look()
-        found = self._names.get(name)
+        found = self.named(name)
         return None if found is None else hmac.digest(bytes.fromhex(found.sha256), b"ticket", "sha256")
 
     def _look(self) -> None:
@@ -156,8 +199,16 @@ class Tokens:
         return found.st_mtime_ns, found.st_ino
 
 
+def _no_scope(text: str) -> str:
+    try:
+        msgspec.convert(text, ScopeText)
+    except msgspec.ValidationError:
+        return "no scope"
+    return ""
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-__all__ = ["FILE", "Denied", "Token", "Tokens", "make_token", "read_tokens", "revoke_token", "write_tokens"]
+__all__ = ["FILE", "Denied", "Grant", "Token", "Tokens", "make_token", "read_tokens", "revoke_token", "write_tokens"]

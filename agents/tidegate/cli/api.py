@@ -1,31 +1,42 @@
 """``tidegate api``: serves flags; and the tokens that open it."""
 
 import asyncio
+import logging
 import sys
+import time
 
 import click
+import structlog
 from prometheus_client import REGISTRY
 
-from tidegate.api import Board, Metrics, Tokens, flags_served
-from tidegate.api.tokens import FILE, make_token, read_tokens, revoke_token
+from tidegate.api import Board, Control, Metrics, Mirror, Tokens, flags_served
+from tidegate.api.roles import Role
+from tidegate.api.tokens import FILE, Grant, Token, make_token, read_tokens, revoke_token
 from tidegate.broker import KafkaLog
 from tidegate.cli.connect import connection
 from tidegate.cli.output import Format, format_option, show
+from tidegate.cli.rollout_start import DurationType
 from tidegate.ports import SystemClock, SystemDisk
 from tidegate.runtime.home import Home
 from tidegate.runtime.logs import configure
+from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import serving
 from tidegate.runtime.settings import ApiSettings
 from tidegate.runtime.stopping import run_until, stop_signals
+from tidegate.wire.documents import KeyRole
+from tidegate.wire.envelope import Signs
+
+log_of_api = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def api(ctx: click.Context) -> None:
-    """Serve flags: OFREP over HTTP at api.port, flagd's sync over gRPC at api.sync of config.yaml.
+    """Serve flags (OFREP over HTTP at api.port, flagd's sync over gRPC at api.sync of config.yaml) and the control API.
 
-    `tidegate up` runs it too, where config.yaml has the section api. Without any token only this machine is served. Metrics and
-    health are at http.api; while no broker answers, health says how old the flags are. See docs/api.md.
+    The control API is under /api/v1 at api.port. `tidegate up` runs it too, where config.yaml has the section api. Without any
+    token only this machine is served, and nothing can be asked for. Metrics and health are at http.api; while no broker answers,
+    health says how old the flags are. See docs/api.md.
     """
     if ctx.invoked_subcommand is None:
         home: Home = ctx.obj
@@ -35,20 +46,36 @@ def api(ctx: click.Context) -> None:
 
 @api.command()
 @click.argument("name")
-@click.option("--set", "sets", multiple=True, metavar="SET", help="Let it ask for this set alone; may be repeated.")
+@click.option("--set", "sets", multiple=True, metavar="SET", help="Let it ask for flags of this set alone; may be repeated.")
+@click.option("--role", type=click.Choice([str(one) for one in Role]), help="Open the control API to it; none: flags alone.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="PATTERN[:RIGHT,...]",
+    help="As in shop-*:pause,abort or flag/web/*; may be repeated.",
+)
+@click.option("--expires", "lasts_ms", type=DurationType(), help="End it after so long, as in 30d.")
 @click.pass_obj
-def token(home: Home, name: str, sets: tuple[str, ...]) -> None:
-    """Make a token and print it, once: only its digest is kept."""
+def token(home: Home, name: str, sets: tuple[str, ...], role: str | None, scopes: tuple[str, ...], lasts_ms: int | None) -> None:
+    """Make a token and print it, once: only its digest is kept. Its NAME stands in every decision that it asks for.
+
+    \b
+    Roles: viewer reads; operator also starts, pauses, resumes, promotes, aborts, undoes, kills flags and silences;
+    approver reads and approves; admin may do everything, also lift quarantines.
+    """  # noqa: D301 - click's mark for text that keeps its line breaks
     home.settings  # noqa: B018 - refuse a folder that is no home
-    click.echo(make_token(home.folder / FILE, name, sets))
+    expires_ms = 0 if lasts_ms is None else SystemClock().now_ms() + lasts_ms
+    grant = Grant(role=Role(role) if role else None, scopes=scopes, expires_ms=expires_ms)
+    click.echo(make_token(home.folder / FILE, name, sets, grant))
 
 
 @api.command()
 @format_option
 @click.pass_obj
 def tokens(home: Home, form: Format) -> None:
-    """List the tokens by their names, with the sets that each is for."""
-    rows = [{"name": one.name, "sets": list(one.sets) or ["all"]} for one in read_tokens(home.folder / FILE)]
+    """List the tokens by their names, with what each is for."""
+    rows = [_row(one) for one in read_tokens(home.folder / FILE)]
     show(rows, form, empty="no token: only this machine is served")
 
 
@@ -61,6 +88,25 @@ def revoke(home: Home, name: str) -> None:
     click.echo(f"token {name} is revoked")
 
 
+def _row(one: Token) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "sets": list(one.sets) or ["all"],
+        "role": one.role.value if one.role is not None else "",
+        "scopes": list(one.scopes),
+        "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.expires_ms / 1000)) if one.expires_ms else "",
+    }
+
+
+def _signer(home: Home) -> Signs | None:
+    """Return what signs intents; None, said in the log, where this home holds no key for it."""
+    try:
+        return home.signer(KeyRole.API)
+    except Problem as problem:
+        log_of_api.warning("the control API only reads and hands on plans", problem=str(problem), remedy=problem.remedy)
+        return None
+
+
 async def _run(home: Home) -> None:
     stop = stop_signals()
     settings = home.settings.api or ApiSettings()
@@ -69,9 +115,11 @@ async def _run(home: Home) -> None:
     log = KafkaLog(connection(home), client_id="api")
     board = Board(log, clock, home.trust, SystemDisk(home.state / "api"))
     metrics = Metrics(REGISTRY, board)
+    mirror = Mirror(log, clock, home.trust)
+    control = Control(mirror, log, clock, _signer(home), REGISTRY)
     try:
         async with (
-            flags_served(board, metrics, known, settings) as served,
+            flags_served(board, metrics, known, settings, control) as served,
             serving(
                 home.settings.http.host,
                 home.settings.http.api,
@@ -80,7 +128,7 @@ async def _run(home: Home) -> None:
                 also=(f"OFREP {served.url}", f"flagd's sync {served.sync}"),
             ),
         ):
-            following = asyncio.ensure_future(board.follow())
+            following = asyncio.ensure_future(_follow(board, mirror))
 
             async def end() -> None:
                 following.cancel()
@@ -88,6 +136,11 @@ async def _run(home: Home) -> None:
             await run_until(stop, _ended(following), end)
     finally:
         await log.close()
+
+
+async def _follow(board: Board, mirror: Mirror) -> None:
+    """Keep both up to date, for ever."""
+    await asyncio.gather(board.follow(), mirror.follow())
 
 
 async def _ended(following: asyncio.Future[None]) -> None:

@@ -1,0 +1,62 @@
+"""What is said where a request is not served: problem+json (RFC 9457), with what to do about it and the path of each fault."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Fault(Struct, frozen=True):
+    """One thing that is wrong with what was sent. ``path``: where, from ``query``, ``body`` or ``header`` on."""
+
+    path: str
+    problem: str
+
+
+class ProblemBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of every answer that is no success."""
+
+    title: str
+    status: int
+    detail: str
+    remedy: str = ""
+    faults: tuple[Fault, ...] = ()
+    reason: str = ""
+    """Of the decision that refuses, where there is one."""
+    answers: str = ""
+    """What it answers: look it up under requests."""
+
+
+class Declined(Exception):
+    """A request that is not served."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        remedy: str = "",
+        *,
+        faults: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.body = ProblemBody(
+            title=status.phrase,
+            status=status.value,
+            detail=detail,
+            remedy=remedy,
+            faults=tuple(Fault(path, problem) for path, problem in faults),
+        )
+        self.headers = dict(headers or {})
+
+
+def encoded(body: ProblemBody) -> bytes:
+    """Return a problem as bytes."""
+    return msgspec.json.encode(body)
+
+
+__all__ = ["MEDIA_TYPE", "Declined", "Fault", "ProblemBody", "encoded"]
