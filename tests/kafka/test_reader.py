@@ -56,6 +56,16 @@ async def test_a_reader_from_latest_sees_only_what_comes(log):
     await reader.close()
 
 
+async def test_a_reader_of_what_is_recent_begins_so_many_records_before_each_end(log, monkeypatch):
+    monkeypatch.setattr(reading, "RECENT_RECORDS", 2)
+    for number in range(5):
+        await log.append("reports", "n1", b"%d" % number, partition=1)
+    await log.append("reports", "n1", b"only", partition=2)
+    reader = await log.reader(["reports"], start="recent")
+    assert sorted(record.value for record in await reader.read_to_end()) == [b"3", b"4", b"only"]
+    await reader.close()
+
+
 async def test_a_reader_of_some_partitions_sees_no_other(log):
     for partition in range(4):
         await log.append("reports", "n1", b"%d" % partition, partition=partition)

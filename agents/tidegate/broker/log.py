@@ -86,7 +86,7 @@ class KafkaLog:
     async def reader(
         self, topics: Sequence[str], *, start: str = "earliest", partitions: Sequence[int] | None = None
     ) -> KafkaReader:
-        """Return a reader of all (or the given) partitions of some topics, from ``earliest`` or ``latest``."""
+        """Return a reader of all (or the given) partitions of some topics, from ``earliest``, ``latest`` or ``recent``."""
         reader = KafkaReader(
             self.connection, topics, client_id=self._client_id, start=start, partitions=partitions, client=self._shared()
         )

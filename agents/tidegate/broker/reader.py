@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from tidegate.broker import client as many
 from tidegate.broker.client import Client
 from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing, patiently
-from tidegate.ports import Record
+from tidegate.ports import RECENT_RECORDS, Record
 from tidegate.wire.topics import BY_NAME
 
 T = TypeVar("T")
@@ -45,8 +45,8 @@ class KafkaReader:
         partitions: Sequence[int] | None,
         client: Client | None = None,
     ) -> None:
-        if start not in ("earliest", "latest"):
-            raise ValueError(f"start must be earliest or latest, not {start!r}")
+        if start not in ("earliest", "latest", "recent"):
+            raise ValueError(f"start must be earliest, latest or recent, not {start!r}")
         self._connection = connection
         self._client_id = client_id
         self._client = client
@@ -135,8 +135,7 @@ class KafkaReader:
             self._refuse_missing(await consumer.topics())
             consumer.assign(self._partitions)
             if not self._positions:
-                edge = consumer.beginning_offsets if self._start == "earliest" else consumer.end_offsets
-                self._positions = dict(await edge(self._partitions))
+                self._positions = await self._first(consumer)
             for partition, offset in self._positions.items():
                 consumer.seek(partition, offset)
         except BaseException:
@@ -144,6 +143,14 @@ class KafkaReader:
             raise
         self._heard_s = asyncio.get_running_loop().time()
         return consumer
+
+    async def _first(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        begins = dict(await consumer.beginning_offsets(self._partitions))
+        if self._start == "earliest":
+            return begins
+        ends = dict(await consumer.end_offsets(self._partitions))
+        back = RECENT_RECORDS if self._start == "recent" else 0
+        return {partition: max(begins[partition], end - back) for partition, end in ends.items()}
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         return await patiently("reading", self._connection, attempt)

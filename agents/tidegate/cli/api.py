@@ -124,8 +124,8 @@ async def _run(home: Home) -> None:
                 home.settings.http.host,
                 home.settings.http.api,
                 board.not_ready,
-                note=board.note,
-                also=(f"OFREP {served.url}", f"flagd's sync {served.sync}"),
+                note=lambda: "; ".join(filter(None, (board.note(), mirror.trouble))),
+                also=(f"OFREP {served.url}", f"flagd's sync {served.sync}", f"control API {served.url}/api/v1"),
             ),
         ):
             following = asyncio.ensure_future(_follow(board, mirror))

@@ -7,6 +7,17 @@ Kafka is in ``tidegate.broker``, the simulated ones in ``tidegate.world``.
 
 from tidegate.ports.clock import Clock, SystemClock
 from tidegate.ports.disk import Disk, SystemDisk
-from tidegate.ports.log import Appended, Log, LogReader, Record, SendUnknown
+from tidegate.ports.log import RECENT_RECORDS, Appended, Log, LogReader, Record, SendUnknown
 
-__all__ = ["Appended", "Clock", "Disk", "Log", "LogReader", "Record", "SendUnknown", "SystemClock", "SystemDisk"]
+__all__ = [
+    "RECENT_RECORDS",
+    "Appended",
+    "Clock",
+    "Disk",
+    "Log",
+    "LogReader",
+    "Record",
+    "SendUnknown",
+    "SystemClock",
+    "SystemDisk",
+]

@@ -6,6 +6,9 @@ Topics are named as in ``tidegate.wire.topics``, without the prefix of the insta
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+RECENT_RECORDS = 4_000
+"""Where ``recent`` begins: minutes of panes for pictures, of topics that hold days."""
+
 
 class Record(NamedTuple):
     """One record as read."""
@@ -73,7 +76,9 @@ class Log(Protocol):
     async def reader(
         self, topics: Sequence[str], *, start: str = "earliest", partitions: Sequence[int] | None = None
     ) -> LogReader:
-        """Return a reader of all (or the given) partitions of some topics, from ``earliest`` or ``latest``."""
+        """Return a reader of all (or the given) partitions of some topics, from ``earliest``, ``latest`` or ``recent``: so many
+        offsets before the end of each partition.
+        """
         ...
 
     async def close(self) -> None:

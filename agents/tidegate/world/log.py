@@ -5,7 +5,7 @@ import contextlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
-from tidegate.ports import Appended, Clock, Record, SendUnknown
+from tidegate.ports import RECENT_RECORDS, Appended, Clock, Record, SendUnknown
 from tidegate.wire.partition import partition_of
 from tidegate.wire.topics import BY_NAME
 
@@ -81,8 +81,9 @@ class MemoryLog:
         self, topics: Sequence[str], *, start: str = "earliest", partitions: Sequence[int] | None = None
     ) -> "MemoryReader":
         """Return a reader of all (or the given) partitions of some topics."""
+        back = RECENT_RECORDS if start == "recent" else 0
         found = {
-            (topic, partition): 0 if start == "earliest" else self._end((topic, partition))
+            (topic, partition): 0 if start == "earliest" else max(0, self._end((topic, partition)) - back)
             for topic in topics
             for partition in (range(BY_NAME[topic].partitions) if partitions is None else partitions)
         }

@@ -180,6 +180,12 @@ class Installation:
             while not holds():
                 await self.mirror.window.more(self.mirror.window.number)
 
+    async def until_recent(self, panes: int) -> None:
+        """Wait until so many panes of the service shop were read."""
+        async with asyncio.timeout(20):
+            while len(self.mirror.recent.kpis("shop")) < panes:
+                await self.mirror.wait("nothing", 0.02)
+
     async def until_asked(self, number: int) -> None:
         """Wait until so many plans and intents were read."""
         with self.world.log.news() as news:

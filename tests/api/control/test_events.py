@@ -1,6 +1,7 @@
 """The stream of what changes: in order, resumable by its last id in any process, bounded, and only for who may see it."""
 
 import asyncio
+import socket
 from typing import Any
 
 from tests.api.control.kit import Installation, Told, installed
@@ -148,3 +149,26 @@ async def test_who_reads_too_slowly_is_told_and_let_go(world):
         assert b"event: reset" in await anext(parts)
         assert [part async for part in parts] == []
         assert streams.count == 0
+
+
+async def test_who_takes_nothing_is_let_go_by_the_kernel(world, monkeypatch):
+    monkeypatch.setattr("tidegate.api.serve.SLOW_MS", 500)
+    async with installed(world) as here, here.serve():
+        window = here.mirror.window
+        host, port = here.served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as deaf:
+            deaf.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await until_count(here, 1)
+            large, begin = Asker("f", "x" * 100_000), window.position[0]
+            for number in range(200):
+                one = record("decisions", begin + number)
+                window.passed(one)
+                window.add(Kind.DECISION, one, (), large)
+            window.ring()
+            await until_count(here, 0)
+
+
+async def until_count(here: Installation, count: int) -> None:
+    async with asyncio.timeout(20):
+        while here.control.streams.count != count:
+            await here.mirror.wait("nothing", 0.02)

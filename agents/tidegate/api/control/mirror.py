@@ -152,7 +152,7 @@ class Mirror:
 
     async def _follow_recent(self) -> None:
         # Days of panes lie in these topics; pictures need the last minutes.
-        reader = await self._log.reader(RECENT, start="latest")
+        reader = await self._log.reader(RECENT, start="recent")
         try:
             while True:
                 self.recent.see(await reader.poll(POLL_S))
