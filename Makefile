@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sim sim-protocol prove lock clean
+.PHONY: help demo test check thorough bench sim sim-protocol prove lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -28,6 +28,7 @@ help:
 	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow|flag --repeat N --json\")"
 	@echo "make test    everything, on real parts"
 	@echo "make check   format, lint, types, layers, fast tests on every core; two minutes on two"
+	@echo "make thorough  tests that take longer than the suite has time for, and long searches for examples"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
 	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
 	@echo "make sim-protocol  deciders and nodes in simulated worlds under every fault -> build/sim-protocol.json"
@@ -50,7 +51,12 @@ check: $(READY)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
-	$(call tests,check,"not kafka and not scenario",$(EVERY_CORE))
+	$(call tests,check,"not kafka and not scenario and not thorough",$(EVERY_CORE))
+
+thorough: $(READY)
+	@mkdir -p build
+	$(call tests,thorough,"thorough",$(EVERY_CORE))
+	$(BIN)/pytest -q -m "not kafka and not scenario and not thorough" $(EVERY_CORE) --hypothesis-profile long
 
 bench: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench $(ARGS)

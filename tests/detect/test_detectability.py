@@ -122,6 +122,7 @@ MORE: dict[str, Callable[[Nodes, Service, float], Stage]] = {
 
 @settings(max_examples=8, deadline=None)
 @given(stages, services, st.integers(30, 900))
+@pytest.mark.thorough
 def test_more_of_anything_never_sees_less_and_a_later_stage_has_less_of_the_budget(nodes, service, bake_s):
     seen = sees(nodes, service, bake_s)
     for what, more in MORE.items():

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 
+import pytest
 from tests.kpi.rows import PARTITIONS, T0, histogram
 
 from tidegate.judge import JudgeState, snapshot, step
@@ -87,6 +88,7 @@ def contexts(tick: int, minute: int) -> Iterator[Context]:
     yield Context(subject=f"flag/web/f{minute // 4}", service=f"s{minute % 2}", epoch=1, generation=1)
 
 
+@pytest.mark.thorough
 def test_a_state_stays_as_large_as_it_was_though_everything_in_it_is_another(say):
     state, sizes = JudgeState(), []
     every = 2 * len([*churn(1)])

@@ -190,5 +190,6 @@ def test_a_fault_of_one_zone_of_a_simulated_fleet_is_named_in_the_verdict(fault,
     assert all(one.startswith("zone b: ") and words in one for one in told)
 
 
-def test_in_half_an_hour_of_a_healthy_fleet_nothing_is_named():
-    assert not [verdict.deviating for verdict in judged(episode(12), 1_800) if verdict.deviating]
+@pytest.mark.thorough
+def test_in_an_hour_of_a_healthy_fleet_nothing_is_named():
+    assert not [verdict.deviating for verdict in judged(episode(12), 3_600) if verdict.deviating]

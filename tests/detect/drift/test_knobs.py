@@ -755,6 +755,7 @@ def a_licence_would_be_given_before_the_first_minute_is_over() -> bool:
 
 
 @pytest.mark.parametrize(("case", "off"), CASES)
+@pytest.mark.thorough
 def test_a_knob_prevents_what_it_is_there_for(monkeypatch, case: Case, off: tuple[tuple[Any, str, Any], ...]) -> None:
     forget()
     assert case()

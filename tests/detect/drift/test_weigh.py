@@ -157,6 +157,7 @@ def test_a_clean_rollout_gets_its_licence(seed):
 
 @pytest.mark.parametrize("metrics", [(ERRORS,), (METRICS.index("slow@p90"),), (METRICS.index("slow@p99"),)])
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.thorough
 def test_a_canary_as_bad_as_is_not_tolerated_gets_none(metrics, seed):
     sick = FLEET.times(2.0, CANARIES, metrics)
     found = licences(lambda _: sick, seed=40 + seed)
@@ -207,6 +208,7 @@ def test_what_is_said_is_finite_and_can_be_read():
 
 
 @pytest.mark.parametrize("canaries", [1, 5])
+@pytest.mark.thorough
 def test_healthy_rollouts_with_hosts_of_their_own_and_bunches_of_errors_are_not_rolled_back(canaries):
     fleet = Fleet(canaries=canaries, controls=5, rest=20, zones=3, errors=0.002, retries=2)
     for seed in range(3):
