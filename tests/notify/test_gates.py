@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from tests.node.kit import until
 from tests.notify.kit import SECRET
 from tests.notify.server import Receiver, receiving
 from tests.rollout.fleet import FLEET, Fleet, plan
@@ -79,9 +80,7 @@ time.sleep(600)
 """
     answer = await command(tmp_path, program, within="1s").ask(question(), 0)
     assert (answer.says, answer.reason) == (Says.UNDECIDED, "no answer within 1 s")
-    async with asyncio.timeout(10):  # it has its signal by now, and a busy machine takes its time
-        while running(int(pid.read_text())):
-            await asyncio.sleep(0)
+    await until(lambda: not running(int(pid.read_text())))  # it has its signal by now, and a busy machine takes its time
 
 
 def running(pid: int) -> bool:
