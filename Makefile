@@ -27,7 +27,7 @@ tests = code=0; $(BIN)/pytest -q -m $(2) $(3) --junit-xml=build/$(1).xml || code
 help:
 	@echo "make demo    twelve real servers, real Kafka, three releases (ARGS=\"--only good|errors|slow|flag --repeat N --json\")"
 	@echo "make test    everything, on real parts"
-	@echo "make check   format, lint, types, layers, fast tests on every core; two minutes on two"
+	@echo "make check   format, lint, types, layers, fast tests on every core; six minutes on two"
 	@echo "make thorough  tests that take longer than the suite has time for, and long searches for examples"
 	@echo "make bench   speed beside a stock Faust agent, in one run on real Kafka -> build/bench.json"
 	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
