@@ -94,7 +94,7 @@ async def test_without_a_broker_every_send_is_unknown_in_time_and_one_warning_sa
 
 async def test_a_start_is_nowhere_else_but_at_an_edge(nowhere):
     log = KafkaLog(nowhere, client_id="test")
-    with pytest.raises(ValueError, match="earliest or latest"):
+    with pytest.raises(ValueError, match="earliest, latest or recent"):
         await log.reader(["plans"], start="yesterday")
 
 
