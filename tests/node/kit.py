@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import socket
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
+from tidegate.broker.local import free_ports
 from tidegate.node import NodeConfig
 from tidegate.node.config import Kafka, Keys, ServiceConfig
 from tidegate.ports import SendUnknown
@@ -189,9 +189,8 @@ async def until(condition, within_s: float = 10.0, what: str = "") -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that no client is given: thousands of them connect while a test waits to listen."""
+    return free_ports(1)[0]
 
 
 async def request(port: int) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import yaml
 
 from tidegate.broker.jars import cache_folder
+from tidegate.broker.local import free_ports
 
 PACKAGE = "prometheus-alertmanager"
 BINARY = "usr/bin/prometheus-alertmanager"
@@ -72,13 +72,6 @@ def fetch(folder: Path) -> None:
             Path(beside, "unpacked").rename(folder)
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 class Server:
     """A running Alertmanager."""
 
@@ -101,7 +94,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, config: Path) -> AsyncIterator[Server]:
     """Run one with a configuration until the block ends."""
-    (program, home), port = await asyncio.to_thread(alertmanager, folder), free_port()
+    (program, home), port = await asyncio.to_thread(alertmanager, folder), free_ports(1)[0]
     log = folder / "alertmanager.log"
     with log.open("wb") as told:
         process = await asyncio.create_subprocess_exec(

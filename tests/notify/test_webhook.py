@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 from tests.alarms.kit import alarm as made
 from tests.alarms.kit import over
+from tests.node.kit import free_port
 from tests.notify import kit
 from tests.notify.kit import FAST, SECRET, Plant, webhook
-from tests.notify.server import Receiver, free_port, receiving, until
+from tests.notify.server import Receiver, receiving, until
 
 from tidegate.alarms.notices import Policy
 from tidegate.notify import build, desk
