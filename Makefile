@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check thorough bench sim sim-protocol prove lock clean
+.PHONY: help demo test check types units thorough bench sim sim-protocol prove lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -49,8 +49,15 @@ check: $(READY)
 	@mkdir -p build
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
+	@$(MAKE) --no-print-directory --jobs 2 types units
+
+types: $(READY)
 	$(BIN)/mypy --no-error-summary
+	@mkdir -p build
 	$(BIN)/lint-imports --no-logo > build/layers.txt || { cat build/layers.txt; exit 1; }
+
+units: $(READY)
+	@mkdir -p build
 	$(call tests,check,"not kafka and not scenario and not thorough",$(EVERY_CORE))
 
 thorough: $(READY)
