@@ -34,10 +34,12 @@ class Right(StrEnum):
     SILENCE = "silence"
     APPROVE = "approve"
     RELEASE = "release"
+    CORDON = "cordon"
+    UNCORDON = "uncordon"
 
 
 _NAMES = frozenset(map(str, Right))
-_OPERATES = frozenset(Right) - {Right.APPROVE, Right.RELEASE}
+_OPERATES = frozenset(Right) - {Right.APPROVE, Right.RELEASE, Right.CORDON, Right.UNCORDON}
 
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.READ}),

@@ -124,7 +124,7 @@ async def _run(home: Home) -> None:
                 home.settings.http.host,
                 home.settings.http.api,
                 board.not_ready,
-                note=lambda: "; ".join(filter(None, (board.note(), mirror.trouble))),
+                note=lambda: "; ".join(filter(None, (board.note(), _unread(mirror)))),
                 also=(f"OFREP {served.url}", f"flagd's sync {served.sync}", f"control API {served.url}/api/v1"),
             ),
         ):
@@ -136,6 +136,11 @@ async def _run(home: Home) -> None:
             await run_until(stop, _ended(following), end)
     finally:
         await log.close()
+
+
+def _unread(mirror: Mirror) -> str:
+    why = mirror.not_ready()
+    return f"control API: {why}" if why else ""
 
 
 async def _follow(board: Board, mirror: Mirror) -> None:

@@ -60,8 +60,10 @@ class Model:
         Keys of one call count before its other records: a report may lie before its node's enrolment in another topic.
         """
         news: list[Told] = []
-        for record in sorted(records, key=lambda one: one.topic != "keys"):
-            if record.value is None:
+        read = list(records)
+        self._enrol([record for record in read if record.topic == "keys"])
+        for record in read:
+            if record.value is None or record.topic == "keys":
                 continue
             if record.topic == "decisions":
                 news.append(self._decide(record, record.value))
@@ -91,6 +93,19 @@ class Model:
             generation=document.generation,
             reason=document.reason,
         )
+
+    def _enrol(self, records: list[Record]) -> None:
+        before = self.trust
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                self.trust = trust_after(self.trust, record.key or "", record.value, record.time_ms)
+            except (Malformed, Refused):
+                self.refused += 1
+        if self.trust is not before:
+            # Once after many: each telling costs as much as there are nodes.
+            self.view = see(self.view, NodesEnrolled(self.trust.nodes()))
 
     def _break(self, record: Record, value: bytes) -> None:
         document, key = unseal(value, BreakGlass, self.trust)
@@ -122,9 +137,6 @@ class Model:
         try:
             event: Event
             match record.topic:
-                case "keys":
-                    self.trust = trust_after(self.trust, record.key or "", value, record.time_ms)
-                    event = NodesEnrolled(self.trust.nodes())
                 case "reports":
                     event = ReportArrived(unseal(value, Report, self.trust)[0], record.time_ms)
                 case "desired" if (record.key or "").startswith(GLASS_PREFIX):

@@ -17,6 +17,7 @@ from tidegate.api import Board, Control, Metrics, Mirror, Served, Tokens, flags_
 from tidegate.api.control.calls import Visitor
 from tidegate.api.roles import Role
 from tidegate.api.tokens import FILE, Grant, make_token
+from tidegate.cli.publish import documents
 from tidegate.ports import Log
 from tidegate.runtime.settings import ApiSettings
 from tidegate.wire.documents import KeyRole
@@ -197,6 +198,14 @@ class Installation:
     async def generation(self, service: str = "shop", by: str = "") -> str:
         """The ETag of a rollout."""
         return (await self.get(f"/rollouts/{service}", by)).headers["ETag"]
+
+
+@contextlib.asynccontextmanager
+async def quiet(world: World) -> AsyncIterator[Installation]:
+    """Nobody decides and no node runs: what there is of an installation is its keys."""
+    for key, value in documents(world.home):
+        await world.log.append("keys", key, value)
+    yield Installation(world, world.log)
 
 
 @contextlib.asynccontextmanager

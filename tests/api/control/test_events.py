@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import Any
 
-from tests.api.control.kit import Installation, Told, installed
+from tests.api.control.kit import Installation, Told, installed, quiet
 
 from tidegate.api.control.happenings import PARTS, Kind, Window, position_of
 from tidegate.api.roles import Role
@@ -81,7 +81,7 @@ async def test_every_change_is_told_and_a_stream_goes_on_where_it_ended(world):
 
 
 async def test_what_cannot_be_made_up_for_is_said(world):
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         for last in ("nonsense", ".".join(["999"] * len(PARTS))):
             async with here.stream_of(last) as first:
                 assert (first.event, first.data) == ("reset", {})
@@ -89,7 +89,7 @@ async def test_what_cannot_be_made_up_for_is_said(world):
 
 
 async def test_a_flag_and_an_alarm_are_told(world):
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("shop", Role.VIEWER, "shop")
         async with here.serve():
             alarm = (
@@ -109,7 +109,7 @@ async def test_a_flag_and_an_alarm_are_told(world):
 
 async def test_a_stream_ends_with_its_token(world, monkeypatch):
     monkeypatch.setattr("tidegate.api.control.streaming.PING_S", 0.05)
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.VIEWER)
         here.token("other", Role.VIEWER)
         async with here.serve(), here.events("ci") as events:
@@ -122,7 +122,7 @@ async def test_a_stream_ends_with_its_token(world, monkeypatch):
 
 async def test_one_token_has_so_many_streams(world, monkeypatch):
     monkeypatch.setattr("tidegate.api.control.streaming.STREAMS_EACH_MAX", 2)
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.VIEWER)
         here.token("other", Role.VIEWER)
         async with (
@@ -136,7 +136,7 @@ async def test_one_token_has_so_many_streams(world, monkeypatch):
 
 
 async def test_who_reads_too_slowly_is_told_and_let_go(world):
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         window = here.mirror.window
         streams = here.control.streams
         parts = streams.stream(here.visitor, "", lambda: True)
@@ -153,7 +153,7 @@ async def test_who_reads_too_slowly_is_told_and_let_go(world):
 
 async def test_who_takes_nothing_is_let_go_by_the_kernel(world, monkeypatch):
     monkeypatch.setattr("tidegate.api.serve.SLOW_MS", 500)
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         window = here.mirror.window
         host, port = here.served.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as deaf:

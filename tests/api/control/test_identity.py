@@ -2,7 +2,7 @@
 
 import time
 
-from tests.api.control.kit import BASE, Installation, installed
+from tests.api.control.kit import BASE, Installation, installed, quiet
 
 from tidegate.api.control.calls import Route
 from tidegate.api.roles import RIGHTS, Right, Role
@@ -25,13 +25,13 @@ MAY = {
     Role.VIEWER: {"read"},
     Role.OPERATOR: {"read", *CHANGES},
     Role.APPROVER: {"read", "approve"},
-    Role.ADMIN: {"read", *CHANGES, "approve", "release"},
+    Role.ADMIN: {"read", *CHANGES, "approve", "release", "cordon", "uncordon"},
 }
 """As docs/api.md has it."""
 
 
 def filled(route: Route) -> str:
-    return route.path.format(service="shop", set="web", flag="dark", id="x")
+    return route.path.format(service="shop", set="web", flag="dark", id="x", node="n1")
 
 
 def refused(here: Installation) -> float:
@@ -58,7 +58,7 @@ def test_roles_have_the_rights_that_are_documented():
 
 
 async def test_every_route_with_every_role(world):
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.signer = None  # what is admitted ends before anything is signed
         for role in Role:
             here.token(role.value, role)
@@ -78,7 +78,7 @@ async def test_every_route_with_every_role(world):
 
 
 async def test_nothing_is_served_that_has_no_row_in_the_table(world):
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         for method, path in (("GET", "/nothing"), ("DELETE", "/rollouts"), ("PUT", "/rollouts/shop"), ("POST", "/rollouts/shop")):
             found = await here.ask(method, path)
             assert (found.status_code, found.headers["content-type"]) in (
@@ -90,7 +90,7 @@ async def test_nothing_is_served_that_has_no_row_in_the_table(world):
 
 
 async def test_without_any_token_this_machine_reads_and_asks_for_nothing(world):
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         for route in here.control.routes:
             status, denied = await ask(here, route, "")
             assert (denied, status == 401) == (route.right is not Right.READ,) * 2, route.name
@@ -130,7 +130,7 @@ async def test_a_scope_hides_what_it_leaves_out(two_services):
 
 
 async def test_a_token_that_is_revoked_opens_nothing_more(world):
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.VIEWER)
         here.token("other", Role.VIEWER)
         async with here.serve():
@@ -143,7 +143,7 @@ async def test_a_token_that_is_revoked_opens_nothing_more(world):
 async def test_who_asks_for_too_much_waits(world, monkeypatch):
     monkeypatch.setattr("tidegate.api.control.guard.WRITES_BURST", 2)
     monkeypatch.setattr("tidegate.api.control.guard.WRITES_PER_S", 0.001)
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         here.token("other", Role.OPERATOR)
         async with here.serve():

@@ -9,7 +9,7 @@ import msgspec
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.api.control.kit import BASE, Installation, installed
+from tests.api.control.kit import BASE, Installation, installed, quiet
 
 from tidegate.api.control.calls import Route
 from tidegate.api.control.problems import ProblemBody
@@ -44,7 +44,7 @@ def of_schema(schema: dict[str, Any], components: dict[str, Any]) -> st.SearchSt
 
 def test_the_document_is_whole(world):
     async def found() -> dict[str, Any]:
-        async with installed(world) as here, here.serve():
+        async with quiet(world) as here, here.serve():
             return {"document": (await here.get("/openapi.json")).json(), "routes": here.control.routes}
 
     got = asyncio.run(found())

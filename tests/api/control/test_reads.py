@@ -4,7 +4,7 @@ import asyncio
 
 import requests
 from msgspec.structs import replace
-from tests.api.control.kit import installed
+from tests.api.control.kit import installed, quiet
 from tests.rollout.flags import DARK, spec
 
 from tidegate.api.roles import Role
@@ -20,7 +20,7 @@ KIND = AlarmKind(name="burns", severity=Severity.CRITICAL, writer="judge", meani
 
 
 async def test_before_the_log_was_read_every_route_says_so(world):
-    async with installed(world) as here, here.serve(follow=False):
+    async with quiet(world) as here, here.serve(follow=False):
         found = await here.get("/rollouts")
         assert (found.status_code, found.headers["content-type"]) == (503, "application/problem+json")
         assert (found.json()["title"], found.headers["retry-after"]) == ("Service Unavailable", "1")
@@ -57,7 +57,7 @@ async def test_a_rollout_is_told_with_stages_batches_and_reasons(world):
 
 
 async def test_what_the_judge_said_is_told_the_newest_first(world):
-    async with installed(world) as here:
+    async with quiet(world) as here:
         for second in range(5):
             await here.log.append("kpis", "shop", kpi(second, "canary").flat())
             await here.log.append("kpis", "shop", kpi(second, "control").flat())
@@ -147,7 +147,7 @@ async def test_the_fleet_comes_in_pages(world):
 
 async def test_the_lag_grows_while_no_broker_answers(world, monkeypatch):
     monkeypatch.setattr("tidegate.api.control.mirror.CHECK_EVERY_S", 0.02)
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         first = (await here.get("/rollouts")).json()["known"]["lag_s"]
         world.log.reachable = False
         lag_s = first
@@ -160,8 +160,7 @@ async def test_the_lag_grows_while_no_broker_answers(world, monkeypatch):
 
 
 async def test_a_broken_log_is_said_and_flags_are_served_on(world):
-    world.deciding = False  # it would stand still, too
-    async with installed(world) as here, here.serve():
+    async with quiet(world) as here, here.serve():
         await here.log.append("decisions", "svc/shop", b"nonsense")
         async with asyncio.timeout(20):
             while (found := await here.get("/rollouts")).status_code == 200:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from tests.api.control.kit import Installation, installed
+from tests.api.control.kit import Installation, installed, quiet
 from tests.decider.kit import STRANGER
 
 from tidegate.api.control.mirror import says
@@ -116,7 +116,7 @@ async def test_a_refusal_is_a_problem_with_its_reason(world):
 
 
 async def test_each_fault_of_a_body_has_its_path(world):
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         async with here.serve():
             for body, path in FAULTY:
@@ -127,8 +127,7 @@ async def test_each_fault_of_a_body_has_its_path(world):
 
 
 async def test_without_a_decision_agent_it_says_where_to_look(world):
-    world.deciding = False
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         async with here.serve():
             here.control.writes.within_s = 0.05
@@ -143,8 +142,7 @@ async def test_without_a_decision_agent_it_says_where_to_look(world):
 
 
 async def test_a_send_without_an_answer_may_be_sent_again(world):
-    world.deciding = False
-    async with installed(world) as here:
+    async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         async with here.serve():
             here.control.writes.within_s = 0.05
@@ -216,6 +214,9 @@ async def test_silences_come_and_go(world):
             assert (await here.post("/silences", "shop", wish | {"service": ""})).status_code == 403
             made = await here.post("/silences", "shop", wish)
             assert made.status_code == 200
+            # What one asked for oneself is found, also where it concerns more than one's scope.
+            place = made.headers["location"].removeprefix("/api/v1")
+            assert (await here.get(place, "shop")).json()["item"]["decision"]["kind"] == "setting"
             (held,) = (await here.get("/silences", "ci")).json()["items"]
             assert (held["hush"]["service"], held["actor"], held["reason"]) == ("shop", "shop", "known")
             path = f"/silences/{held['id']}/end"
@@ -226,8 +227,32 @@ async def test_silences_come_and_go(world):
             assert (await here.post("/silences/none/end", "ci", WHY)).status_code == 404
 
 
-async def test_what_an_intent_asks_for_is_the_same_whenever_it_is_asked(world):
+def test_what_an_intent_asks_for_is_the_same_whenever_it_is_asked():
     intent = Intent(id="i", fleet="f", subject="svc/shop", verb="pause", generation=1, actor="a", issued_ms=5)
     later = Intent(id="i", fleet="f", subject="svc/shop", verb="pause", generation=9, actor="a", issued_ms=7)
     other = Intent(id="i", fleet="f", subject="svc/shop", verb="abort", generation=1, actor="a", issued_ms=5)
     assert says(intent) == says(later) != says(other)
+
+
+async def test_nodes_are_cordoned_by_who_answers_for_the_whole_fleet(world):
+    async with installed(world) as here:
+        here.token("admin", Role.ADMIN)
+        here.token("shop", Role.ADMIN, "shop")
+        async with here.serve():
+            assert (await here.post("/fleet/n1/cordon", "shop", WHY)).status_code == 403
+            assert (await here.post("/fleet/n9/cordon", "admin", WHY)).status_code == 404
+            assert (await here.post("/fleet/n1/cordon", "admin", WHY)).status_code == 200
+            assert here.mirror.model.ledger.cordoned == ("n1",)
+            (row,) = [one for one in (await here.get("/fleet", "admin")).json()["items"] if one["node"] == "n1"]
+            assert row["node_state"] == "cordoned"
+            assert (await here.post("/fleet/n1/uncordon", "admin", WHY)).status_code == 200
+            assert here.mirror.model.ledger.cordoned == ()
+
+
+async def test_a_ramp_of_a_flag_is_asked_for_like_a_rollout(world):
+    async with installed(world) as here:
+        here.token("ci", Role.OPERATOR)
+        async with here.serve():
+            found = await here.post("/flags/web/dark/pause", "ci", WHY)
+            assert (found.status_code in (404, 409), found.json()["answers"] != "") == (True, True)
+            assert [str(one.verb) for one in intents(here)] == ["pause"]

@@ -44,6 +44,8 @@ class Asked(Struct, frozen=True):
     subject: str
     says: str
     at_ms: int
+    actor: str = ""
+    """Of an intent."""
 
 
 class Mirror:
@@ -238,7 +240,7 @@ class Mirror:
                 intent, _ = unseal(value, Intent, self.model.trust)
             except (Malformed, Refused):
                 return
-            self.asked.setdefault(intent.id, Asked(intent.subject, says(intent), record.time_ms))
+            self.asked.setdefault(intent.id, Asked(intent.subject, says(intent), record.time_ms, intent.actor))
         _bound(self.asked, ASKED_KEPT)
 
 

@@ -279,7 +279,8 @@ class Reads:
         name = call.path["id"]
         asked, answer = self._mirror.asked.get(name), self._mirror.answer(name)
         subject = answer.decision.subject if answer is not None else asked.subject if asked is not None else ""
-        if (asked is None and answer is None) or not call.visitor.sees(*filter(None, [subject])):
+        own = call.visitor.name and asked is not None and asked.actor == call.visitor.name
+        if (asked is None and answer is None) or not (own or call.visitor.sees(*filter(None, [subject]))):
             raise _missing(
                 f"no plan or intent {name} is known", "it never arrived, or is older than the last 10,000: look at the decisions"
             )

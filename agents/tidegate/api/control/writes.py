@@ -88,7 +88,9 @@ class Writes:
         """Return them."""
         rights = (Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.ABORT, Right.UNDO, Right.RETRY)
         rollouts = [self._row(f"/rollouts/{{service}}/{one}", one, _TOLD[one], Because) for one in rights]
-        flags = [self._row(f"/flags/{{set}}/{{flag}}/{one}", one, _TOLD[one], Because) for one in (Right.KILL, Right.RESTORE)]
+        of_flags = (Right.KILL, Right.RESTORE, Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.ABORT)
+        flags = [self._row(f"/flags/{{set}}/{{flag}}/{one}", one, _OF_FLAGS[one], Because) for one in of_flags]
+        nodes = [self._node(one) for one in (Right.CORDON, Right.UNCORDON)]
         plan = Route(
             method="POST",
             path="/rollouts",
@@ -105,6 +107,8 @@ class Writes:
             self._row("/rollouts/{service}/approve", Right.APPROVE, "Approve of a plan that somebody else signed", OfTarget),
             self._row("/rollouts/{service}/release", Right.RELEASE, "Take a version out of quarantine", OfTarget),
             *flags,
+            self._row("/flags/{set}/{flag}/approve", Right.APPROVE, "Approve of a change that somebody else wants", OfTarget),
+            *nodes,
             Route(
                 method="POST",
                 path="/silences",
@@ -142,6 +146,27 @@ class Writes:
             answer=One[Asking],
             body=body,
             conditional=right not in HOLDS_WHATEVER,
+            decides=True,
+        )
+
+    def _node(self, right: Right) -> Route:
+        async def handle(call: Call) -> Reply:
+            node = call.path["node"]
+            if not call.visitor.may(right):
+                raise Declined(HTTPStatus.FORBIDDEN, f"a token with scopes may not {right} nodes", "use one without")
+            # Who was retired may still be cordoned.
+            if node not in self._mirror.model.view.enrolled and node not in self._mirror.model.ledger.cordoned:
+                raise Declined(HTTPStatus.NOT_FOUND, f"{node} is no enrolled node", "see /api/v1/fleet")
+            return await self._ask(call, EVERYTHING, Wish(verb=Verb(right), reason=call.body.reason, target=node))
+
+        return Route(
+            method="POST",
+            path=f"/fleet/{{node}}/{right}",
+            right=right,
+            summary=_TOLD[right],
+            handle=handle,
+            answer=One[Asking],
+            body=Because,
             decides=True,
         )
 
@@ -292,8 +317,16 @@ _TOLD = {
     Right.ABORT: "Roll back now; wins in every state",
     Right.UNDO: "Go back to the rollback target of the last plan",
     Right.RETRY: "Try the last plan again",
+    Right.CORDON: "Let a node take part in no rollout that begins from now on",
+    Right.UNCORDON: "Let a node take part again",
+}
+_OF_FLAGS = {
     Right.KILL: "Give everyone the kill variant, now, whatever the rules say",
     Right.RESTORE: "Bring back what was there before a kill or a switch-off",
+    Right.PAUSE: "Stop the ramp where it is; judgement and switch-off go on",
+    Right.RESUME: "Go on with a paused ramp, its stage anew",
+    Right.PROMOTE: "End the bake or answer the gate of this stage; never overrules a fail",
+    Right.ABORT: "End the change: what was there before it is for everyone again",
 }
 
 
