@@ -42,8 +42,8 @@ demo: $(READY)
 # Scenarios go one by one: they tell times, and some share one running system.
 test: check
 	@mkdir -p build
-	$(call tests,kafka,"kafka and not scenario",$(THREE_FILES))
-	$(call tests,test,"scenario")
+	$(call tests,kafka,"kafka and not scenario and not thorough",$(THREE_FILES))
+	$(call tests,test,"scenario and not thorough")
 
 check: $(READY)
 	@mkdir -p build
@@ -62,7 +62,7 @@ units: $(READY)
 
 thorough: $(READY)
 	@mkdir -p build
-	$(call tests,thorough,"thorough",$(EVERY_CORE))
+	$(call tests,thorough,"thorough")
 	$(BIN)/pytest -q -m "not kafka and not scenario and not thorough" $(EVERY_CORE) --hypothesis-profile long
 
 bench: $(READY)

@@ -3,7 +3,11 @@
 import pytest
 from tests.prove.exact import Story, run
 
-pytestmark = [pytest.mark.kafka, pytest.mark.scenario]  # alone: on a busy machine rows come late, and then it shows nothing
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.scenario,
+    pytest.mark.thorough,
+]  # alone: on a busy machine rows come late, and then it shows nothing
 
 
 async def short_story(story: Story) -> None:
