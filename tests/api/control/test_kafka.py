@@ -19,10 +19,12 @@ from tests.cli.test_kafka import running
 from tests.cli.test_up import Shell
 from tests.node.kit import free_port
 
+from tidegate.broker import Connection, delete_topics
 from tidegate.runtime.home import Home
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import seal
 from tidegate.wire.plans import Artifact, Pause, Plan, Stage, WhenBusy
+from tidegate.wire.topics import BY_NAME
 
 pytestmark = pytest.mark.kafka
 WITHIN_S = 60.0
@@ -80,8 +82,8 @@ class Api:
 @pytest.fixture
 async def served(tmp_path: Path, kafka: str) -> AsyncIterator[tuple[Api, bytes]]:
     """An installation with one node whose agents run, its API, and a plan that waits at a gate."""
-    shell = Shell(tmp_path, kafka)
-    assert (await shell.type("init", "--nodes", "1", "--prefix", f"control{os.getpid()}.", "--publish")).code == 0
+    shell, prefix = Shell(tmp_path, kafka), f"control{os.getpid()}."
+    assert (await shell.type("init", "--nodes", "1", "--prefix", prefix, "--publish")).code == 0
     (node,) = (shell.home / "nodes").glob("*.yaml")
     node.write_text(node.read_text().replace("services: {}", "services: {shop: {executor: none}}"))
     api = Api(shell)
@@ -103,6 +105,7 @@ async def served(tmp_path: Path, kafka: str) -> AsyncIterator[tuple[Api, bytes]]
             yield api, seal(plan, home.signer(KeyRole.OPERATOR))
         finally:
             await api.end(signal.SIGTERM)
+    await delete_topics(Connection(kafka, prefix), tuple(BY_NAME))
 
 
 async def test_a_rollout_is_driven_over_http_and_nothing_is_lost_when_the_api_is_killed(
