@@ -116,7 +116,9 @@ async def test_a_scope_hides_what_it_leaves_out(two_services):
                 for path in ("", "/decisions", "/verdicts"):
                     assert (await here.get(f"/rollouts/{others}{path}", mine)).status_code == 404
                 assert (await here.post(f"/rollouts/{others}/pause", mine, {"reason": "x"})).status_code == 404
+                before = refused(here)
                 assert (await here.start(mine, "p2", service=others)).status_code == 403
+                assert refused(here) == before + 1
             assert {one["service"] for one in (await here.get("/fleet", "shop")).json()["items"]} == {"shop"}
             assert {one["service"] for one in (await here.get("/fleet", "web")).json()["items"]} == {"web"}
             abort = await here.post("/rollouts/shop/abort", "shop", {"reason": "x"})

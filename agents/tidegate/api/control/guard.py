@@ -34,12 +34,12 @@ class Guard:
         try:
             visitor = self._visitor(headers)
         except Declined as declined:
-            self._note("", route, path, declined)
+            self.note("", route, path, declined)
             raise
         try:
             self._check(visitor, route, subject)
         except Declined as declined:
-            self._note(visitor.name, route, path, declined)
+            self.note(visitor.name, route, path, declined)
             raise
         return visitor
 
@@ -99,7 +99,8 @@ class Guard:
             )
         self._spent[name] = left - 1, now_s
 
-    def _note(self, name: str, route: Route, path: Mapping[str, str], declined: Declined) -> None:
+    def note(self, name: str, route: Route, path: Mapping[str, str], declined: Declined) -> None:
+        """Say that somebody was not allowed something."""
         self._refused(route.name, declined.status.value)
         log_of_api.warning(
             "refused",

@@ -137,7 +137,13 @@ class Control:
             last = request.headers.get("last-event-id", "")
             return self._stream(route, guard, visitor, last)
         call = Call(visitor=visitor, path=path, query=query, body=body, raw=raw, headers=request.headers)
-        return self._answer(route, await route.handle(call))
+        try:
+            reply = await route.handle(call)
+        except Declined as declined:
+            if declined.status is HTTPStatus.FORBIDDEN:  # only now was it known what is meant
+                guard.note(visitor.name, route, path, declined)
+            raise
+        return self._answer(route, reply)
 
     def _stream(self, route: Route, guard: Guard, visitor: Any, last: str) -> Response[Any]:
         full = self.streams.room(visitor)
