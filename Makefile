@@ -13,8 +13,9 @@ READY := .venv/.ready
 CODE := schemas streams agents tests
 # One process more than there are cores, for some tests wait.
 EVERY_CORE := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist worksteal
-# On real Kafka tests wait more than they work: three files at a time, each process with a broker of its own.
+# On real Kafka tests wait more than they work, whole systems a little: each process with a broker of its own.
 THREE_FILES := --numprocesses 3 --dist loadfile
+TWO_FILES := --numprocesses 2 --dist loadfile
 ARGS ?=
 
 # Run the tests of a mark, with options; leave build/<name>.json, also when some fail.
@@ -39,11 +40,10 @@ help:
 demo: $(READY)
 	@$(BIN)/tidegate demo $(ARGS)
 
-# Scenarios go one by one: they tell times, and some share one running system.
 test: check
 	@mkdir -p build
 	$(call tests,kafka,"kafka and not scenario and not thorough",$(THREE_FILES))
-	$(call tests,test,"scenario and not thorough")
+	$(call tests,test,"scenario and not thorough",$(TWO_FILES))
 
 check: $(READY)
 	@mkdir -p build

@@ -56,7 +56,7 @@ def test_kpis_do_not_depend_on_order_repeats_or_how_rows_are_batched(rows, seed,
     assert state.tally.duplicate == len(shuffled) - len(rows)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(fleet_rows(), st.integers(0, 6))
 def test_a_snapshot_in_the_middle_changes_nothing(rows, cut):
     seconds = [[one for one in rows if one.start_ms == T0 + second * 1_000] for second in range(7)]
@@ -68,7 +68,7 @@ def test_a_snapshot_in_the_middle_changes_nothing(rows, cut):
     assert first + second_half == whole
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(fleet_rows())
 def test_the_same_records_give_the_same_bytes_and_the_same_state(rows):
     records = [CANARY, *(record(rows[at : at + 5], at / 5) for at in range(0, len(rows), 5)), *idle(30)]

@@ -107,7 +107,10 @@ async def test_a_good_version_of_a_service_that_nobody_uses_is_promoted_by_its_p
 
 @pytest.mark.parametrize(
     ("version", "behaviour", "why"),
-    [("v500", {"status": 500}, "every answer is a 500"), ("slow", {"delay_s": 0.1}, "ten times as slow")],
+    [
+        ("v500", {"status": 500}, "every answer is a 500"),
+        pytest.param("slow", {"delay_s": 0.1}, "ten times as slow", marks=pytest.mark.thorough),
+    ],
 )
 async def test_a_bad_version_of_a_service_that_nobody_uses_is_rolled_back_by_its_probes(quiet, say, version, behaviour, why):
     await quiet.roll_out(

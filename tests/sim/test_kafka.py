@@ -18,7 +18,7 @@ from tidegate.wire.partition import partition_of
 from tidegate.wire.telemetry import encode_json, encode_msgpack
 from tidegate.wire.topics import BY_NAME
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 QUIET_S, ROLLOUT_S = 10, 10
 DEADLINE_S = 40.0

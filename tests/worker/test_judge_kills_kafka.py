@@ -3,7 +3,7 @@
 import pytest
 from tests.prove.judge_kills import run
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 
 async def test_a_judge_that_is_killed_says_what_one_says_that_is_not(private_kafka, tmp_path, say):

@@ -182,6 +182,7 @@ def episode(canaries: int, fault: Fault | None = None) -> Run:
         (Fault(FaultKind.LATENCY, 0.5, onset_s=60, zones=("b",)), "slower than"),
     ],
 )
+@pytest.mark.thorough
 def test_a_fault_of_one_zone_of_a_simulated_fleet_is_named_in_the_verdict(fault, words):
     found = [verdict.deviating for verdict in judged(episode(20, fault), 150)]
     assert not any(found[:60])
