@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from enum import StrEnum
 
+from tidegate.sdk import stop_accepting
+
 CHUNK_BYTES = 1 << 16
 
 
@@ -46,10 +48,13 @@ class Proxy:
         """Let nobody in any more, and reset who is."""
         server, self._server = self._server, None
         if server is not None:
-            server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+            await stop_accepting(server)
+            for _ in range(4):  # who was let in a moment ago is not in `_serving` before the loop has turned a few times
+                await asyncio.sleep(0)
+        while self._serving:
+            for writer in self._open:
+                writer.transport.abort()
+            await asyncio.wait(self._serving, timeout=0.1)
 
     async def break_it(self, fault: Fault, amount: float) -> None:
         """Begin a fault. ``amount``: seconds of a delay, bytes of a cut."""
