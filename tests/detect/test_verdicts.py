@@ -6,7 +6,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.detect.healthy import NEW, START_MS, World, busy, context, pane, row, run
 
@@ -90,7 +90,6 @@ def told(story: Story) -> tuple[SubjectJudgement, list[Verdict]]:
 
 
 @given(stories)
-@settings(max_examples=150, deadline=None)
 def test_every_story_has_a_verdict_with_a_reason_and_a_sentence(story: Story) -> None:
     for verdict in told(story)[1]:
         assert encode(verdict)
@@ -100,7 +99,6 @@ def test_every_story_has_a_verdict_with_a_reason_and_a_sentence(story: Story) ->
 
 
 @given(stories, st.randoms(use_true_random=False))
-@settings(max_examples=75, deadline=None)
 def test_the_order_of_nodes_changes_nothing(story: Story, shuffler: object) -> None:
     def shuffled(seen: ServicePane) -> ServicePane:
         cohorts = {}
@@ -116,7 +114,6 @@ def test_the_order_of_nodes_changes_nothing(story: Story, shuffler: object) -> N
 
 
 @given(stories)
-@settings(max_examples=75, deadline=None)
 def test_a_state_from_a_checkpoint_goes_on_as_if_nothing_had_happened(story: Story) -> None:
     state, _ = told(story[:-1])
     placement, seen = story[-1]

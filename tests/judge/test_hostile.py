@@ -165,7 +165,7 @@ def test_text_that_is_none_is_refused_wherever_it_stands():
         assert fold(JudgeState(), whole.replace(text, b"\x80" + text[1:]), T0 + 100_000) is None
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(documents(), min_size=1, max_size=4))
 def test_a_hostile_writer_is_folded_or_refused_and_the_seconds_after_it_close_as_ever(hostile):
     state = JudgeState()
@@ -178,7 +178,7 @@ def test_a_hostile_writer_is_folded_or_refused_and_the_seconds_after_it_close_as
     snapshot(state)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_bytes_that_were_bent_are_folded_or_refused_and_the_seconds_after_them_close_as_ever(data):
     sound = record([row("n0", requests=3, gauges={"load": 1.0}), row("n1", seq=2, requests=3)], 3)

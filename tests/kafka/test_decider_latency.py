@@ -83,6 +83,7 @@ async def until(condition, within_s: float = 30.0) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.thorough
 async def test_a_failing_verdict_is_a_command_a_tenth_of_a_second_later(log):
     fleet = Fleet(log)
     await fleet.enrol()

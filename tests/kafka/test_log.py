@@ -94,7 +94,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_broker_and_what_was_
     await log.close()
 
 
-@pytest.mark.parametrize("one_of_many", [False, True])
+@pytest.mark.parametrize("one_of_many", [False, pytest.param(True, marks=pytest.mark.thorough)])
 async def test_a_send_reported_unknown_does_not_land_an_hour_later(private_kafka, one_of_many):
     connection = Connection(private_kafka.bootstrap)
     await create_topics(connection, names=frozenset({"decisions"}))

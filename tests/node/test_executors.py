@@ -19,6 +19,8 @@ from tidegate.node import FetchFailed, StartFailed
 LIFE = Path(__file__).with_name("life_main.py")
 ROOTS = ("schemas", "streams", "agents", ".")
 IN_A_PROCESS = tuple(word for word in BENCHES if word != "none")
+EACH_STEP = [pytest.param(word, marks=[pytest.mark.thorough] * (word == "hooks")) for word in IN_A_PROCESS]
+"""Hooks take the longest, and their releases are written as those of ``symlink`` are."""
 
 
 @pytest.fixture
@@ -212,7 +214,7 @@ async def test_after_stop_nothing_runs(bench):
     await executor.close()
 
 
-@pytest.mark.parametrize("bench", IN_A_PROCESS, indirect=True)
+@pytest.mark.parametrize("bench", EACH_STEP, indirect=True)
 async def test_a_kill_9_before_any_step_of_a_swap_is_mended_by_adopt(bench, say):
     executor = await bench.life()
     await bench.launch(executor, bench.artifact("0"))

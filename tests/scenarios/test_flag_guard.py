@@ -98,6 +98,7 @@ async def test_a_variant_that_answers_5_percent_errors_is_switched_off_within_se
     assert max(off_s) <= MOST_S
 
 
+@pytest.mark.thorough
 async def test_a_healthy_flag_goes_through_its_stages_to_everyone(system, say):
     good = await ramp(system, "good", EXPRESS_MENDED, [(10, 2, 40), (50, 2, 100), (100, 2, 200)])
     await system.until(lambda: good.ended, WITHIN_S, "the end of a healthy ramp")

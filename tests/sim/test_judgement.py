@@ -29,6 +29,7 @@ def test_a_piece_gives_everyone_the_same_hour_and_the_same_faults(found):
     assert five["drift"] < 30 < five["argo_style"] == pytest.approx(300 - 1 + PIPELINE_S, abs=3)
 
 
+@pytest.mark.thorough
 def test_a_piece_is_the_same_again(found):
     assert play(PIECE, Learned()) == found
 
@@ -64,6 +65,7 @@ def test_a_quantile_that_was_not_reached_is_none():
     assert quantile([1.0, 2.0, float("inf")], 0.95) is None
 
 
+@pytest.mark.thorough
 def test_pieces_that_are_finished_are_not_played_again(tmp_path):
     pieces = [Piece(world="everything", canaries=1, seed=seed, hours=0.02, new=True) for seed in (1, 2)]
     kept = tmp_path / "kept.jsonl"
