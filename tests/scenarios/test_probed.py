@@ -83,7 +83,6 @@ async def quiet(broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
         yield system
 
 
-@pytest.mark.thorough
 async def test_a_good_version_of_a_service_that_nobody_uses_is_promoted_by_its_probes(quiet, say):
     await quiet.roll_out(quiet.quiet("v2"), PLAN)
     began_ms = quiet.decisions[-1][0]
