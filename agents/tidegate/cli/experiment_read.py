@@ -1,5 +1,6 @@
 """What is known of experiments: what flags declare, what has been counted, and what is proposed."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 
@@ -7,15 +8,15 @@ from msgspec import Struct
 
 from tidegate.cli.session import Session
 from tidegate.detect.experiments import MISMATCH_ALPHA, Compared, Proposal, Proposed, Why, propose
-from tidegate.experiments.pooled import Pooled, design_of, newer, pooled, seen_of
+from tidegate.experiments.pooled import Counted, Pooled, design_of, seen_of
 from tidegate.model import Model
 from tidegate.rollout.flag_levels import had_by_everyone
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Phase
-from tidegate.wire.experiments import Experiment, MetricKind, Sums, Trial, sums_of, trial_of
+from tidegate.wire.experiments import Experiment, MetricKind, Trial, sums_of, trial_of
 from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.flagstates import FlagState
-from tidegate.wire.names import duration_ms
+from tidegate.wire.names import FLAG_PREFIX, duration_ms
 
 RUNS, ENDED = "runs", "ended"
 
@@ -93,7 +94,7 @@ class Known(Struct, frozen=True, kw_only=True):
         users = found.users if found is not None else 0
         return Status(
             experiment=self.declared.name,
-            flag=self.subject.removeprefix("flag/"),
+            flag=self.subject.removeprefix(FLAG_PREFIX),
             run=self.trial.run,
             state=self.state,
             control=self.declared.control,
@@ -116,22 +117,18 @@ class Known(Struct, frozen=True, kw_only=True):
 
 async def read_experiments(here: Session) -> list[Known]:
     """Return the experiments that are declared, or counted and once declared, by name. The session has read ``decisions``."""
-    sums: dict[str, dict[int, Sums]] = {}
+    counted = Counted()
     reader = await here.log.reader(["experiments"])
     try:
         for record in await reader.read_to_end():
-            try:
-                one = sums_of(record.value or b"")
-            except Malformed:
-                continue
-            parts = sums.setdefault(one.trial.name, {})
-            parts[one.partition] = newer(parts.get(one.partition), one)
+            with contextlib.suppress(Malformed):
+                counted.see(sums_of(record.value or b""))
     finally:
         await reader.close()
-    return known(here.model, {name: pooled(parts.values()) for name, parts in sums.items()})
+    return known(here.model, counted.pooled())
 
 
-def known(model: Model, counted: dict[str, Pooled | None]) -> list[Known]:
+def known(model: Model, counted: dict[str, Pooled]) -> list[Known]:
     """Return what is known of each experiment, given what was counted of it."""
     found = {}
     for subject, state in sorted(model.ledger.flags.items()):
@@ -140,8 +137,8 @@ def known(model: Model, counted: dict[str, Pooled | None]) -> list[Known]:
         if declared is not None and not state.archived:
             found[declared.name] = _known(declared, subject, spec, _state(state), counted.get(declared.name))
     for name, one in counted.items():
-        once = None if one is None or name in found else _once(model, one)
-        if one is not None and once is not None and once.experiment is not None:
+        once = None if name in found else _once(model, one)
+        if once is not None and once.experiment is not None:
             found[name] = _known(once.experiment, one.subject, once, ENDED, one)
     return [one for _, one in sorted(found.items())]
 

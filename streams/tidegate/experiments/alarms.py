@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from tidegate.alarms.trials import DOUBLES, FULL, MISMATCH, WRITER
 from tidegate.detect.experiments import MISMATCH_ALPHA, doubled, mismatch
-from tidegate.experiments.pooled import Pooled, newer, pooled
+from tidegate.experiments.pooled import Counted, Pooled
 from tidegate.wire.codec import Malformed, decode
-from tidegate.wire.experiments import Sums, sums_of
+from tidegate.wire.experiments import sums_of
 from tidegate.wire.judgement import Alarm, AlarmKind, AlarmState, fired_again
 
 IDLE_MS = 3_600_000
@@ -21,7 +21,7 @@ class Alarms:
     """What stands on ``experiments`` and on ``alarms``, read in any order and any number of times."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, dict[int, Sums]] = {}
+        self._counted = Counted()
         self._known: dict[str, Alarm] = {}
 
     def read(self, topic: str, value: bytes | None) -> None:
@@ -30,9 +30,7 @@ class Alarms:
             return
         try:
             if topic == "experiments":
-                record = sums_of(value)
-                parts = self._sums.setdefault(record.trial.name, {})
-                parts[record.partition] = newer(parts.get(record.partition), record)
+                self._counted.see(sums_of(value))
             elif (alarm := decode(value, Alarm)).writer == WRITER:
                 self._known[alarm.id] = alarm
         except Malformed:
@@ -40,7 +38,7 @@ class Alarms:
 
     def edges(self, now_ms: int) -> list[Alarm]:
         """Return what begins and what ends, in the order of ids; they count as told from then on."""
-        found = {alarm.id: alarm for name in sorted(self._sums) for alarm in self._true(name, now_ms)}
+        found = {alarm.id: alarm for one in self._counted.pooled().values() for alarm in self._true(one, now_ms)}
         edges = []
         for name in sorted(found.keys() | self._known.keys()):
             before, now = self._known.get(name), found.get(name)
@@ -52,9 +50,8 @@ class Alarms:
         self._known |= {alarm.id: alarm for alarm in edges}
         return edges
 
-    def _true(self, name: str, now_ms: int) -> Iterator[Alarm]:
-        one = pooled(self._sums[name].values())
-        if one is None or now_ms - one.last_ms > IDLE_MS:
+    def _true(self, one: Pooled, now_ms: int) -> Iterator[Alarm]:
+        if now_ms - one.last_ms > IDLE_MS:
             return
         told = ", ".join(f"{variant} {users}" for variant, users in one.dealt.items())
         shares = ", ".join(f"{variant} {weight}" for variant, weight in one.trial.shares.items())

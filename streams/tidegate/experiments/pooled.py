@@ -47,6 +47,23 @@ class Pooled(Struct, frozen=True, kw_only=True):
         return {variant: arm.users + arm.doubles for variant, arm in self.arms.items()}
 
 
+class Counted:
+    """The sums that count, of records read in any order and any number of times."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[int, Sums]] = {}
+
+    def see(self, record: Sums) -> None:
+        """Keep a record, unless a newer one of its experiment and partition is there."""
+        parts = self._parts.setdefault(record.trial.name, {})
+        parts[record.partition] = newer(parts.get(record.partition), record)
+
+    def pooled(self) -> dict[str, Pooled]:
+        """Return the newest run of each experiment, by name."""
+        found = {name: pooled(parts.values()) for name, parts in sorted(self._parts.items())}
+        return {name: one for name, one in found.items() if one is not None}
+
+
 def newer(known: Sums | None, record: Sums) -> Sums:
     """Return which of two records of one partition counts: one that woke up late may have written last."""
     if known is None or (known.generation, known.offset) <= (record.generation, record.offset):
@@ -148,4 +165,4 @@ def _together(arms: list[tuple[int, MetricSums]]) -> tuple[int, MetricSums]:
     return sum(users for users, _ in arms), _sum([sums for _, sums in arms])
 
 
-__all__ = ["Pooled", "arm_of", "design_of", "newer", "pooled", "seen_of"]
+__all__ = ["Counted", "Pooled", "arm_of", "design_of", "newer", "pooled", "seen_of"]

@@ -68,23 +68,21 @@ class Run:
         self.step_ms = STEP_MS
         self.past: list[Point] = []
 
-    def expose(self, exposure: Exposure, room: int) -> bool:
-        """Count somebody who saw a variant; return whether that was somebody new. ``room``: so many more may be admitted."""
+    def expose(self, exposure: Exposure, room: int) -> None:
+        """Count somebody who saw a variant. ``room``: so many more may be admitted."""
         number, key = self.numbers.get(exposure.variant), key_of(exposure.user)
         if number is None:
-            return False
+            return
         before = self.users.variant(key)
         if before in (number, DOUBLE):
-            return False
-        if before == FREE:
-            if room <= 0:
-                self.refused += 1
-                return False
+            return
+        if before != FREE:
+            self._double(key, self.arms[before - 1])
+        elif room <= 0:
+            self.refused += 1
+        else:
             self.users.put(key, number)
             self.arms[number - 1].users += 1
-            return True
-        self._double(key, self.arms[before - 1])
-        return False
 
     def _double(self, key: int, arm: Arm) -> None:
         """Leave a user out of both variants: which of them brought about what was done cannot be known."""

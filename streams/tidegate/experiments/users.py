@@ -84,7 +84,14 @@ class Users:
         while count >= FULL_AT * slots:
             slots *= 2
         users = cls(len(totals), slots)
-        users._fill(keys, columns.variants, totals)
+        places = np.empty(count, np.int64)
+        for number, key in enumerate(keys):
+            places[number] = slot = users._slot(key)
+            users._keys[slot] = key
+            users._variants[slot] = columns.variants[number]
+        for column, values in zip(users._totals, totals, strict=True):
+            np.frombuffer(column, np.float64)[places] = values
+        users.count = count
         return users
 
     def _slot(self, key: int) -> int:
@@ -96,23 +103,7 @@ class Users:
         return slot
 
     def _grow(self) -> None:
-        columns = self.columns()
-        self.__init__(len(self._totals), 2 * len(self._variants))  # type: ignore[misc]
-        keys: Sequence[int] = np.frombuffer(columns.keys, np.uint64).tolist()
-        self._fill(keys, columns.variants, [np.frombuffer(one, np.float64) for one in columns.totals])
-
-    def _fill(
-        self, keys: Sequence[int], variants: bytes, totals: Sequence["np.ndarray[tuple[int], np.dtype[np.float64]]"]
-    ) -> None:
-        slots = np.empty(len(keys), np.int64)
-        for number, key in enumerate(keys):
-            slot = self._slot(key)
-            self._keys[slot] = key
-            self._variants[slot] = variants[number]
-            slots[number] = slot
-        for column, values in zip(self._totals, totals, strict=True):
-            np.frombuffer(column, np.float64)[slots] = values
-        self.count = len(keys)
+        vars(self).update(vars(Users.of(self.columns())))
 
 
 __all__ = ["DOUBLE", "FREE", "Columns", "Users"]
