@@ -40,7 +40,8 @@ def ready() -> None:
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(OSError):
+        gone = (ConnectionRefusedError, FileNotFoundError)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(*gone):
             client.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
