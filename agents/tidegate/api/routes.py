@@ -17,7 +17,7 @@ from litestar.response import Stream
 from tidegate.api.admission import Admission, Asking
 from tidegate.api.board import Board
 from tidegate.api.control.openapi import BASE
-from tidegate.api.control.problems import MEDIA_TYPE, encoded
+from tidegate.api.control.problems import MEDIA_TYPE
 from tidegate.api.control.server import problem_of
 from tidegate.api.metrics import Metrics
 from tidegate.api.ofrep import BODY_BYTES_MAX, Answer, bulk, refetch, single
@@ -128,7 +128,7 @@ class Routes:
 
 def _http(request: Asked, error: HTTPException) -> Response[bytes]:
     if request.url.path.startswith(f"{BASE}/"):
-        return Response(encoded(problem_of(error)), status_code=error.status_code, media_type=MEDIA_TYPE)
+        return Response(msgspec.json.encode(problem_of(error)), status_code=error.status_code, media_type=MEDIA_TYPE)
     return _said(error.status_code, error.detail, {})
 
 

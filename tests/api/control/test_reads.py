@@ -2,19 +2,23 @@
 
 import asyncio
 
+import pytest
 import requests
 from msgspec.structs import replace
 from tests.api.control.kit import installed, quiet
 from tests.rollout.flags import DARK, spec
 
+from tidegate.api.control.mirror import Mirror
 from tidegate.api.roles import Role
+from tidegate.broker.connection import TopicsMissing
 from tidegate.wire.codec import encode
 from tidegate.wire.documents import Intent, KeyRole, Verb
-from tidegate.wire.envelope import seal
+from tidegate.wire.envelope import Trust, seal
 from tidegate.wire.flagchanges import FlagChange
 from tidegate.wire.judgement import AlarmKind, AlarmState, Evidence, Kpi, Outcome, Score, Severity, Verdict
 from tidegate.wire.policies import Freeze, Policy
 from tidegate.wire.reasons import Reason
+from tidegate.world import MemoryLog, SimClock
 
 KIND = AlarmKind(name="burns", severity=Severity.CRITICAL, writer="judge", meaning="It burns.", remedy="Put it out.")
 
@@ -25,6 +29,22 @@ async def test_before_the_log_was_read_every_route_says_so(world):
         assert (found.status_code, found.headers["content-type"]) == (503, "application/problem+json")
         assert (found.json()["title"], found.headers["retry-after"]) == ("Service Unavailable", "1")
         assert "not been read" in found.json()["detail"]
+
+
+class WithoutPanes(MemoryLog):
+    """A log whose topics of KPIs and scores are missing."""
+
+    async def reader(self, topics, **where):
+        if "kpis" in topics:
+            raise TopicsMissing
+        return await super().reader(topics, **where)
+
+
+async def test_who_can_read_no_panes_says_so_and_ends():
+    clock = SimClock()
+    with pytest.raises(TopicsMissing):
+        async with asyncio.timeout(5):
+            await Mirror(WithoutPanes(clock), clock, Trust("f", 1, {})).follow()
 
 
 async def test_a_rollout_is_told_with_stages_batches_and_reasons(world):

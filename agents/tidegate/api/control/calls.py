@@ -11,7 +11,8 @@ from msgspec import Struct
 from tidegate.api.control.problems import Declined
 from tidegate.api.roles import Right, Role, allows
 from tidegate.runtime.faults import faults_of
-from tidegate.wire.names import is_name
+from tidegate.wire.flags import TopicKey
+from tidegate.wire.names import is_name, service_subject
 
 KEY = re.compile(r"[!-~]{1,128}")
 TAG = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
@@ -124,8 +125,8 @@ def named(path: Mapping[str, str]) -> str:
         if not is_name(text):
             raise Declined(HTTPStatus.NOT_FOUND, f"{text[:150]!r} is no name of a {part}", "letters, digits, . _ - (at most 128)")
     if "service" in path:
-        return f"svc/{path['service']}"
-    return f"flag/{path['set']}/{path['flag']}" if "flag" in path else ""
+        return service_subject(path["service"])
+    return TopicKey(path["set"], path["flag"]).subject if "flag" in path else ""
 
 
 def query_of(values: Mapping[str, str], kind: type[Struct]) -> Any:

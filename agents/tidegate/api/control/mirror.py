@@ -126,17 +126,22 @@ class Mirror:
         """Keep it up to date, for ever. A broker that is away only lets the lag grow; a log that is broken ends the reading, and
         ``trouble`` says why.
         """
-        recent = asyncio.create_task(self._follow_recent())
+        both = [asyncio.ensure_future(one) for one in (self._follow_log(), self._follow_recent())]
+        try:
+            await asyncio.gather(*both)
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _follow_log(self) -> None:
         reader = await self._log.reader((*TOPICS, "plans", "intents"))
         try:
             await self._read(reader)
         except Problem as problem:
             self.trouble = str(problem)
             log_of_api.exception("the control API knows nothing more", problem=str(problem), remedy=problem.remedy)
-            await asyncio.Event().wait()
         finally:
-            recent.cancel()
-            await asyncio.gather(recent, return_exceptions=True)
             await reader.close()
 
     async def _read(self, reader: LogReader) -> None:
@@ -221,8 +226,8 @@ class Mirror:
         try:
             if record.topic == "alarms":
                 alarm = decode(value, Alarm)
-                subject = alarm.subject or (service_subject(alarm.service) if alarm.service else "")
-                self.window.add(Kind.ALARM, record, (subject,) if subject else (), alarm)
+                subjects = (alarm.subject,) if alarm.subject else about(alarm.service)
+                self.window.add(Kind.ALARM, record, subjects, alarm)
                 return
             verdict = decode(value, Verdict)
         except Malformed:
@@ -250,6 +255,11 @@ def says(intent: Intent) -> str:
     return digest_of(replace(intent, generation=0, issued_ms=0, hush=hush))
 
 
+def about(service: str) -> tuple[str, ...]:
+    """Return the subjects of what is of a service; none of what is of the fleet."""
+    return (service_subject(service),) if service else ()
+
+
 def _says(report: Report) -> tuple[object, ...]:
     return report.services, report.zone, report.labels, report.frozen, report.boot
 
@@ -270,4 +280,4 @@ def _as_it_came(records: list[Record]) -> list[Record]:
     return [records[index] for index in sorted(range(len(records)), key=times.__getitem__)]
 
 
-__all__ = ["Asked", "Mirror", "says"]
+__all__ = ["Asked", "Mirror", "about", "says"]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-import msgspec
 from msgspec import Struct
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,9 +53,4 @@ class Declined(Exception):
         self.headers = dict(headers or {})
 
 
-def encoded(body: ProblemBody) -> bytes:
-    """Return a problem as bytes."""
-    return msgspec.json.encode(body)
-
-
-__all__ = ["MEDIA_TYPE", "Declined", "Fault", "ProblemBody", "encoded"]
+__all__ = ["MEDIA_TYPE", "Declined", "Fault", "ProblemBody"]

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, TypeVar
 from msgspec import Meta, Raw, Struct
 
 from tidegate.api.control.calls import Call, Handle, Nothing, Reply, Route, named
-from tidegate.api.control.mirror import Mirror
+from tidegate.api.control.mirror import Mirror, about
 from tidegate.api.control.problems import Declined
 from tidegate.api.roles import Right
 from tidegate.model import FlagSummary, Summary, flag_summary, summary
@@ -28,7 +28,7 @@ from tidegate.wire.codec import encode
 from tidegate.wire.flagchanges import FlagRamp
 from tidegate.wire.flagstates import FlagState
 from tidegate.wire.judgement import AlarmState, Kpi, Score, Verdict
-from tidegate.wire.names import NAME_LENGTH_MAX, service_subject
+from tidegate.wire.names import FLAG_PREFIX, NAME_LENGTH_MAX, service_subject
 
 PAGE = 100
 PAGE_MAX = 1_000
@@ -228,11 +228,7 @@ class Reads:
         for one in node_rows(self._mirror.model, self._mirror.now_ms, asked.after):
             if len(rows) >= asked.limit and rows[-1].node != one.node:
                 return self._page(rows, rows[-1].node)
-            if (
-                call.visitor.sees(*([service_subject(one.service)] if one.service else []))
-                and asked.service in ("", one.service)
-                and asked.cohort in ("", one.cohort)
-            ):
+            if call.visitor.sees(*about(one.service)) and asked.service in ("", one.service) and asked.cohort in ("", one.cohort):
                 rows.append(one)
         return self._page(rows)
 
@@ -250,7 +246,7 @@ class Reads:
     async def _silences(self, call: Call) -> Reply:
         asked, now_ms, model = call.query, self._mirror.now_ms, self._mirror.model
         held = [one for one in reversed(held_silences(model)) if asked.all or one.until_ms > now_ms]
-        rows = (silence_row(one, model, now_ms) for one in held if call.visitor.sees(*_of_service(one.silence.hush.service)))
+        rows = (silence_row(one, model, now_ms) for one in held if call.visitor.sees(*about(one.silence.hush.service)))
         return self._page(_first(rows, asked.limit))
 
     async def _policies(self, call: Call) -> Reply:
@@ -263,7 +259,7 @@ class Reads:
         seen = [
             state
             for subject, state in sorted(model.ledger.flags.items())
-            if asked.set in ("", state.key.set_id) and call.visitor.sees(subject) and subject > f"flag/{asked.after}"
+            if asked.set in ("", state.key.set_id) and call.visitor.sees(subject) and subject > f"{FLAG_PREFIX}{asked.after}"
         ]
         told = by_number(model)
         rows = [flag_summary(model, state, now_ms, told) for state in seen[: asked.limit]]
@@ -303,12 +299,8 @@ def _first(found: Iterable[T], limit: int) -> list[T]:
     return [one for _, one in zip(range(limit), found, strict=False)]
 
 
-def _concerns(one: AlarmRow) -> list[str]:
-    return [one.subject] if one.subject else _of_service(one.service)
-
-
-def _of_service(service: str) -> list[str]:
-    return [service_subject(service)] if service else []
+def _concerns(one: AlarmRow) -> tuple[str, ...]:
+    return (one.subject,) if one.subject else about(one.service)
 
 
 def _missing(detail: str, remedy: str) -> Declined:

@@ -17,7 +17,7 @@ from tidegate.api.control.calls import Call, Nothing, Reply, Route, body_of, que
 from tidegate.api.control.guard import Guard
 from tidegate.api.control.mirror import Mirror
 from tidegate.api.control.openapi import BASE, document
-from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody, encoded
+from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody
 from tidegate.api.control.reads import Reads
 from tidegate.api.control.streaming import Streams
 from tidegate.api.control.writes import Writes
@@ -163,7 +163,7 @@ class Control:
     def _declined(self, route: Route, body: ProblemBody, headers: dict[str, str]) -> Response[Any]:
         self._answers.labels(route.name, str(body.status)).inc()
         return Response(
-            encoded(body),
+            msgspec.json.encode(body),
             status_code=body.status,
             media_type=MEDIA_TYPE,
             headers={"Cache-Control": "no-store", **self._lag(), **headers},

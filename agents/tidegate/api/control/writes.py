@@ -15,8 +15,8 @@ import structlog
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tidegate.api.control.calls import Call, Reply, Route, named
-from tidegate.api.control.mirror import Mirror, says
+from tidegate.api.control.calls import Call, Handle, Reply, Route, named
+from tidegate.api.control.mirror import Mirror, about, says
 from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody
 from tidegate.api.control.reads import Asking, Known, One, Reads
 from tidegate.api.roles import Right
@@ -87,69 +87,29 @@ class Writes:
     def routes(self) -> list[Route]:
         """Return them."""
         rights = (Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.ABORT, Right.UNDO, Right.RETRY)
-        rollouts = [self._row(f"/rollouts/{{service}}/{one}", one, _TOLD[one], Because) for one in rights]
         of_flags = (Right.KILL, Right.RESTORE, Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.ABORT)
-        flags = [self._row(f"/flags/{{set}}/{{flag}}/{one}", one, _OF_FLAGS[one], Because) for one in of_flags]
-        nodes = [self._node(one) for one in (Right.CORDON, Right.UNCORDON)]
-        plan = Route(
-            method="POST",
-            path="/rollouts",
-            right=Right.START,
-            summary="Hand on a plan that an operator's key signed",
-            handle=self._start,
-            answer=One[Asking],
-            envelope=True,
-            decides=True,
-        )
+        start = _post("/rollouts", Right.START, "Hand on a plan that an operator's key signed", self._start, None)
         return [
-            plan,
-            *rollouts,
-            self._row("/rollouts/{service}/approve", Right.APPROVE, "Approve of a plan that somebody else signed", OfTarget),
-            self._row("/rollouts/{service}/release", Right.RELEASE, "Take a version out of quarantine", OfTarget),
-            *flags,
-            self._row("/flags/{set}/{flag}/approve", Right.APPROVE, "Approve of a change that somebody else wants", OfTarget),
-            *nodes,
-            Route(
-                method="POST",
-                path="/silences",
-                right=Right.SILENCE,
-                summary="Hide alarms for a while",
-                handle=self._silence,
-                answer=One[Asking],
-                body=NewSilence,
-                decides=True,
-            ),
-            Route(
-                method="POST",
-                path="/silences/{id}/end",
-                right=Right.SILENCE,
-                summary="End a silence before its time",
-                handle=self._unsilence,
-                answer=One[Asking],
-                body=Because,
-                decides=True,
-            ),
+            replace(start, envelope=True),
+            *(self._wish(f"/rollouts/{{service}}/{one}", one, _TOLD[one], Because) for one in rights),
+            self._wish("/rollouts/{service}/approve", Right.APPROVE, "Approve of a plan that somebody else signed", OfTarget),
+            self._wish("/rollouts/{service}/release", Right.RELEASE, "Take a version out of quarantine", OfTarget),
+            *(self._wish(f"/flags/{{set}}/{{flag}}/{one}", one, _OF_FLAGS[one], Because) for one in of_flags),
+            self._wish("/flags/{set}/{flag}/approve", Right.APPROVE, "Approve of a change that somebody else wants", OfTarget),
+            *(self._of_node(one) for one in (Right.CORDON, Right.UNCORDON)),
+            _post("/silences", Right.SILENCE, "Hide alarms for a while", self._silence, NewSilence),
+            _post("/silences/{id}/end", Right.SILENCE, "End a silence before its time", self._unsilence, Because),
         ]
 
-    def _row(self, path: str, right: Right, summary: str, body: type[Struct]) -> Route:
+    def _wish(self, path: str, right: Right, summary: str, body: type[Struct]) -> Route:
         async def handle(call: Call) -> Reply:
             target = getattr(call.body, "target", "")
             wish = Wish(verb=Verb(right), reason=call.body.reason, target=target)
             return await self._ask(call, named(call.path), wish)
 
-        return Route(
-            method="POST",
-            path=path,
-            right=right,
-            summary=summary,
-            handle=handle,
-            answer=One[Asking],
-            body=body,
-            conditional=right not in HOLDS_WHATEVER,
-            decides=True,
-        )
+        return replace(_post(path, right, summary, handle, body), conditional=right not in HOLDS_WHATEVER)
 
-    def _node(self, right: Right) -> Route:
+    def _of_node(self, right: Right) -> Route:
         async def handle(call: Call) -> Reply:
             node = call.path["node"]
             if not call.visitor.may(right):
@@ -159,16 +119,7 @@ class Writes:
                 raise Declined(HTTPStatus.NOT_FOUND, f"{node} is no enrolled node", "see /api/v1/fleet")
             return await self._ask(call, EVERYTHING, Wish(verb=Verb(right), reason=call.body.reason, target=node))
 
-        return Route(
-            method="POST",
-            path=f"/fleet/{{node}}/{right}",
-            right=right,
-            summary=_TOLD[right],
-            handle=handle,
-            answer=One[Asking],
-            body=Because,
-            decides=True,
-        )
+        return _post(f"/fleet/{{node}}/{right}", right, _TOLD[right], handle, Because)
 
     async def _silence(self, call: Call) -> Reply:
         body: NewSilence = call.body
@@ -185,7 +136,7 @@ class Writes:
     async def _unsilence(self, call: Call) -> Reply:
         name = call.path["id"]
         found = next((one for one in self._mirror.model.ledger.silences if one.id == name), None)
-        if found is None or not call.visitor.sees(*([service_subject(found.hush.service)] if found.hush.service else [])):
+        if found is None or not call.visitor.sees(*about(found.hush.service)):
             raise Declined(HTTPStatus.NOT_FOUND, f"no silence {name} holds", "see /api/v1/silences")
         if not call.visitor.may(Right.SILENCE, service_subject(found.hush.service) if found.hush.service else ""):
             raise Declined(HTTPStatus.FORBIDDEN, "this token may not end that silence", "use one that is for its service")
@@ -255,9 +206,7 @@ class Writes:
             flying = asyncio.ensure_future(self._append(topic, subject, envelope, asked))
             self._flying[asked] = flying
             flying.add_done_callback(lambda _: self._flying.pop(asked, None))
-            told = await asyncio.shield(flying)
-        else:
-            told = await asyncio.shield(flying)
+        told = await asyncio.shield(flying)
         log_of_api.info(
             "asked",
             by=call.visitor.name,
@@ -308,6 +257,13 @@ class Writes:
             answers=asked,
         )
         return Reply(body, status, headers, MEDIA_TYPE)
+
+
+def _post(path: str, right: Right, summary: str, handle: Handle, body: type[Struct] | None) -> Route:
+    """Return a write: its answer is the decision that it got."""
+    return Route(
+        method="POST", path=path, right=right, summary=summary, handle=handle, answer=One[Asking], body=body, decides=True
+    )
 
 
 _TOLD = {
