@@ -157,6 +157,11 @@ class System(Fleet):
         calm = all(one.version == settled and one.state is ServiceState.READY for one in self.watch.running.values())
         return states[-1].result if calm else None
 
+    @property
+    def settled(self) -> str:
+        """The version that the last rollout left behind."""
+        return next(one.state.settled.version for _, one in reversed(self.decisions) if one.state and one.state.settled)
+
     def healthy_seconds(self, since_ms: int = 0) -> int:
         """Return how many closed seconds in a row, up to the newest, show all nodes."""
         found = 0

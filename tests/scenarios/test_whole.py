@@ -1,6 +1,6 @@
 """Everything at once, on real Kafka and in real processes, while parts of it are killed.
 
-The scenarios share one system and follow one another: what happened in one is history to the next.
+The scenarios share one system and follow one another: what happened in one is history to the next. Each also runs alone.
 """
 
 import signal
@@ -46,7 +46,8 @@ def once_each(system) -> Counter[str]:
 
 
 async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_the_rollout(system, undisturbed, say):
-    failed, before = system.load.failed, system.starts("v2")
+    failed, old = system.load.failed, system.settled
+    before = system.starts(old)
     await system.roll_out(system.artifact("v3", start_s=0.5), plan())
     await system.until(lambda: system.count(DecisionKind.RELEASE) == 3, WITHIN_S, "the first batch of the last stage")
     killed_ms = system.send(signal.SIGKILL, await system.leader())
@@ -57,7 +58,7 @@ async def test_kill_9_of_the_author_in_the_middle_of_a_stage_leaves_no_trace_in_
     assert system.result is Result.PROMOTED
     assert system.kinds() == undisturbed
     assert system.starts("v3") == once_each(system)
-    assert system.starts("v2") - before == once_each(system), "the control restarted, on the others it was seen to start"
+    assert system.starts(old) - before == once_each(system), "the control restarted, on the others it was seen to start"
     assert taken_ms - killed_ms <= 15_000
     assert system.load.failed == failed
 
@@ -87,7 +88,8 @@ async def test_an_author_that_slept_wakes_to_find_another_and_writes_nothing(sys
 
 
 async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_and_leaves_one_copy(system, undisturbed, say):
-    failed, before = system.load.failed, system.starts("v4")
+    failed, old = system.load.failed, system.settled
+    before = system.starts(old)
     await system.roll_out(system.artifact("v5", start_s=1.5), plan())
     await system.until(lambda: bool(system.starts("v5")), WITHIN_S, "the start of v5 on its first node")
     (node,) = system.starts("v5")
@@ -98,15 +100,15 @@ async def test_kill_9_of_a_node_agent_in_the_middle_of_a_swap_loses_no_request_a
     back_ms = system.watch.reported_ms["v5"][node]
     copies = {node: len(system.processes(node)) for node in system.nodes}
     say(
-        f"{node} ran v4 and began v5 when its agent was killed; v5 ready there {(back_ms - killed_ms) / 1000:.1f} s later; "
+        f"{node} ran {old} and began v5 when its agent was killed; v5 ready there {(back_ms - killed_ms) / 1000:.1f} s later; "
         f"{system.load.failed - failed} requests lost",
     )
-    assert len(swapping) == 2
+    assert len(swapping) >= 2, "the old one and the new one; that which showed that the old one starts may still drain"
     assert system.result is Result.PROMOTED
     assert system.kinds() == undisturbed
     assert copies == dict.fromkeys(system.nodes, 1)
     assert system.starts("v5") == once_each(system) + Counter([node])
-    assert system.starts("v4") - before == once_each(system), "the control restarted, on the others it was seen to start"
+    assert system.starts(old) - before == once_each(system), "the control restarted, on the others it was seen to start"
     assert system.load.failed == failed
 
 
@@ -139,7 +141,7 @@ async def test_kill_9_of_intake_and_judge_during_a_bake_delays_and_changes_nothi
 @pytest.mark.parametrize("read", [False, True], ids=["before it has read it", "once it is recorded"])
 async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, undisturbed, say, read):
     """The author stands still from the bake on and is killed at the verdict, or is killed at its own record of the rollback."""
-    failed, epochs = system.load.failed, system.epochs
+    failed, epochs, old = system.load.failed, system.epochs, system.settled
     await system.roll_out(system.artifact(f"bad-{read:d}", error_ratio=0.08), plan(bake_s=30))
     await system.until(lambda: system.count(DecisionKind.BAKE) == 1, WITHIN_S, "the first bake")
     rollout, author = system.decisions[-1][1].state.rollout, await system.leader()
@@ -153,7 +155,7 @@ async def test_a_fail_is_carried_out_once_although_the_author_is_killed(system, 
 
     verdict_ms = system.watch.verdict_ms(rollout)
     command_ms = system.watch.retreat(verdict_ms).at_ms
-    back_ms = system.watch.back_ms("v6", verdict_ms)
+    back_ms = system.watch.back_ms(old, verdict_ms)
     say(
         f"after the verdict: command {(command_ms - verdict_ms) / 1000:.1f} s, all nodes back "
         f"{(back_ms - verdict_ms) / 1000:.1f} s; {system.load.failed - failed} requests lost",
