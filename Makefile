@@ -80,7 +80,7 @@ prove: $(READY)
 lock:
 	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \
 	[ -n "$$uv" ] || { echo "make lock: uv is missing; install it with: $(BIN)/pip install uv" >&2; exit 1; }; \
-	$$uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --extra quickstart --group dev \
+	$$uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --extra quickstart --extra people --group dev \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock > /dev/null
 
 clean:
