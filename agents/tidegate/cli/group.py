@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("tidegate.cli.node:node", "Run a node agent."),
     "notify": ("tidegate.cli.notify:notify", "Tell Alertmanager and webhooks of alarms."),
     "api": ("tidegate.cli.api:api", "Serve flags: OFREP, flagd's sync; make tokens."),
+    "health": ("tidegate.cli.health:health", "Ask a process whether it is alive and ready."),
     "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
     "flag": ("tidegate.cli.flag:flag", "Set, kill, ramp, evaluate and explain feature flags."),
     "experiment": ("tidegate.cli.experiment:experiment", "Compare the variants of flags; see what is proposed."),

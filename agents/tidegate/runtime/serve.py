@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.service_manager import BEAT_EVERY_S, keep_told
 
 STALLED_AFTER_S = 10.0
-BEAT_EVERY_S = 1.0
 REQUEST_WITHIN_S = 5.0
 ANNOUNCE = "TIDEGATE_ANNOUNCE"
 """Names a file in which a process leaves the address it serves at: the supervisor reads it."""
@@ -43,11 +43,11 @@ class Serving(Struct, frozen=True):
 async def serving(
     host: str, port: int, not_ready: NotReady, *, note: Note = str, also: Sequence[str] = ()
 ) -> AsyncIterator[Serving]:
-    """Serve while the block runs. Port 0: any free one. Problem where the port is taken. ``also``: what else the process serves
-    and where, in lines that the supervisor shows.
+    """Serve while the block runs, and tell the service manager the same. Port 0: any free one. Problem where the port is taken.
+    ``also``: what else the process serves and where, in lines that the supervisor shows.
     """
     beat = _Beat()
-    beating = asyncio.create_task(beat.run())
+    pulses = [asyncio.create_task(beat.run()), asyncio.create_task(keep_told(not_ready))]
     try:
         server = _bind(host, port, _handler(beat, not_ready, note))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
@@ -61,8 +61,9 @@ async def serving(
             server.server_close()
             thread.join(REQUEST_WITHIN_S)
     finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        for pulse in pulses:
+            pulse.cancel()
+        await asyncio.gather(*pulses, return_exceptions=True)
 
 
 def shown_host(host: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 
+from tidegate.runtime.service_manager import tell
+
 LISTEN_FD = 3
 """Where the convention puts the first socket."""
 
@@ -38,11 +40,7 @@ def ready() -> None:
 
     Nor where whoever asked is gone: this version may have taken connections already, and the agent's next life drains it.
     """
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        gone = (ConnectionRefusedError, FileNotFoundError)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(*gone):
-            client.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
+    tell("READY=1")
 
 
 def serve_http(handler: type[BaseHTTPRequestHandler], listen: str | None = None) -> None:
