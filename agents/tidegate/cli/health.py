@@ -52,4 +52,6 @@ def _ask(url: str) -> str:
     except urllib.error.HTTPError as error:
         raise Problem(f"{url}: {error.read(500).decode(errors='replace').strip()}", "look at its log") from error
     except OSError as error:
-        raise Problem(f"{url}: {getattr(error, 'reason', error)}", "is it running, and is this its address? its log tells") from error
+        raise Problem(
+            f"{url}: {getattr(error, 'reason', error)}", "is it running, and is this its address? its log tells"
+        ) from error
