@@ -1,14 +1,9 @@
-"""A real Alertmanager: Debian's package, installed or fetched once into the cache; and a receiver of its webhooks, or of ours."""
+"""A real Alertmanager (Debian's package), and a receiver of its webhooks, or of ours."""
 
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -18,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.debian import unpacked
 
-from tidegate.broker.jars import cache_folder
 from tidegate.broker.local import free_ports
 
 PACKAGE = "prometheus-alertmanager"
@@ -31,45 +26,18 @@ RELATIVE_SHARE = SHARE.removeprefix(b"/").replace(b"usr/", b"usr//")
 READY_WITHIN_S = 15.0
 
 
-class NoAlertmanager(Exception):
-    """None is installed and none can be fetched; the text says what to do."""
-
-
 def alertmanager(beside: Path) -> tuple[str, Path]:
-    """Return the program, and in which folder to run it: on the PATH, in the cache, or fetched into it now, once, announced."""
+    """Return the program, and in which folder to run it."""
     found = shutil.which(PACKAGE) or shutil.which("alertmanager")
     if found:
         return found, beside
-    folder = cache_folder() / f"{PACKAGE}-{platform.machine()}-relative"
-    if not (folder / BINARY).exists():
-        fetch(folder)
+    folder = unpacked(PACKAGE, "relative", _relative)
     return str(folder / BINARY), folder
 
 
-def fetch(folder: Path) -> None:
-    """Fetch Debian's package and unpack it, without installing anything."""
-    remedy = f"install it (Debian, Ubuntu: apt install {PACKAGE})"
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise NoAlertmanager(f"no {PACKAGE} on the PATH, and no apt-get to fetch it; {remedy}")
-    sys.stderr.write(f"fetching {PACKAGE} into {folder}, once (about 10 MB)\n")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetch-") as beside:
-        # This machine's own lists may be missing or stale: then fresh ones, beside.
-        fresh = ["-o", f"Dir::State::lists={beside}/lists", "-o", f"Dir::Cache={beside}"]
-        for part in ("lists", "archives"):
-            Path(beside, part, "partial").mkdir(parents=True)
-        for arguments in (["download", PACKAGE], [*fresh, "update"], [*fresh, "download", PACKAGE]):
-            done = subprocess.run(["apt-get", *arguments], cwd=beside, capture_output=True, text=True, timeout=240, check=False)
-            if list(Path(beside).glob("*.deb")):
-                break
-        packages = list(Path(beside).glob("*.deb"))
-        if not packages:
-            raise NoAlertmanager(f"{PACKAGE} cannot be fetched: {done.stderr.strip()[-200:]}; {remedy}")
-        subprocess.run(["dpkg", "-x", str(packages[0]), f"{beside}/unpacked"], check=True, timeout=60)
-        program = Path(beside, "unpacked", BINARY)
-        program.write_bytes(program.read_bytes().replace(SHARE, RELATIVE_SHARE))
-        with contextlib.suppress(OSError):  # another process was faster
-            Path(beside, "unpacked").rename(folder)
+def _relative(files: Path) -> None:
+    program = files / BINARY
+    program.write_bytes(program.read_bytes().replace(SHARE, RELATIVE_SHARE))
 
 
 class Server:
@@ -191,6 +159,3 @@ def example(folder: Path, hook: str) -> Path:
     path = folder / "alertmanager.yml"
     path.write_text(yaml.safe_dump(text))
     return path
-
-
-MUST = os.environ.get("CI") == "true"
