@@ -116,7 +116,7 @@ class Cluster:
     async def _ready(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._connection.bootstrap,
+                **self._connection.arguments(),
                 client_id="restore",
                 acks="all",
                 enable_idempotence=True,

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
 from tidegate.broker.connection import Backoff, Connection
+from tidegate.runtime.problem import Problem
 
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 22.0
@@ -42,9 +43,8 @@ class Client(AIOKafkaClient):
     """Shared by the producer and the readers of one log. They come and go; ``end`` is for the last of them."""
 
     def __init__(self, connection: Connection, client_id: str) -> None:
-        super().__init__(
-            bootstrap_servers=connection.bootstrap, client_id=client_id, request_timeout_ms=int(REQUEST_WITHIN_S * 1000)
-        )
+        super().__init__(**connection.arguments(), client_id=client_id, request_timeout_ms=int(REQUEST_WITHIN_S * 1000))
+        self._access = connection.access
         self._bootstrapping = asyncio.Lock()
         self._knocks: dict[ConnectionId, asyncio.Task[AIOKafkaConnection | None]] = {}
         self._backoffs: dict[ConnectionId, Backoff] = {}
@@ -122,6 +122,7 @@ class Client(AIOKafkaClient):
             if now_s - self._made_s.pop(at, now_s) > RETRY_MOST_S:
                 self._backoffs[at].reset()
             await asyncio.sleep(self._backoffs[at].grow())
+            self._renew_access()
         self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
         conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
         if conn is not None:
@@ -130,6 +131,12 @@ class Client(AIOKafkaClient):
         elif not any(other.connected() for other in self._conns.values()):
             await self._find_again(at[0])
         return conn
+
+    def _renew_access(self) -> None:
+        """Take a password or certificate that was replaced since; where it cannot be read, the last one is tried."""
+        with contextlib.suppress(Problem):
+            for name, value in self._access.arguments().items():
+                setattr(self, f"_{name}", value)
 
     def _apart(self, node_id: Any) -> bool:
         """Return whether there is a connection for fetches; begin to make it when it is time to."""

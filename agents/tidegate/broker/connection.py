@@ -5,12 +5,13 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from tidegate.runtime.access import PLAIN_TEXT, Access
 from tidegate.runtime.problem import Problem
 
 T = TypeVar("T")
@@ -39,10 +40,15 @@ class TopicsMissing(Exception):
 
 
 class Connection(Struct, frozen=True):
-    """A cluster and the prefix of every topic of one installation."""
+    """A cluster, the prefix of every topic of one installation, and who talks to it."""
 
     bootstrap: str
     prefix: str = "tidegate."
+    access: Access = PLAIN_TEXT
+
+    def arguments(self) -> dict[str, Any]:
+        """Return where to and as whom, as every client of aiokafka takes it. Problem where a secret cannot be read."""
+        return {"bootstrap_servers": self.bootstrap, **self.access.arguments()}
 
 
 class Backoff:

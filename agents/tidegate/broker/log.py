@@ -130,7 +130,7 @@ class KafkaLog:
 
     async def _make(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.connection.bootstrap,
+            **self.connection.arguments(),
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,

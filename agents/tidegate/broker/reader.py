@@ -116,7 +116,7 @@ class KafkaReader:
     async def _connect(self) -> AIOKafkaConsumer:
         """Return a consumer at the positions of this reader; the first one finds them."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._connection.bootstrap,
+            **self._connection.arguments(),
             client_id=self._client_id,
             enable_auto_commit=False,
             # Only where retention has passed a position: what is left is nearer to it than the end is.

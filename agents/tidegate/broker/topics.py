@@ -113,7 +113,7 @@ async def check_topics(connection: Connection) -> list[str]:
 
 async def _admin(connection: Connection) -> AIOKafkaAdminClient:
     async def attempt() -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap)
+        admin = AIOKafkaAdminClient(**connection.arguments())
         try:
             await admin.start()
         except BaseException:

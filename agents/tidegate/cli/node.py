@@ -110,7 +110,8 @@ def _is_left(state: NodeState, service: str, version: str) -> bool:
 
 async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     stop = stop_signals()
-    where = Connection(config.kafka.bootstrap, config.kafka.prefix)
+    where = Connection(config.kafka.bootstrap, config.kafka.prefix, config.kafka.access.of("node", Path()))
+    where.arguments()  # refuse before anything starts
     log = KafkaLog(where, client_id=f"node-{config.node}", one_of_many=True)
     agent = build_agent(config, log, registry=REGISTRY)
     try:

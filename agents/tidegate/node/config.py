@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tidegate.node.scrape.config import ScrapeConfig
 from tidegate.node.scrape.config import faults as scrape_faults
+from tidegate.runtime.access import ROLE, Access, Sasl, Tls
 from tidegate.runtime.keys import read_key
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_trust
@@ -29,10 +30,20 @@ class ConfigError(Problem):
 
 
 class Kafka(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the broker is, and the prefix of every topic."""
+    """Where the broker is, the prefix of every topic, and how this node's clients say who they are (docs/security.md).
+
+    ``{role}`` in ``tls`` and ``sasl`` is ``node`` for the agent, and ``service`` for the services that it starts.
+    """
 
     bootstrap: str
     prefix: str = "tidegate."
+    tls: Tls | None = None
+    sasl: Sasl | None = None
+
+    @property
+    def access(self) -> Access:
+        """TLS and SASL in one, as they stand here."""
+        return Access(self.tls, self.sasl)
 
 
 class Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,7 +131,9 @@ def load_config(path: Path) -> NodeConfig:
     here = path.parent
     keys = Keys(root=str(here / config.keys.root), private=str(here / config.keys.private))
     flag_files = {set_id: str(here / file) for set_id, file in config.flag_files.items()}
-    return replace(config, keys=keys, state=str(here / config.state), flag_files=flag_files)
+    access = config.kafka.access.of(ROLE, here)
+    kafka = replace(config.kafka, tls=access.tls, sasl=access.sasl)
+    return replace(config, kafka=kafka, keys=keys, state=str(here / config.state), flag_files=flag_files)
 
 
 def faults(config: NodeConfig) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
+from tidegate.runtime.access import Access, Sasl, Tls
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import told_faults
@@ -23,10 +24,20 @@ Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
 
 
 class KafkaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the broker is, and the prefix of every topic. No bootstrap: ``tidegate up`` finds or starts a broker."""
+    """Where the broker is, the prefix of every topic, and how its clients say who they are (docs/security.md).
+
+    No bootstrap: ``tidegate up`` finds or starts a broker. ``{role}`` in ``tls`` and ``sasl`` is the role of the process.
+    """
 
     bootstrap: str | None = None
     prefix: Prefix = "tidegate."
+    tls: Tls | None = None
+    sasl: Sasl | None = None
+
+    @property
+    def access(self) -> Access:
+        """TLS and SASL in one, as they stand here."""
+        return Access(self.tls, self.sasl)
 
 
 class TimingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from tidegate.runtime.access import Access, access_in
 from tidegate.sdk.identity import Identity
 from tidegate.sdk.recorder import Recorder
 from tidegate.sdk.sender import Sender, Stats
@@ -68,10 +69,12 @@ class _Publisher:
         version: str | None = None,
         bootstrap: str | None = None,
         prefix: str | None = None,
+        access: Access | None = None,
     ) -> None:
         self.identity = Identity.of(service=service, node=node, version=version)
         self._bootstrap = bootstrap or os.environ.get("TIDEGATE_BOOTSTRAP") or BOOTSTRAP_DEFAULT
         self._prefix = prefix or os.environ.get("TIDEGATE_PREFIX") or "tidegate."
+        self._access = access or access_in(os.environ)
         self._recorder = Recorder(self.identity, _now_ms())
         self.record = self._recorder.record
         self.gauge = self._recorder.gauge
@@ -95,14 +98,15 @@ class _Publisher:
             self.record(took_s, error=error, slices=noted.union(slices) if noted else slices)
 
     def _sender(self) -> Sender:
-        return Sender(self._bootstrap, self._prefix, client_id=f"tidegate-sdk-{self.identity.service}-{self.identity.node}")
+        client_id = f"tidegate-sdk-{self.identity.service}-{self.identity.node}"
+        return Sender(self._bootstrap, self._prefix, client_id=client_id, access=self._access)
 
 
 class AsyncPublisher(_Publisher):
     """Telemetry for a service on asyncio: ``async with AsyncPublisher("shop") as telemetry``.
 
     Everything left out is taken from the ``TIDEGATE_*`` environment that a node agent sets, then from the machine. Raises
-    ValueError where no service is named; after that nothing here raises.
+    ValueError where no service is named, or where the variables are no access to a broker; after that nothing here raises.
     """
 
     _pump: _Pump | None = None
@@ -130,7 +134,7 @@ class Publisher(_Publisher):
     """Telemetry for any other service: ``with Publisher("shop") as telemetry``. Sends from a daemon thread of its own.
 
     Everything left out is taken from the ``TIDEGATE_*`` environment that a node agent sets, then from the machine. Raises
-    ValueError where no service is named; after that nothing here raises.
+    ValueError where no service is named, or where the variables are no access to a broker; after that nothing here raises.
     """
 
     _thread: threading.Thread | None = None

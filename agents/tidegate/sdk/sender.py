@@ -9,11 +9,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from tidegate.runtime.access import PLAIN_TEXT, Access
+from tidegate.runtime.problem import Problem
 from tidegate.wire.telemetry import Telemetry, encode_msgpack
 
 BUFFER_ROWS_MAX = 120
@@ -39,8 +42,11 @@ class Sender:
     loop.
     """
 
-    def __init__(self, bootstrap: str, prefix: str = "tidegate.", *, client_id: str = "tidegate-sdk") -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str = "tidegate.", *, client_id: str = "tidegate-sdk", access: Access = PLAIN_TEXT
+    ) -> None:
         self._bootstrap = bootstrap
+        self._access = access
         self._topic = f"{prefix}telemetry"
         self._client_id = client_id
         self._rows: deque[Telemetry] = deque()
@@ -83,22 +89,32 @@ class Sender:
     async def _run(self) -> None:
         delay_s = RETRY_FIRST_S
         while True:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap, client_id=self._client_id, acks="all", enable_idempotence=True
-            )
             try:
-                await producer.start()
-                while True:
-                    await self._send_next(producer)
-                    delay_s = RETRY_FIRST_S
-            except (KafkaError, TimeoutError, OSError) as error:
+                async with self._producing() as producer:
+                    while True:
+                        await self._send_next(producer)
+                        delay_s = RETRY_FIRST_S
+            except (KafkaError, TimeoutError, OSError, Problem) as error:
                 log.warning("telemetry cannot reach %s (%s); next try in %.1f s", self._bootstrap, error, delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
-            finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await producer.stop()
+
+    @contextlib.asynccontextmanager
+    async def _producing(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            **self._access.arguments(),
+        )
+        try:
+            await producer.start()
+            yield producer
+        finally:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await producer.stop()
 
     async def _send_next(self, producer: AIOKafkaProducer) -> None:
         await self._news.wait()

@@ -20,7 +20,7 @@ from tidegate.broker import Connection
 from tidegate.broker.connection import TopicsMissing, patiently
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.outbox import Outbox, SendFailed
-from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url
+from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url, credentials
 from tidegate.worker.watch import Stalled, Watch
 
 SESSION_TIMEOUT_S = 6.0
@@ -188,7 +188,7 @@ class Worker:
         named = [topic.name for topic in TOPICS if self.role in topic.readers or self.role in topic.writers]
 
         async def attempt() -> None:
-            client = AIOKafkaConsumer(bootstrap_servers=self.connection.bootstrap, client_id=f"tidegate-{self.role}")
+            client = AIOKafkaConsumer(**self.connection.arguments(), client_id=f"tidegate-{self.role}")
             try:
                 await client.start()
                 present = await client.topics()
@@ -214,6 +214,7 @@ def build_app(role: Role, connection: Connection, instance: str = "") -> WorkerA
     app = WorkerApp(
         name,
         broker=broker_url(connection.bootstrap),
+        broker_credentials=credentials(connection),
         broker_client_id=f"{name}-{instance or f'{socket.gethostname()}-{os.getpid()}'}",
         autodiscover=False,
         # A dead worker stalls every service whose marks or rows it holds: the session is as short as 12 missed heartbeats.

@@ -89,7 +89,7 @@ async def load(connection: Connection, role: str, source: str, partitions: Abstr
     if not partitions:
         return {}
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=connection.bootstrap,
+        **connection.arguments(),
         client_id=f"tidegate-{role}-checkpoints",
         enable_auto_commit=False,
         fetch_max_wait_ms=FETCH_WAIT_MS,

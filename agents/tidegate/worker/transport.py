@@ -27,6 +27,8 @@ from faust.types import TP, ConsumerMessage
 from mode.threads import WorkerThread
 from msgspec import Struct
 
+from tidegate.broker import Connection
+
 SCHEME = "tidegate"
 FETCH_WAIT_MS = 200
 POLL_WAIT_S = 0.2
@@ -303,6 +305,21 @@ def broker_url(bootstrap: str) -> str:
     """
     TRANSPORTS.aliases[SCHEME] = f"{__name__}:{ChunkTransport.__name__}"
     return ";".join(f"{SCHEME}://{address.strip()}" for address in bootstrap.split(","))
+
+
+def credentials(connection: Connection) -> faust.auth.Credentials | None:
+    """Return how Faust's clients say who they are, as every other client of this process does; None: nobody asks."""
+    arguments = connection.access.arguments()
+    if not arguments:
+        return None
+    if connection.access.sasl is None:
+        return faust.SSLCredentials(arguments["ssl_context"])
+    return faust.SASLCredentials(
+        username=arguments["sasl_plain_username"],
+        password=arguments["sasl_plain_password"],
+        mechanism=arguments["sasl_mechanism"],
+        ssl_context=arguments["ssl_context"],
+    )
 
 
 def _in_turn(records: Mapping[TP, list[Any]], limits: Limits) -> Iterator[Chunk]:

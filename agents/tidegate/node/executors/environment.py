@@ -13,9 +13,12 @@ OURS = ("TIDEGATE_", "LISTEN_", "NOTIFY_SOCKET")
 
 
 def environment_of(config: NodeConfig, service: str, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what all versions of a service are told: what the agent inherited, the service's ``env``, where it runs."""
+    """Return what all versions of a service are told: what the agent inherited, who it is to the broker unless its ``env`` says
+    so itself, its ``env``, where it runs.
+    """
     passed_on = {key: value for key, value in (inherited or os.environ).items() if not key.startswith(OURS)}
-    return passed_on | config.services[service].env | where_of(config, service)
+    access = config.kafka.access.of("service", Path()).environment()
+    return passed_on | access | config.services[service].env | where_of(config, service)
 
 
 def where_of(config: NodeConfig, service: str) -> dict[str, str]:

@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from tidegate.notify import web
 from tidegate.notify.gates import Answer, Says
-from tidegate.notify.secrets import read_secret
 from tidegate.notify.targets import Undelivered
 from tidegate.notify.targets.webhook import headers, key_of
 from tidegate.rollout.outgoing import OpenGate
+from tidegate.runtime.secrets import read_secret
 from tidegate.wire.documents import digest
 from tidegate.wire.names import Duration, Name, duration_ms
 

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from tidegate.alarms.notices import Notice, Policy
 from tidegate.notify import web
-from tidegate.notify.secrets import read_secret
 from tidegate.notify.words import alert, labels
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.secrets import read_secret
 from tidegate.wire.judgement import Alarm
 
 KIND = "webhook"

@@ -58,7 +58,7 @@ class Session:
         if log is None:
             name = f"tidegate-flags-{self._settings.service or self._settings.flag_set}-{self._settings.node}"
             # A service is one of many: few connections, and waits that spread all of them after an outage.
-            connection = Connection(self._settings.bootstrap, self._settings.prefix)
+            connection = Connection(self._settings.bootstrap, self._settings.prefix, self._settings.access)
             log = own = KafkaLog(connection, client_id=name, one_of_many=True)
         follower = self._follower = Follower(log, self._clock, self._held, self._hear, self._disk)
         sending = asyncio.create_task(self.events.send(log), name="tidegate-exposures")

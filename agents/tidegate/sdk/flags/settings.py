@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from tidegate.runtime.access import PLAIN_TEXT, Access, access_in
 from tidegate.sdk.publisher import BOOTSTRAP_DEFAULT
 from tidegate.wire.flags import TopicKey, topic_key
 from tidegate.wire.names import is_name
@@ -24,6 +25,8 @@ class FlagSettings(Struct, frozen=True, kw_only=True):
     """The fleet's signed key document (``root.json``): it says whose flags count."""
     bootstrap: str = BOOTSTRAP_DEFAULT
     prefix: str = "tidegate."
+    access: Access = PLAIN_TEXT
+    """How the broker is known and told who asks (docs/security.md)."""
     snapshot: Path | None = None
     """Folder of the last known good, for a start without broker; none: there is no snapshot."""
     service: str = ""
@@ -37,9 +40,9 @@ class FlagSettings(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, environment: Mapping[str, str] | None = None, **known: Any) -> Self:
         """Return what is ``known``, filled up from ``TIDEGATE_FLAG_SET``, ``_ROOT``, ``_BOOTSTRAP``, ``_PREFIX``, ``_STATE`` (the
-        snapshot's folder), ``_SERVICE`` and ``_NODE``.
+        snapshot's folder), ``_SERVICE``, ``_NODE``, ``_TLS_*`` and ``_SASL_*``.
 
-        Raises ValueError where no set or no key document is named.
+        Raises ValueError where no set or no key document is named, or where the variables are no access to a broker.
         """
         env = os.environ if environment is None else environment
         for field in ("flag_set", "root", "bootstrap", "prefix", "service", "node"):
@@ -51,6 +54,7 @@ class FlagSettings(Struct, frozen=True, kw_only=True):
             if not known.get(field):
                 raise ValueError(f"no {field} is named: pass {field}=..., or set {variable}")
         known["root"] = Path(known["root"])
+        known.setdefault("access", access_in(env))
         known.setdefault("node", socket.gethostname())
         return cls(**known)
 

@@ -13,11 +13,11 @@ def read_secret(where: str, base: Path) -> str:
     if kind == "env" and name:
         found = os.environ.get(name, "").strip()
         if not found:
-            raise Problem(f"the variable {name} holds no secret", f"set {name}, or name a file: secret: file:PATH", code=2)
+            raise Problem(f"the variable {name} holds no secret", f"set {name}, or name a file: file:PATH", code=2)
         return found
     if kind == "file" and name:
         return _file(base / name)
-    raise Problem("a secret is written as file:PATH or env:NAME, never as itself", "mend config.yaml", code=2)
+    raise Problem("a secret is written as file:PATH or env:NAME, never as itself", "mend the settings", code=2)
 
 
 def _file(path: Path) -> str:
