@@ -34,7 +34,7 @@ help:
 	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
 	@echo "make sim-protocol  deciders and nodes in simulated worlds under every fault -> build/sim-protocol.json"
 	@echo "make prove   the long proofs, minutes each (ARGS=\"--only NAME\") -> docs/proofs/"
-	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
+	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock and deploy/ (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
 
 demo: $(READY)
@@ -77,11 +77,15 @@ sim-protocol: $(READY)
 prove: $(READY)
 	@PYTHONPATH=. $(BIN)/python -m tests.prove $(ARGS)
 
+# All that is developed with; of it what the image runs (the extra people has every role in it), and what its wheel is made with.
 lock:
 	@uv=$$(command -v $(BIN)/uv uv | head -n 1); \
 	[ -n "$$uv" ] || { echo "make lock: uv is missing; install it with: $(BIN)/pip install uv" >&2; exit 1; }; \
-	$$uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --extra quickstart --extra people --group dev \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock > /dev/null
+	compile="$$uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links"; \
+	$$compile --upgrade --extra quickstart --extra people --group dev pyproject.toml --output-file requirements.lock > /dev/null; \
+	$$compile --constraint requirements.lock --extra people pyproject.toml --output-file deploy/requirements.lock > /dev/null; \
+	$$compile --constraint requirements.lock --group build --output-file deploy/build.lock > /dev/null
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

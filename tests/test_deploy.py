@@ -44,10 +44,3 @@ def test_every_plan_of_the_compose_fleet_uses_words_that_exist_and_names_a_progr
     written = yaml.safe_load(plan.read_text())
     assert set(written) <= set(Plan.__struct_encode_fields__)
     assert (FLEET / Path(written["artifact"]["uri"]).name).exists()
-
-
-def test_the_image_builds_from_files_that_exist():
-    for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY ") and "--from" not in line:
-            for name in line.split()[1:-1]:
-                assert (ROOT / name).exists(), name
