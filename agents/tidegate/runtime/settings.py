@@ -126,7 +126,8 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
 
 
 def overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """Put ``TIDEGATE__SECTION__KEY`` variables into plain values; return path to variable. An empty one means nothing set.
+    """Put ``TIDEGATE__SECTION__KEY`` variables into plain values; return path to variable. An empty one means nothing set; lists
+    and objects are written as JSON.
 
     >>> values = {"kafka": {"prefix": "a."}}
     >>> overlay(values, {"TIDEGATE__KAFKA__PREFIX": "b."}), values
@@ -145,9 +146,19 @@ def overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str,
             if not isinstance(inner, dict):
                 inner = place[part] = {}
             place = inner
-        place[path[-1]] = text or None
+        place[path[-1]] = _plain(text)
         said[".".join(path)] = name
     return said
+
+
+def _plain(text: str) -> object:
+    """Return what a variable says: a list or an object where it is one, text otherwise, as an address such as [::1]:9092 is."""
+    if text.startswith(("[", "{")):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return text
+    return text or None
 
 
 def _one_line(error: Exception) -> str:
