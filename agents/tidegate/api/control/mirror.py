@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.api.control.happenings import Kind, Window
+from tidegate.api.control.measured import Measured
 from tidegate.api.control.recent import TOPICS as RECENT
 from tidegate.api.control.recent import Recent
 from tidegate.model import TOPICS, Model, Told
@@ -63,6 +64,7 @@ class Mirror:
         self._verdicts: dict[str, list[Verdict]] = {}
         self.model = Model(trust)
         self.recent = Recent()
+        self.measured = Measured()
         self.window = Window()
         self.asked: dict[str, Asked] = {}
         """By digest of a plan or policy, or id of an intent; the newest."""
@@ -162,7 +164,9 @@ class Mirror:
         reader = await self._log.reader(RECENT, start="recent")
         try:
             while True:
-                self.recent.see(await reader.poll(POLL_S))
+                records = await reader.poll(POLL_S)
+                self.recent.see(records)
+                self.measured.see(records, self.now_ms)
         finally:
             await reader.close()
 
