@@ -115,7 +115,7 @@ async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     log = KafkaLog(where, client_id=f"node-{config.node}", one_of_many=True)
     agent = build_agent(config, log, registry=REGISTRY)
     try:
-        async with serving("127.0.0.1", config.metrics_port or 0, _not_ready(agent)):
+        async with serving(config.metrics_host, config.metrics_port or 0, _not_ready(agent)):
             await run_until(stop, agent.run(), lambda: agent.stop(stop_services=stop_services))
     finally:
         await log.close()

@@ -109,7 +109,9 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     services: dict[Name, ServiceConfig]
     zone: Label = ""
     labels: dict[Label, Label] = {}
+    metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
+    """Where /metrics, /healthz and /readyz are; no port: any free one."""
     cache_bytes_max: Annotated[int, Meta(ge=0)] = 2 << 30
     """Bound of the artifact cache; what runs and what it would go back to is kept beyond it."""
     flag_files: dict[Name, str] = {}

@@ -60,6 +60,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     api: Port = 0
 
 
+class AlertSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What alerts of Alertmanager do that are posted to ``/api/v1/alertmanager`` (docs/alarms.md)."""
+
+    aborts: list[Annotated[dict[str, str], Meta(min_length=1)]] = []
+    """Labels: an alert that has all of one entry aborts the rollout of its service. Every critical one makes it wait."""
+    lasts: Duration = "12h"
+    """An alert that was not told again for so long is over: more than twice Alertmanager's ``repeat_interval``."""
+
+
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where ``tidegate api`` serves flags: OFREP at ``port``, flagd's sync at ``sync``; flagd's own ports unless said."""
 
@@ -71,6 +80,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The set of requests that name none."""
     origins: list[str] = []
     """Of web pages that may ask (CORS)."""
+    alerts: AlertSettings = AlertSettings()
 
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +97,8 @@ class NotifySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     targets: list[dict[str, Any]] = []
     gates: list[dict[str, Any]] = []
+    console: str = ""
+    """Address of the console, as people reach it: notices link there. Empty: they have no link."""
     wait: Duration = "2s"
     """So long the first news of a group wait for more."""
     interval: Duration = "30s"
