@@ -84,6 +84,20 @@ def allows(role: Role, scopes: tuple[str, ...], right: Right, subject: str = "")
     return any(_covers(scope, right, subject) for scope in scopes)
 
 
+def rights_of(role: Role, scopes: tuple[str, ...], subject: str = "") -> frozenset[Right]:
+    """Return what a role within its scopes may do to a subject; without one what it may do to anything at all.
+
+    >>> sorted(rights_of(Role.OPERATOR, ("shop-*:pause",)))
+    [<Right.PAUSE: 'pause'>, <Right.READ: 'read'>]
+    """
+    if subject or not scopes:
+        return frozenset(right for right in Right if allows(role, scopes, right, subject))
+    named = [one.partition(":")[2] for one in scopes]
+    return frozenset(
+        right for right in RIGHTS[role] if right is Right.READ or any(not one or right in one.split(",") for one in named)
+    )
+
+
 def _covers(scope: str, right: Right, subject: str) -> bool:
     pattern, _, rights = scope.partition(":")
     whole = pattern if pattern.startswith(FLAG_PREFIX) else service_subject(pattern)
@@ -92,4 +106,4 @@ def _covers(scope: str, right: Right, subject: str) -> bool:
     return right is Right.READ or not rights or right in rights.split(",")
 
 
-__all__ = ["RIGHTS", "Right", "Role", "ScopeText", "allows", "scope_fault"]
+__all__ = ["RIGHTS", "Right", "Role", "ScopeText", "allows", "rights_of", "scope_fault"]

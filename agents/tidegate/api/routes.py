@@ -29,6 +29,13 @@ STREAMS_MAX = 1_000
 PING_S = 15.0
 """Proxies end what is silent for a minute; and who is gone is noticed."""
 
+ASKED_WITH = [
+    *("Authorization", "X-API-Key", "Flagd-Selector", "Content-Type", "If-None-Match"),
+    *("If-Match", "Idempotency-Key", "Last-Event-ID"),
+]
+TOLD_WITH = ["ETag", "Location", "Retry-After", "Tidegate-Lag-Seconds"]
+"""What scripts of web pages from elsewhere may send, and read."""
+
 Asked = Request[Any, Any, Any]
 
 log = logging.getLogger("tidegate.api")
@@ -46,8 +53,7 @@ class Routes:
 
     def application(self, origins: list[str], also: Sequence[HTTPRouteHandler] = ()) -> Litestar:
         """Return the ASGI application. ``origins``: of web pages that may ask. ``also``: what else is served there."""
-        headers = ["Authorization", "X-API-Key", "Flagd-Selector", "Content-Type", "If-None-Match"]
-        cors = CORSConfig(allow_origins=origins, allow_headers=headers, expose_headers=["ETag"]) if origins else None
+        cors = CORSConfig(allow_origins=origins, allow_headers=ASKED_WITH, expose_headers=TOLD_WITH) if origins else None
 
         @post(FLAGS + "/{key:str}", status_code=HTTPStatus.OK)
         async def one(request: Asked) -> Response[bytes]:

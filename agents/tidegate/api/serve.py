@@ -5,7 +5,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import structlog
 import uvicorn
@@ -16,9 +16,11 @@ from tidegate.api.admission import Admission
 from tidegate.api.board import Board
 from tidegate.api.control import Control
 from tidegate.api.metrics import Metrics
+from tidegate.api.pages import page_handlers
 from tidegate.api.routes import Routes
 from tidegate.api.sync import STOP_WITHIN_S, SyncService, sync_server
 from tidegate.api.tokens import Tokens
+from tidegate.console import File
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import shown_host
 from tidegate.runtime.settings import ApiSettings
@@ -27,6 +29,7 @@ CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
 LOOPBACK = "127.0.0.1"
 SLOW_MS = 60_000
+NO_PAGES: Mapping[str, File] = {}
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
@@ -48,10 +51,16 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def flags_served(
-    board: Board, metrics: Metrics, tokens: Tokens, settings: ApiSettings, control: Control | None = None
+    board: Board,
+    metrics: Metrics,
+    tokens: Tokens,
+    settings: ApiSettings,
+    control: Control | None = None,
+    *,
+    pages: Mapping[str, File] = NO_PAGES,
 ) -> AsyncIterator[Served]:
-    """Serve OFREP, flagd's sync, and the control API where there is one, while the block runs. Without any token only this
-    machine is served. Problem where a port is taken.
+    """Serve OFREP, flagd's sync, and the control API and the console's pages where there are some, while the block runs. Without
+    any token only this machine is served. Problem where a port is taken.
     """
     host = settings.host if tokens.required else LOOPBACK
     if not tokens.required:
@@ -60,7 +69,7 @@ async def flags_served(
         )
     admission = Admission(tokens, settings.flag_set)
     routes = Routes(board, admission, metrics)
-    also = control.handlers(tokens) if control is not None else ()
+    also = [*(control.handlers(tokens) if control is not None else ()), *page_handlers(pages)]
     server = _server(routes.application(settings.origins, also))
     with _bind(host, settings.port) as listening:
         sync, sync_port = await sync_server(SyncService(board, admission, metrics), host, settings.sync)

@@ -16,6 +16,7 @@ from tidegate.broker import KafkaLog
 from tidegate.cli.connect import connection
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_start import DurationType
+from tidegate.console import files
 from tidegate.ports import SystemClock, SystemDisk
 from tidegate.runtime.home import Home
 from tidegate.runtime.logs import configure
@@ -119,13 +120,18 @@ async def _run(home: Home) -> None:
     control = Control(mirror, log, clock, _signer(home), REGISTRY)
     try:
         async with (
-            flags_served(board, metrics, known, settings, control) as served,
+            flags_served(board, metrics, known, settings, control, pages=files()) as served,
             serving(
                 home.settings.http.host,
                 home.settings.http.api,
                 board.not_ready,
                 note=lambda: "; ".join(filter(None, (board.note(), _unread(mirror)))),
-                also=(f"OFREP {served.url}", f"flagd's sync {served.sync}", f"control API {served.url}/api/v1"),
+                also=(
+                    f"OFREP {served.url}",
+                    f"flagd's sync {served.sync}",
+                    f"control API {served.url}/api/v1",
+                    f"console {served.url}/",
+                ),
             ),
         ):
             following = asyncio.ensure_future(_follow(board, mirror))

@@ -100,14 +100,20 @@ def by_number(model: Model) -> dict[int, Told]:
     return {one.decision.seq: one for one in model.told}
 
 
+def ramp_stage(state: FlagState) -> tuple[int, int]:
+    """Return the stage of a ramp under way, counted from 1, and how many it has; zeros where none is."""
+    return (state.stage + 1, len(state.ramp.stages)) if state.under_way and state.ramp is not None else (0, 0)
+
+
 def _ramping(found: FlagSummary, model: Model, state: FlagState, now_ms: int) -> FlagSummary:
     stages = state.ramp.stages if state.ramp is not None else ()
     left_ms = 0 if state.gate_passed else state.baking_since_ms + duration_ms(stages[state.stage].bake) - now_ms
     newest = (model.view.verdicts.get(judged(state.subject, service)) for service in state.spec.guard)
+    stage, of = ramp_stage(state)
     return replace(
         found,
-        stage=state.stage + 1,
-        stages=len(stages),
+        stage=stage,
+        stages=of,
         bake_left_ms=max(0, left_ms),
         verdicts=tuple(one for one in newest if one is not None and one.placement == state.placement),
     )

@@ -1,6 +1,7 @@
 """Nodes with what they run and the cohort that each is in, for a person."""
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from msgspec import Struct
 
@@ -12,13 +13,22 @@ from tidegate.wire.names import service_subject
 UNDER_WAY = (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.WATCHING)
 
 
+class NodeState(StrEnum):
+    """How a node stands to the fleet."""
+
+    REACHABLE = "reachable"
+    UNREACHABLE = "unreachable"
+    """No report for 90 s (B5)."""
+    CORDONED = "cordoned"
+    NEVER_SEEN = "never seen"
+
+
 class NodeRow(Struct, frozen=True, kw_only=True):
     """One node and service; a node that never reported, or hosts nothing, has one row without a service."""
 
     node: str
     zone: str = ""
-    node_state: str
-    """``cordoned``, ``reachable``, ``unreachable`` or ``never seen``."""
+    node_state: NodeState
     service: str = ""
     version: str = ""
     state: str = ""
@@ -45,13 +55,21 @@ def cohorts_of(model: Model, subject: str, now_ms: int) -> Mapping[str, str]:
     return rest | dict.fromkeys(scene.controls, "control") | dict.fromkeys(scene.canaries, "canary")
 
 
+def node_state(model: Model, node: str, now_ms: int) -> NodeState:
+    """Return how an enrolled node stands."""
+    if node in model.ledger.cordoned:
+        return NodeState.CORDONED
+    if node not in model.view.reports:
+        return NodeState.NEVER_SEEN
+    return NodeState.REACHABLE if model.view.reachable(node, now_ms) else NodeState.UNREACHABLE
+
+
 def _rows(model: Model, node: str, now_ms: int, cohorts: dict[str, Mapping[str, str]]) -> Iterator[NodeRow]:
     seen = model.view.reports.get(node)
     if seen is None:
-        yield NodeRow(node=node, node_state="cordoned" if node in model.ledger.cordoned else "never seen")
+        yield NodeRow(node=node, node_state=node_state(model, node, now_ms))
         return
-    reachable = "reachable" if model.view.reachable(node, now_ms) else "unreachable"
-    standing = "cordoned" if node in model.ledger.cordoned else reachable
+    standing = node_state(model, node, now_ms)
     age_ms = max(0, now_ms - seen.seen_ms)
     zone, frozen = seen.report.zone, seen.report.frozen
     if not seen.report.services:

@@ -18,6 +18,7 @@ from tidegate.api.control.calls import Visitor
 from tidegate.api.roles import Role
 from tidegate.api.tokens import FILE, Grant, make_token
 from tidegate.cli.publish import documents
+from tidegate.console import files
 from tidegate.ports import Log
 from tidegate.runtime.settings import ApiSettings
 from tidegate.wire.documents import KeyRole
@@ -88,7 +89,8 @@ class Installation:
         self.control = Control(self.mirror, self.log, clock, self.signer, self.registry)
         self.tokens = tokens = Tokens(self.tokens_file, lambda: clock.now_ms() + self.ahead_ms)
         settings = ApiSettings(port=0, sync=0)
-        async with flags_served(board, Metrics(self.registry, board), tokens, settings, self.control) as self.served:
+        metrics = Metrics(self.registry, board)
+        async with flags_served(board, metrics, tokens, settings, self.control, pages=files()) as self.served:
             following = asyncio.create_task(self.mirror.follow()) if follow else None
             try:
                 if follow:
@@ -107,7 +109,14 @@ class Installation:
         if by:
             named["Authorization"] = f"Bearer {self.texts.get(by, by)}"
         data = {"data": body} if isinstance(body, bytes) else {"json": body}
-        ask = functools.partial(self._session.request, method, self.served.url + BASE + path, headers=named, timeout=30, **data)
+        return await self.fetch(method, BASE + path, named, **data)
+
+    async def fetch(self, method: str, path: str, headers: dict[str, str], **more: Any) -> requests.Response:
+        """Ask for what is served at a path, by no token, and without making the path another."""
+        asked = requests.Request(method, self.served.url, headers=headers, **more)
+        prepared = self._session.prepare_request(asked)
+        prepared.url = self.served.url + path
+        ask = functools.partial(self._session.send, prepared, timeout=30)
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
     async def get(self, path: str, by: str = "", **headers: str) -> requests.Response:
@@ -153,13 +162,13 @@ class Installation:
             yield answer.status_code
 
     @contextlib.asynccontextmanager
-    async def events(self, by: str = "", last: str = "", **headers: str) -> AsyncIterator[AsyncIterator[Told]]:
-        """The stream of events, from now on or since an id."""
+    async def events(self, by: str = "", last: str = "", **query: str) -> AsyncIterator[AsyncIterator[Told]]:
+        """The stream of events, from now on or since an id; ``query`` says which."""
         named = {"Authorization": f"Bearer {self.texts[by]}"} if by else {}
         named |= {"Last-Event-ID": last} if last else {}
         async with (
             httpx.AsyncClient(timeout=20) as client,
-            client.stream("GET", f"{self.served.url}{BASE}/events", headers=named | headers) as answer,
+            client.stream("GET", f"{self.served.url}{BASE}/events", params=query, headers=named) as answer,
         ):
             assert answer.status_code == 200, await answer.aread()
             found = told(answer)

@@ -24,6 +24,8 @@ class Visitor(Struct, frozen=True):
     name: str
     role: Role
     scopes: tuple[str, ...] = ()
+    expires_ms: int = 0
+    """Of the token; 0: it does not end by itself."""
 
     def may(self, right: Right, subject: str = "") -> bool:
         """Return whether something may be done, to a subject or to the fleet as a whole."""

@@ -113,7 +113,7 @@ class Guard:
 
 
 def _visitor_of(token: Token) -> Visitor | None:
-    return None if token.role is None else Visitor(token.name, token.role, token.scopes)
+    return None if token.role is None else Visitor(token.name, token.role, token.scopes, token.expires_ms)
 
 
 def _denied(visitor: Visitor, right: Right, subject: str) -> Declined:

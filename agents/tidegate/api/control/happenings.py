@@ -35,6 +35,8 @@ class Kind(StrEnum):
     VERDICT = "verdict"
     ALARM = "alarm"
     REPORT = "report"
+    KPI = "kpi"
+    """A new second of one cohort. It stands in no window: many come each second, and the series has them."""
 
 
 class Happening(Struct, frozen=True):

@@ -53,4 +53,10 @@ class Declined(Exception):
         self.headers = dict(headers or {})
 
 
-__all__ = ["MEDIA_TYPE", "Declined", "Fault", "ProblemBody"]
+def badly_asked(name: str, problem: str) -> Declined:
+    """Return what is said of a query with a fault that its types cannot see."""
+    faults = [(f"query.{name}", problem)]
+    return Declined(HTTPStatus.BAD_REQUEST, "the query is not as it should be", "see /api/v1/openapi.json", faults=faults)
+
+
+__all__ = ["MEDIA_TYPE", "Declined", "Fault", "ProblemBody", "badly_asked"]

@@ -1,15 +1,12 @@
 """What may be read. Every answer carries the age of what it tells; what a visitor's scopes leave out is not there for it."""
 
-from collections.abc import Iterable, Sequence
-from http import HTTPStatus
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
-from tidegate.api.control.calls import Call, Handle, Nothing, Reply, Route, named
+from tidegate.api.control.answers import PAGE, After, Answers, Limit, One, Page, first, missing, reading
+from tidegate.api.control.calls import Call, Reply, Route, named
 from tidegate.api.control.mirror import Mirror, about
-from tidegate.api.control.problems import Declined
-from tidegate.api.roles import Right
 from tidegate.model import FlagSummary, Summary, flag_summary, summary
 from tidegate.model.alarms import (
     AlarmRow,
@@ -28,38 +25,7 @@ from tidegate.wire.codec import encode
 from tidegate.wire.flagchanges import FlagRamp
 from tidegate.wire.flagstates import FlagState
 from tidegate.wire.judgement import AlarmState, Kpi, Score, Verdict
-from tidegate.wire.names import FLAG_PREFIX, NAME_LENGTH_MAX, service_subject
-
-PAGE = 100
-PAGE_MAX = 1_000
-T = TypeVar("T")
-
-Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
-After = Annotated[str, Meta(max_length=2 * NAME_LENGTH_MAX + 1)]
-
-
-class Known(Struct, frozen=True, kw_only=True):
-    """How old the answer is: what stands in the log below these offsets is in it, and seconds ago that was all there was."""
-
-    lag_s: float
-    offsets: dict[str, int]
-    now_ms: int
-    """By the clock of the API."""
-
-
-class One(Struct, Generic[T], frozen=True, kw_only=True):
-    """One thing."""
-
-    known: Known
-    item: T
-
-
-class Page(Struct, Generic[T], frozen=True, kw_only=True):
-    """Some things. ``next``: the parameter that brings those behind; None: these are the last."""
-
-    known: Known
-    items: Sequence[T]
-    next: str | None = None
+from tidegate.wire.names import FLAG_PREFIX, service_subject
 
 
 class FlagRow(Struct, frozen=True, kw_only=True):
@@ -153,65 +119,58 @@ class OfFlags(Struct, frozen=True, forbid_unknown_fields=True):
 class Reads:
     """The routes that read."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, answers: Answers) -> None:
         self._mirror = mirror
+        self._answers = answers
 
     def routes(self) -> list[Route]:
         """Return them."""
-
-        def row(path: str, summary: str, handle: Handle, answer: object, query: type[Struct] = Nothing) -> Route:
-            return Route(method="GET", path=path, right=Right.READ, summary=summary, handle=handle, answer=answer, query=query)
-
         return [
-            row("/rollouts", "Where every service stands", self._rollouts, Page[Summary], OfRollouts),
-            row("/rollouts/{service}", "One service's rollout in full", self._rollout, One[RolloutRow]),
-            row("/rollouts/{service}/decisions", "Its decisions", self._decisions, Page[DecisionRow], OfDecisions),
-            row("/rollouts/{service}/verdicts", "Judgements with evidence", self._verdicts, Page[Verdict], OfVerdicts),
-            row("/services/{service}/kpis", "Measured values of late", self._kpis, Page[Kpi], OfPanes),
-            row("/services/{service}/scores", "How unusual they were", self._scores, Page[Score], OfScores),
-            row("/fleet", "Nodes with what they run", self._fleet, Page[NodeRow], OfNodes),
-            row("/alarms", "Alarms, those that fire first", self._alarms, Page[AlarmRow], OfAlarms),
-            row("/silences", "Silences and what they hid", self._silences, Page[SilenceRow], OfSilences),
-            row("/policies", "Freezes, budgets, approvals in force", self._policies, Page[PolicyRow]),
-            row("/flags", "Where flags stand", self._flags, Page[FlagSummary], OfFlags),
-            row("/flags/{set}/{flag}", "One flag with its share and ramp", self._flag, One[FlagRow]),
-            row("/requests/{id}", "What became of a plan or an intent", self._request, One[Asking]),
+            reading("/rollouts", "Where every service stands", self._rollouts, Page[Summary], OfRollouts),
+            reading("/rollouts/{service}", "One service's rollout in full", self._rollout, One[RolloutRow]),
+            reading("/rollouts/{service}/decisions", "Its decisions", self._decisions, Page[DecisionRow], OfDecisions),
+            reading("/rollouts/{service}/verdicts", "Judgements with evidence", self._verdicts, Page[Verdict], OfVerdicts),
+            reading("/services/{service}/kpis", "Measured values of late", self._kpis, Page[Kpi], OfPanes),
+            reading("/services/{service}/scores", "How unusual they were", self._scores, Page[Score], OfScores),
+            reading("/fleet", "Nodes with what they run", self._fleet, Page[NodeRow], OfNodes),
+            reading("/alarms", "Alarms, those that fire first", self._alarms, Page[AlarmRow], OfAlarms),
+            reading("/silences", "Silences and what they hid", self._silences, Page[SilenceRow], OfSilences),
+            reading("/policies", "Freezes, budgets, approvals in force", self._policies, Page[PolicyRow]),
+            reading("/flags", "Where flags stand", self._flags, Page[FlagSummary], OfFlags),
+            reading("/flags/{set}/{flag}", "One flag with its share and ramp", self._flag, One[FlagRow]),
+            reading("/requests/{id}", "What became of a plan or an intent", self._request, One[Asking]),
         ]
-
-    def known(self) -> Known:
-        """Return how old what is told is."""
-        return Known(lag_s=round(self._mirror.lag_s or 0.0, 3), offsets=self._mirror.offsets, now_ms=self._mirror.now_ms)
 
     async def _rollouts(self, call: Call) -> Reply:
         model, asked = self._mirror.model, call.query
         seen = [one for one in sorted(model.ledger.subjects) if call.visitor.sees(one) and one > service_subject(asked.after)]
         rows = [summary(model, one, self._mirror.now_ms) for one in seen[: asked.limit]]
-        return self._page(rows, rows[-1].service if len(seen) > asked.limit else None)
+        return self._answers.page(rows, rows[-1].service if len(seen) > asked.limit else None)
 
     async def _rollout(self, call: Call) -> Reply:
         found = rollout_row(self._mirror.model, call.path["service"], self._mirror.now_ms)
         if found is None:
-            raise _missing(f"nothing was rolled out of service {call.path['service']}", "see /api/v1/rollouts")
-        return self._one(found, found.summary.generation)
+            raise missing(f"nothing was rolled out of service {call.path['service']}", "see /api/v1/rollouts")
+        return self._answers.one(found, found.summary.generation)
 
     async def _decisions(self, call: Call) -> Reply:
         asked = call.query
         told = counted(self._mirror.model.decisions(named(call.path)))
         before = [one for one in reversed(told) if asked.before is None or one.decision.seq < asked.before]
         page = before[: asked.limit]
-        return self._page([decision_row(one) for one in page], str(page[-1].decision.seq) if len(before) > len(page) else None)
+        return self._answers.page(
+            [decision_row(one) for one in page], str(page[-1].decision.seq) if len(before) > len(page) else None
+        )
 
     async def _verdicts(self, call: Call) -> Reply:
-        return self._page(self._mirror.verdicts(named(call.path))[: call.query.limit])
+        return self._answers.page(self._mirror.verdicts(named(call.path))[: call.query.limit])
 
     async def _kpis(self, call: Call) -> Reply:
         asked = call.query
         found = (
-            one
-            for one in self._mirror.recent.kpis(call.path["service"])
-            if asked.cohort in ("", one.cohort) and asked.window_s in (0, one.window_s)
+            one for one in self._mirror.recent.kpis(call.path["service"], asked.window_s) if asked.cohort in ("", one.cohort)
         )
-        return self._page(_first(found, asked.limit))
+        return self._answers.page(first(found, asked.limit))
 
     async def _scores(self, call: Call) -> Reply:
         asked = call.query
@@ -220,17 +179,17 @@ class Reads:
             for one in self._mirror.recent.scores(call.path["service"])
             if asked.cohort in ("", one.cohort) and asked.metric in ("", one.metric)
         )
-        return self._page(_first(found, asked.limit))
+        return self._answers.page(first(found, asked.limit))
 
     async def _fleet(self, call: Call) -> Reply:
         asked = call.query
         rows: list[NodeRow] = []
         for one in node_rows(self._mirror.model, self._mirror.now_ms, asked.after):
             if len(rows) >= asked.limit and rows[-1].node != one.node:
-                return self._page(rows, rows[-1].node)
+                return self._answers.page(rows, rows[-1].node)
             if call.visitor.sees(*about(one.service)) and asked.service in ("", one.service) and asked.cohort in ("", one.cohort):
                 rows.append(one)
-        return self._page(rows)
+        return self._answers.page(rows)
 
     async def _alarms(self, call: Call) -> Reply:
         asked = call.query
@@ -239,20 +198,20 @@ class Reads:
             for one in alarm_rows(self._mirror.model, self._mirror.now_ms)
             if (asked.all or one.state is AlarmState.FIRING)
             and asked.service in ("", one.service)
-            and call.visitor.sees(*_concerns(one))
+            and call.visitor.sees(*concerns(one))
         )
-        return self._page(_first(rows, asked.limit))
+        return self._answers.page(first(rows, asked.limit))
 
     async def _silences(self, call: Call) -> Reply:
         asked, now_ms, model = call.query, self._mirror.now_ms, self._mirror.model
         held = [one for one in reversed(held_silences(model)) if asked.all or one.until_ms > now_ms]
         rows = (silence_row(one, model, now_ms) for one in held if call.visitor.sees(*about(one.silence.hush.service)))
-        return self._page(_first(rows, asked.limit))
+        return self._answers.page(first(rows, asked.limit))
 
     async def _policies(self, call: Call) -> Reply:
         model, now_ms = self._mirror.model, self._mirror.now_ms
         rows = [policy_row(model.ledger, one, now_ms) for one in policies_in_force(model.ledger)]
-        return self._page([one for one in rows if call.visitor.sees(*map(service_subject, one.policy.services))])
+        return self._answers.page([one for one in rows if call.visitor.sees(*map(service_subject, one.policy.services))])
 
     async def _flags(self, call: Call) -> Reply:
         model, asked, now_ms = self._mirror.model, call.query, self._mirror.now_ms
@@ -263,13 +222,13 @@ class Reads:
         ]
         told = by_number(model)
         rows = [flag_summary(model, state, now_ms, told) for state in seen[: asked.limit]]
-        return self._page(rows, rows[-1].flag if len(seen) > asked.limit else None)
+        return self._answers.page(rows, rows[-1].flag if len(seen) > asked.limit else None)
 
     async def _flag(self, call: Call) -> Reply:
         state = self._mirror.model.ledger.flags.get(named(call.path))
         if state is None:
-            raise _missing(f"there is no flag {call.path['set']}/{call.path['flag']}", "see /api/v1/flags")
-        return self._one(self._flag_row(state), state.generation)
+            raise missing(f"there is no flag {call.path['set']}/{call.path['flag']}", "see /api/v1/flags")
+        return self._answers.one(self._flag_row(state), state.generation)
 
     async def _request(self, call: Call) -> Reply:
         name = call.path["id"]
@@ -277,34 +236,20 @@ class Reads:
         subject = answer.decision.subject if answer is not None else asked.subject if asked is not None else ""
         own = call.visitor.name and asked is not None and asked.actor == call.visitor.name
         if (asked is None and answer is None) or not (own or call.visitor.sees(*filter(None, [subject]))):
-            raise _missing(
+            raise missing(
                 f"no plan or intent {name} is known", "it never arrived, or is older than the last 10,000: look at the decisions"
             )
         decision = decision_row(answer) if answer is not None else None
-        return self._one(Asking(id=name, subject=subject, asked_ms=asked.at_ms if asked else None, decision=decision))
+        return self._answers.one(Asking(id=name, subject=subject, asked_ms=asked.at_ms if asked else None, decision=decision))
 
     def _flag_row(self, state: FlagState) -> FlagRow:
         found = flag_summary(self._mirror.model, state, self._mirror.now_ms)
         return FlagRow(summary=found, spec=Raw(encode(state.spec)), ramp=state.ramp)
 
-    def _one(self, item: Struct, generation: int | None = None) -> Reply:
-        headers = {} if generation is None else {"ETag": f'"{generation}"'}
-        return Reply(One(known=self.known(), item=item), headers=headers)
 
-    def _page(self, items: Sequence[Struct], behind: str | None = None) -> Reply:
-        return Reply(Page(known=self.known(), items=items, next=behind))
-
-
-def _first(found: Iterable[T], limit: int) -> list[T]:
-    return [one for _, one in zip(range(limit), found, strict=False)]
-
-
-def _concerns(one: AlarmRow) -> tuple[str, ...]:
+def concerns(one: AlarmRow) -> tuple[str, ...]:
+    """Return the subjects of an alarm; none of one that is of the fleet."""
     return (one.subject,) if one.subject else about(one.service)
 
 
-def _missing(detail: str, remedy: str) -> Declined:
-    return Declined(HTTPStatus.NOT_FOUND, detail, remedy)
-
-
-__all__ = ["Asking", "Known", "One", "Page", "Reads"]
+__all__ = ["Asking", "Reads", "concerns"]

@@ -13,13 +13,15 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from tidegate.api.control.calls import Call, Nothing, Reply, Route, body_of, query_of
+from tidegate.api.control.answers import Answers
+from tidegate.api.control.calls import Call, Nothing, Reply, Route, Visitor, body_of, query_of
 from tidegate.api.control.guard import Guard
 from tidegate.api.control.mirror import Mirror
 from tidegate.api.control.openapi import BASE, document
 from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody
 from tidegate.api.control.reads import Reads
-from tidegate.api.control.streaming import Streams
+from tidegate.api.control.streaming import Following, OfEvents, Streams, following_of
+from tidegate.api.control.views import Views
 from tidegate.api.control.writes import Writes
 from tidegate.api.roles import Right
 from tidegate.api.tokens import Tokens
@@ -31,6 +33,8 @@ PLAN_BYTES_MAX = min(ENVELOPE_BYTES_MAX, 1 << 20)
 
 Asked = Request[Any, Any, Any]
 
+PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
 log = logging.getLogger("tidegate.api")
 
 
@@ -40,10 +44,10 @@ class Control:
     def __init__(self, mirror: Mirror, log: Log, clock: Clock, signer: Signs | None, registry: CollectorRegistry) -> None:
         self.mirror = mirror
         self.closing = asyncio.Event()
-        self.streams = Streams(mirror.window, self.closing)
-        self.writes = Writes(mirror, log, signer, reads := Reads(mirror))
+        self.streams = Streams(mirror.window, mirror.recent, self.closing)
+        answers = Answers(mirror)
+        self.writes = Writes(mirror, log, signer, answers)
         self._clock = clock
-        self._known = reads.known
         self._answers = Counter(
             "tidegate_api_control_answers",
             "Answers of the control API, by route and status.",
@@ -64,7 +68,9 @@ class Control:
         lag.set_function(lambda: float("nan") if mirror.lag_s is None else mirror.lag_s)
         streams = Gauge("tidegate_api_event_streams", "Open streams of events.", registry=registry)
         streams.set_function(lambda: self.streams.count)
-        self.routes: tuple[Route, ...] = (*reads.routes(), *self.writes.routes(), *self._own())
+        readers = (Views(mirror, answers), Reads(mirror, answers))
+        read = (route for one in readers for route in one.routes())
+        self.routes: tuple[Route, ...] = (*read, *self.writes.routes(), *self._own())
         self._document = b""
 
     def close(self) -> None:
@@ -94,6 +100,7 @@ class Control:
             summary="Everything that changes, as server-sent events; Last-Event-ID resumes",
             handle=self._described,
             answer=None,
+            query=OfEvents,
         )
 
     async def _described(self, _call: Call) -> Reply:
@@ -128,14 +135,14 @@ class Control:
                 f"GET it, and send its ETag, as in If-Match: {_EXAMPLE}",
             )
         raw = await request.body() if route.method == "POST" else b""
-        query = query_of(dict(request.query_params.items()), route.query) if route.query is not Nothing else None
+        query: Any = query_of(dict(request.query_params.items()), route.query) if route.query is not Nothing else None
         body = body_of(raw, route.body) if route.body is not None else None
         why = self.mirror.not_ready()
         if why:
             raise Declined(HTTPStatus.SERVICE_UNAVAILABLE, why, "ask again in a second", headers={"Retry-After": "1"})
         if route.answer is None:
-            last = request.headers.get("last-event-id", "")
-            return self._stream(route, guard, visitor, last)
+            last = request.headers.get("last-event-id", "") or query.last_event_id
+            return self._stream(route, guard, visitor, following_of(query, last))
         call = Call(visitor=visitor, path=path, query=query, body=body, raw=raw, headers=request.headers)
         try:
             reply = await route.handle(call)
@@ -145,17 +152,17 @@ class Control:
             raise
         return self._answer(route, reply)
 
-    def _stream(self, route: Route, guard: Guard, visitor: Any, last: str) -> Response[Any]:
+    def _stream(self, route: Route, guard: Guard, visitor: Visitor, following: Following) -> Response[Any]:
         full = self.streams.room(visitor)
         if full:
             raise Declined(HTTPStatus.TOO_MANY_REQUESTS, full, "close some", headers={"Retry-After": "15"})
         self._answers.labels(route.name, "200").inc()
-        parts = self.streams.stream(visitor, last, lambda: guard.still(visitor))
-        return Stream(parts, media_type="text/event-stream", headers={"Cache-Control": "no-store", **self._lag()})
+        parts = self.streams.stream(visitor, following, lambda: guard.still(visitor))
+        return Stream(parts, media_type="text/event-stream", headers={**PLAIN, **self._lag()})
 
     def _answer(self, route: Route, reply: Reply) -> Response[Any]:
         self._answers.labels(route.name, str(reply.status.value)).inc()
-        headers = {"Cache-Control": "no-store", **self._lag(), **reply.headers}
+        headers = {**PLAIN, **self._lag(), **reply.headers}
         return Response(
             msgspec.json.encode(reply.body), status_code=reply.status.value, media_type=reply.media_type, headers=headers
         )
@@ -166,7 +173,7 @@ class Control:
             msgspec.json.encode(body),
             status_code=body.status,
             media_type=MEDIA_TYPE,
-            headers={"Cache-Control": "no-store", **self._lag(), **headers},
+            headers={**PLAIN, **self._lag(), **headers},
         )
 
     def _lag(self) -> dict[str, str]:

@@ -15,10 +15,11 @@ import structlog
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from tidegate.api.control.answers import Answers, Known, One
 from tidegate.api.control.calls import Call, Handle, Reply, Route, named
 from tidegate.api.control.mirror import Mirror, about, says
 from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody
-from tidegate.api.control.reads import Asking, Known, One, Reads
+from tidegate.api.control.reads import Asking
 from tidegate.api.roles import Right
 from tidegate.model import Told
 from tidegate.model.asked import EVERYTHING, Asker, Wish, intent_of
@@ -75,11 +76,11 @@ class NewSilence(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Writes:
     """The routes that ask for something. ``signer``: of role ``api``; None: this process has none and hands on plans alone."""
 
-    def __init__(self, mirror: Mirror, log: Log, signer: Signs | None, reads: Reads) -> None:
+    def __init__(self, mirror: Mirror, log: Log, signer: Signs | None, answers: Answers) -> None:
         self._mirror = mirror
         self._log = log
         self._signer = signer
-        self._reads = reads
+        self._answers = answers
         self._flying: dict[str, asyncio.Future[Told | None]] = {}
         """Requests under way: the same once more waits for the first."""
         self.within_s = ANSWER_WITHIN_S
@@ -237,7 +238,7 @@ class Writes:
         return await self._mirror.wait(asked, self.within_s)
 
     def _reply(self, told: Told | None, asked: str, subject: str) -> Reply:
-        known: Known = self._reads.known()
+        known: Known = self._answers.known()
         look = {"Location": f"/api/v1/requests/{asked}"}
         if told is None:
             item = Asking(id=asked, subject=subject, asked_ms=None, decision=None)

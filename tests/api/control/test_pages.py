@@ -1,0 +1,55 @@
+"""The console's files: for everybody, with strict headers, asked for anew each time and sent only when they have changed."""
+
+from typing import Any
+
+import pytest
+from tests.api.control.kit import quiet
+
+from tidegate.api.pages import HEADERS
+from tidegate.api.roles import Role
+from tidegate.console import files
+
+
+async def test_every_file_is_served_to_everybody_with_strict_headers(world):
+    async with quiet(world) as here:
+        here.token("ci", Role.VIEWER)  # and none is shown
+        async with here.serve():
+            for path, file in files().items():
+                found = await here.fetch("GET", f"/{path}", {})
+                assert (found.status_code, found.content, found.headers["content-type"]) == (200, file.body, file.media_type)
+                assert {name: found.headers[name] for name in HEADERS} == HEADERS
+            page = await here.fetch("GET", "/", {})
+            assert page.content == files()["index.html"].body
+            policy = page.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; ")
+            assert "unsafe" not in policy
+
+
+async def test_a_file_is_sent_again_only_when_it_is_another(world):
+    async with quiet(world) as here, here.serve():
+        page = await here.fetch("GET", "/", {})
+        tag = page.headers["etag"]
+        for known, status in ((tag, 304), (f"W/{tag}", 304), (f'"x", {tag}', 304), ("*", 304), ('"x"', 200)):
+            found = await here.fetch("GET", "/", {"If-None-Match": known})
+            assert (found.status_code, found.headers["etag"]) == (status, tag)
+            assert found.content == (page.content if status == 200 else b"")
+        headed = await here.fetch("HEAD", "/", {})
+        assert (headed.status_code, headed.content, headed.headers["etag"]) == (200, b"", tag)
+        assert int(headed.headers["content-length"]) == len(page.content)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/", 405),
+        ("DELETE", "/index.html", 405),
+        ("GET", "/nothing.js", 404),
+        ("GET", "/app/", 404),
+        ("GET", "/../pyproject.toml", 404),
+        ("GET", "/%2e%2e/__init__.py", 404),
+        ("GET", "/app/..%2f..%2f__init__.py", 404),
+    ],
+)
+async def test_nothing_else_is_served_there(world: Any, method: str, path: str, status: int) -> None:
+    async with quiet(world) as here, here.serve():
+        assert (await here.fetch(method, path, {})).status_code == status
