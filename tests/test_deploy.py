@@ -1,10 +1,14 @@
 """Files that nobody imports: they must name commands, options and folders that exist."""
 
+import json
+import re
+from importlib.metadata import distribution
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
 from tidegate.cli.group import tidegate
 from tidegate.node.config import load_config
@@ -13,7 +17,37 @@ from tidegate.wire.plans import Plan
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FLEET = ROOT / "deploy" / "compose"
-COMMANDS = {name: service["command"] for name, service in COMPOSE["services"].items() if "command" in service}
+SERVICES = COMPOSE["services"]
+COMMANDS = {
+    name: service["command"] for name, service in SERVICES.items() if "command" in service and "tidegate" in service["image"]
+}
+
+
+def test_the_compose_file_is_one():
+    # By its path: the package's own command does not start beside click 8.3.
+    schema = distribution("check-jsonschema").locate_file("check_jsonschema/builtin_schemas/vendor/compose-spec.json")
+    assert [error.message for error in Draft7Validator(json.loads(Path(schema).read_text())).iter_errors(COMPOSE)] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_pinned_bounded_watched_and_reached_from_this_machine_alone(name):
+    service = SERVICES[name]
+    assert re.search(r":(local|v?\d+\.\d+\.\d+)(@sha256:[0-9a-f]{64})?$", service["image"])
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    if service["image"].startswith("tidegate:"):
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+    else:
+        assert service["healthcheck"]["test"]
+
+
+def test_no_secret_stands_in_the_compose_file():
+    words = [key for service in SERVICES.values() for key in service.get("environment", ())]
+    assert [word for word in words if re.search(r"PASSWORD|SECRET|TOKEN|_KEY$", word)] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -21,7 +55,7 @@ def test_every_command_of_the_compose_file_is_one(name):
     """Click parses it whole: an option or command that does not exist is a usage error."""
     command, arguments = tidegate, list(COMMANDS[name])
     context = click.Context(tidegate, info_name="tidegate")
-    while isinstance(command, click.Group) and not arguments[0].startswith("-"):
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         found, command, arguments = command.resolve_command(context, arguments)
         assert command is not None, f"no command {found}"
         context = click.Context(command, parent=context, info_name=found)

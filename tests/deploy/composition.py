@@ -24,7 +24,10 @@ STOP_WITHIN_S = 10
 """What compose gives a container to end by itself."""
 UP_WITHIN_S = 60
 RUN_WITHIN_S = 90
+HEALTHY_WITHIN_S = 60
 IMAGE_DEFAULTS = {"log.dirs": "/tmp/kafka-logs"}  # noqa: S108 - Kafka's own, where the environment names none
+NO_PROPERTIES = ("KAFKA_HEAP_OPTS",)
+"""What the image apache/kafka reads itself."""
 PROBE = """#!/bin/sh
 exec {python} -c '
 import asyncio, sys
@@ -44,6 +47,7 @@ class Image:
         self.entrypoint: list[str] = yaml.safe_load(told["ENTRYPOINT"])
         self.command: list[str] = yaml.safe_load(told["CMD"])
         self.stop = signal.Signals[told["STOPSIGNAL"]]
+        self.health: list[str] = ["CMD", *yaml.safe_load(told["HEALTHCHECK"].partition(" CMD ")[2])]
 
 
 class Composition:
@@ -75,18 +79,29 @@ class Composition:
         """Return a text of the file or of what it mounts as it must read outside a container."""
         names = "|".join(map(re.escape, self._addresses))
         text = re.sub(rf"(?<![\w.-])({names})(?=:\d)", lambda match: self._addresses[match[1]], text)
-        text = re.sub(r"(?<![\w.-])(localhost|0\.0\.0\.0)(?=:\d)", self._addresses[service], text)
+        text = re.sub(r"(?<![\w.-])localhost(?=:\d)|(?<![\w.-])0\.0\.0\.0(?![\w.])", self._addresses[service], text)
         text = re.sub(r"://(?=:\d)", f"://{self._addresses[service]}", text)
         text = text.replace("/opt/tidegate/bin", f"{sys.prefix}/bin").replace("/opt/kafka/bin", str(self._tools))
-        for target, folder in self._mounts.items():
-            text = re.sub(rf"(?<![\w.-]){target}(?=[/\"':, ]|$)", str(folder), text, flags=re.MULTILINE)
-        return text
+        folders = {target: str(folder) for target, folder in (self._mounts | self._tmpfs(service)).items()}
+        targets = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
+        pattern = rf"(?<![\w.-])({targets})(?=[/\"':, ]|$)"
+        return re.sub(pattern, lambda match: folders[match[1]], text, flags=re.MULTILINE)
 
-    async def up(self) -> None:
-        """Start everything that belongs to no profile, as ``docker compose up --detach`` does."""
-        for name, service in self.services.items():
-            if "profiles" not in service:
-                await self._up(name)
+    async def up(self, *names: str) -> None:
+        """Start some services and what they need, or all that belong to no profile, as ``docker compose up --detach`` does."""
+        for name in names or [name for name, service in self.services.items() if "profiles" not in service]:
+            await self._up(name)
+
+    async def healthy(self) -> list[str]:
+        """Wait until everything that was started and has a health check passes it; return the names."""
+        checked = [name for name in self.processes if self._check(name)]
+        for name in checked:
+            await self._healthy(name)
+        return checked
+
+    def address(self, name: str) -> str:
+        """Where the ports of a service are, published or not."""
+        return self._addresses[name]
 
     async def run(self, name: str, *arguments: str) -> tuple[int, str]:
         """Run a service once with other arguments, as ``docker compose run --rm`` does; return exit code and output.
@@ -159,7 +174,8 @@ class Composition:
     async def _format(self, name: str) -> list[str]:
         """Make properties of the environment as the image does, prepare the data folder; return what starts the broker."""
         environment = self._environment(name)
-        keys = {key: key.removeprefix("KAFKA_").lower().replace("_", ".") for key in environment if key.startswith("KAFKA_")}
+        told = [key for key in environment if key.startswith("KAFKA_") and key not in NO_PROPERTIES]
+        keys = {key: key.removeprefix("KAFKA_").lower().replace("_", ".") for key in told}
         properties = IMAGE_DEFAULTS | {to: environment[key] for key, to in keys.items()}
         kept = [target for target, folder in self._mounts.items() if properties["log.dirs"].startswith(str(folder))]
         assert kept, f"{name} keeps its data in {properties['log.dirs']}, which is no volume: it is lost with the container"
@@ -170,16 +186,22 @@ class Composition:
         assert await formatting.wait() == 0, self.said(f"{name}-format")
         return [str(self._tools / "kafka-server-start.sh"), str(path)]
 
+    def _check(self, name: str) -> list[str]:
+        """Return a service's health check, its image's where it says none; empty: it has none."""
+        own = self.services[name].get("healthcheck", {})
+        ours = self.image.health if self.services[name]["image"].startswith("tidegate:") else []
+        return [] if own.get("disable") else own.get("test", ours)
+
     async def _healthy(self, name: str) -> None:
-        check = self.services[name]["healthcheck"]
-        kind, command = check["test"]
-        assert kind == "CMD-SHELL"
-        last_s = time.monotonic() + check["retries"] * int(check["interval"].removesuffix("s"))
+        kind, *command = self._check(name)
+        shell = ["sh", "-c"] if kind == "CMD-SHELL" else []
+        last_s = time.monotonic() + HEALTHY_WITHIN_S
         while True:
-            probe = await self._start(name, ["sh", "-c", self.rewritten(name, command)], f"{name}-health")
+            probe = await self._start(name, [*shell, *command], f"{name}-health")
             if await probe.wait() == 0:
                 return
-            assert time.monotonic() < last_s, f"{name} does not become healthy: {self.said(name)}"
+            assert self.processes[name].returncode is None, f"{name} ended: {self.said(name)}"
+            assert time.monotonic() < last_s, f"{name} does not become healthy: {self.said(f'{name}-health')} {self.said(name)}"
 
     async def _start(self, name: str, command: list[str], log: str) -> asyncio.subprocess.Process:
         self.working_folder(name).mkdir(parents=True, exist_ok=True)
@@ -205,6 +227,13 @@ class Composition:
         image = {"PATH": "$PATH"} if "kafka" in service["image"] else self.image.environment
         told = image | {key: str(value) for key, value in service["environment"].items()}
         return {key: self.rewritten(name, value).replace("$PATH", os.environ["PATH"]) for key, value in told.items()}
+
+    def _tmpfs(self, name: str) -> dict[str, Path]:
+        """Return the folders in memory that a service has for itself."""
+        found = {one.partition(":")[0]: self.folder / "tmpfs" / name for one in self.services[name].get("tmpfs", ())}
+        for folder in found.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        return found
 
     def _restarts(self, name: str) -> bool:
         return self.services[name].get("restart") != "no"

@@ -1,10 +1,12 @@
 """docker-compose.yml does what its head says, on processes instead of containers."""
 
+import asyncio
 import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from tests.deploy.composition import Composition
@@ -12,6 +14,7 @@ from tests.deploy.composition import Composition
 from tidegate.broker.jars import VERSION, kafka_jars
 
 FLEET = Path(__file__).parents[2] / "deploy" / "compose"
+ROLES = ("kafka", "intake", "judge", "experiment", "decide", "decide-2", "notify", "api", "n1", "n2", "n3", "n4")
 SIGTERM_OF_JAVA = 128 + signal.SIGTERM
 
 pytestmark = [pytest.mark.kafka, pytest.mark.scenario]
@@ -31,15 +34,31 @@ async def composition() -> AsyncIterator[Composition]:
 async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(composition, say):
     assert composition.services["kafka"]["image"] == f"apache/kafka:{VERSION}"
     began_s = time.monotonic()
+    await composition.up("init")
+    first, second, token = composition.typed
+    # Before the api: without a token it serves this machine alone, and its container is a machine of its own.
+    made = await composition.run("operator", *token.split())
     await composition.up()
+    healthy = await composition.healthy()
     up_s = time.monotonic() - began_s
     again = await composition.run("init", *composition.services["init"]["command"])
-    first, second = [await composition.run("operator", *line.split()) for line in composition.typed]
+    first, second = [await composition.run("operator", *line.split()) for line in (first, second)]
+    seen = [await ask(composition, path, made[1].split()[-1]) for path in ("/api/v1/rollouts/shop", "/")]
     codes = await composition.stop()
 
-    assert again[0] == 0, again[1]
+    assert [made[0], again[0]] == [0, 0], made[1] + again[1]
     assert first[0] == 0, first[1]
     assert (second[0], "(exit code 3: rolled back)" in (FLEET / "v2.yaml").read_text()) == (3, True), second[1]
+    assert "rolled" in seen[0]
+    assert "<html" in seen[1]
+    assert set(ROLES) <= set(healthy)
     assert codes == {**dict.fromkeys(codes, 0), "kafka": SIGTERM_OF_JAVA}
     assert [name for name in codes if any(composition.working_folder(name).iterdir())] == []
     say(f"up after {up_s:.0f} s, a bad release back after {time.monotonic() - began_s:.0f} s")
+
+
+async def ask(composition: Composition, path: str, token: str) -> str:
+    """What a browser on the machine gets at the published port."""
+    port = next(one.split(":")[1] for one in composition.services["api"]["ports"] if one.endswith(":8016"))
+    request = Request(f"http://{composition.address('api')}:{port}{path}", headers={"Authorization": f"Bearer {token}"})
+    return await asyncio.to_thread(lambda: urlopen(request, timeout=10).read().decode())  # noqa: S310 - http
