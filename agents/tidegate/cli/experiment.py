@@ -6,10 +6,11 @@ import click
 
 from tidegate.cli.connect import run
 from tidegate.cli.experiment_plot import picture
-from tidegate.cli.experiment_read import ENDED, Known, read_experiments
+from tidegate.cli.experiment_read import read_experiments
 from tidegate.cli.experiment_tell import lines, proposal
 from tidegate.cli.output import Format, dump, format_option, show
 from tidegate.cli.session import session
+from tidegate.model.experiments import ENDED, Known
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 

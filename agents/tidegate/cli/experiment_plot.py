@@ -7,11 +7,9 @@ from html import escape
 
 from msgspec import Struct
 
-from tidegate.cli.experiment_read import Known
 from tidegate.cli.experiment_tell import because, proposal, span
-from tidegate.detect.experiments import compare
-from tidegate.experiments.pooled import Pooled, arm_of
-from tidegate.wire.experiments import MetricKind, Point
+from tidegate.model.experiments import Known, Look, looks_of
+from tidegate.wire.experiments import MetricKind
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 84, 20, 92, 46
@@ -23,15 +21,6 @@ STYLE = (
 )
 TICKS = 5
 MARGIN = 0.08
-
-
-class Look(Struct, frozen=True):
-    """What was known of one treatment at one time."""
-
-    at_ms: int
-    difference: float
-    low: float
-    high: float
 
 
 class Frame(Struct, frozen=True):
@@ -53,8 +42,7 @@ class Frame(Struct, frozen=True):
 
 def picture(one: Known) -> str:
     """Return the SVG of an experiment, from its first exposure to its last."""
-    status, found = one.status, one.counted
-    looks = {} if found is None else {variant: list(_looks(one, found, variant)) for variant in _treatments(one)}
+    status, looks = one.status, looks_of(one)
     metric, kind = one.declared.primary.name, one.declared.primary.kind
     title = f"{metric}: difference from {one.declared.control}, with its interval at every look"
     parts = [
@@ -75,24 +63,6 @@ def picture(one: Known) -> str:
     for number, (variant, each) in enumerate(looks.items()):
         parts += _treatment(frame, variant, each, number)
     return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _treatments(one: Known) -> list[str]:
-    return [variant for variant in one.trial.shares if variant != one.declared.control]
-
-
-def _looks(one: Known, found: Pooled, variant: str) -> Iterator[Look]:
-    """Yield the estimates of the past and of now, each as it was then; those that said nothing yet are left out."""
-    primary = one.declared.primary
-    places = {name: at for at, name in enumerate(one.trial.shares)}
-    now = Point(found.last_ms, tuple((arm.users, arm.metrics[0]) for arm in found.arms.values()))
-    alpha = next(each.alpha for each in one.proposal.compared)
-    for point in (*found.past, now):
-        control, treatment = (arm_of(primary, *point.arms[places[name]]) for name in (one.declared.control, variant))
-        binary, expected = primary.kind is MetricKind.BINARY, one.declared.expected_users
-        estimate = compare(control, treatment, alpha=alpha, binary=binary, expected=expected)
-        if math.isfinite(estimate.high):
-            yield Look(point.at_ms, estimate.difference, estimate.low, estimate.high)
 
 
 def _frame(looks: Sequence[Look], negligible: float, begin_ms: int, end_ms: int) -> Frame:

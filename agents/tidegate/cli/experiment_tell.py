@@ -3,10 +3,10 @@
 import time
 from typing import assert_never
 
-from tidegate.cli.experiment_read import ENDED, MetricRow, Status
 from tidegate.cli.output import table
 from tidegate.cli.tell import age
 from tidegate.detect.experiments import Proposed, Why
+from tidegate.model.experiments import ENDED, MetricRow, Status
 from tidegate.wire.experiments import MetricKind
 from tidegate.wire.topics import DAY_MS
 
