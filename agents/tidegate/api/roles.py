@@ -16,6 +16,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
     APPROVER = "approver"
     ADMIN = "admin"
+    ALERTS = "alerts"
+    """Alertmanager's: it posts alerts, and can do nothing else."""
 
 
 class Right(StrEnum):
@@ -36,16 +38,19 @@ class Right(StrEnum):
     RELEASE = "release"
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    ALERT = "alert"
+    """Let an alert of others stop a service's rollouts, and abort one where the settings say so."""
 
 
 _NAMES = frozenset(map(str, Right))
-_OPERATES = frozenset(Right) - {Right.APPROVE, Right.RELEASE, Right.CORDON, Right.UNCORDON}
+_OPERATES = frozenset(Right) - {Right.APPROVE, Right.RELEASE, Right.CORDON, Right.UNCORDON, Right.ALERT}
 
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.READ}),
     Role.OPERATOR: _OPERATES,
     Role.APPROVER: frozenset({Right.READ, Right.APPROVE}),
     Role.ADMIN: frozenset(Right),
+    Role.ALERTS: frozenset({Right.ALERT}),
 }
 """An operator approves of nothing: who asks and who approves are two people, with two tokens."""
 

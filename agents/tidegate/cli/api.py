@@ -10,6 +10,8 @@ import structlog
 from prometheus_client import REGISTRY
 
 from tidegate.api import Board, Control, Metrics, Mirror, Tokens, flags_served
+from tidegate.api.metrics_kpis import KpiMetrics
+from tidegate.api.metrics_rollouts import RolloutMetrics
 from tidegate.api.roles import Role
 from tidegate.api.tokens import FILE, Grant, Token, make_token, read_tokens, revoke_token
 from tidegate.broker import KafkaLog
@@ -63,7 +65,8 @@ def token(home: Home, name: str, sets: tuple[str, ...], role: str | None, scopes
 
     \b
     Roles: viewer reads; operator also starts, pauses, resumes, promotes, aborts, undoes, kills flags and silences;
-    approver reads and approves; admin may do everything, also lift quarantines.
+    approver reads and approves; admin may do everything, also lift quarantines; alerts posts
+    alerts of Alertmanager and does nothing else.
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     home.settings  # noqa: B018 - refuse a folder that is no home
     expires_ms = 0 if lasts_ms is None else SystemClock().now_ms() + lasts_ms
@@ -113,11 +116,13 @@ async def _run(home: Home) -> None:
     settings = home.settings.api or ApiSettings()
     clock = SystemClock()
     known = Tokens(home.folder / FILE, clock.now_ms)
-    log = KafkaLog(connection(home), client_id="api")
+    log = KafkaLog(connection(home, "api"), client_id="api")
     board = Board(log, clock, home.trust, SystemDisk(home.state / "api"))
     metrics = Metrics(REGISTRY, board)
     mirror = Mirror(log, clock, home.trust)
-    control = Control(mirror, log, clock, _signer(home), REGISTRY)
+    control = Control(mirror, log, clock, _signer(home), REGISTRY, alerts=settings.alerts)
+    REGISTRY.register(KpiMetrics(mirror.measured, clock.now_ms))
+    REGISTRY.register(RolloutMetrics(mirror))
     try:
         async with (
             flags_served(board, metrics, known, settings, control, pages=files()) as served,
@@ -134,7 +139,7 @@ async def _run(home: Home) -> None:
                 ),
             ),
         ):
-            following = asyncio.ensure_future(_follow(board, mirror))
+            following = asyncio.ensure_future(_follow(board, control))
 
             async def end() -> None:
                 following.cancel()
@@ -149,9 +154,9 @@ def _unread(mirror: Mirror) -> str:
     return f"control API: {why}" if why else ""
 
 
-async def _follow(board: Board, mirror: Mirror) -> None:
-    """Keep both up to date, for ever."""
-    await asyncio.gather(board.follow(), mirror.follow())
+async def _follow(board: Board, control: Control) -> None:
+    """Keep everything up to date, for ever."""
+    await asyncio.gather(board.follow(), control.mirror.follow(), control.alerts.expire())
 
 
 async def _ended(following: asyncio.Future[None]) -> None:

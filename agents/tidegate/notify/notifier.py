@@ -19,7 +19,7 @@ from tidegate.rollout.outgoing import open_gates
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Heartbeat
 from tidegate.wire.envelope import Refused, Trust, unseal
-from tidegate.wire.judgement import Alarm
+from tidegate.wire.judgement import INBOUND_WRITER, Alarm
 from tidegate.wire.keys import trust_after
 
 TOPICS = ("keys", "desired", "decisions", "alarms")
@@ -117,7 +117,9 @@ class Notifier:
                 unseal(value, Heartbeat, self._trust)
                 self._board = replace(self._board, heard_ms=max(self._board.heard_ms, record.time_ms))
             case "alarms" if value is not None:
-                self._board = pin(self._board, decode(value, Alarm))
+                alarm = decode(value, Alarm)
+                if alarm.writer != INBOUND_WRITER:  # whoever raised it has told people already
+                    self._board = pin(self._board, alarm)
             case _:
                 pass
 

@@ -47,7 +47,8 @@ def _struct(value: object, kind: type[Struct], at: str, *, strict: bool) -> Iter
             if item != kind.__struct_config__.tag:
                 yield _join(at, key), f"must be {kind.__struct_config__.tag}"
         elif key not in fields:
-            yield _join(at, str(key)), _unknown(str(key), list(fields))
+            if kind.__struct_config__.forbid_unknown_fields:
+                yield _join(at, str(key)), _unknown(str(key), list(fields))
         else:
             yield from _value(item, fields[key].type, _join(at, key), strict=strict)
     for name, field in fields.items():

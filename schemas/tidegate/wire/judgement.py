@@ -198,6 +198,8 @@ class AlarmState(StrEnum):
 
 
 EPISODES_KEPT = 20
+INBOUND_WRITER = "api"
+"""Of alarms that others raised, and that came in by Alertmanager's webhook."""
 
 
 class Episode(Struct, frozen=True, array_like=True):

@@ -20,7 +20,7 @@ from tidegate.api.tokens import FILE, Grant, make_token
 from tidegate.cli.publish import documents
 from tidegate.console import files
 from tidegate.ports import Log
-from tidegate.runtime.settings import ApiSettings
+from tidegate.runtime.settings import AlertSettings, ApiSettings
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import Signer, Signs, seal
 from tidegate.wire.plans import Artifact, Pause, Plan, Rollback, Stage, WhenBusy
@@ -62,6 +62,7 @@ class Installation:
         self.registry = CollectorRegistry()
         self.mirror = Mirror(log, world.clock, world.home.trust)
         self.signer: Signs | None = world.home.signer(KeyRole.API)
+        self.alerts = AlertSettings()
         self.control: Control
         self.served: Served
         self.texts: dict[str, str] = {}
@@ -86,7 +87,7 @@ class Installation:
         """Serve until the block ends."""
         clock = self.world.clock
         board = Board(self.log, clock, self.world.home.trust)
-        self.control = Control(self.mirror, self.log, clock, self.signer, self.registry)
+        self.control = Control(self.mirror, self.log, clock, self.signer, self.registry, alerts=self.alerts)
         self.tokens = tokens = Tokens(self.tokens_file, lambda: clock.now_ms() + self.ahead_ms)
         settings = ApiSettings(port=0, sync=0)
         metrics = Metrics(self.registry, board)

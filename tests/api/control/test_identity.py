@@ -25,13 +25,14 @@ MAY = {
     Role.VIEWER: {"read"},
     Role.OPERATOR: {"read", *CHANGES},
     Role.APPROVER: {"read", "approve"},
-    Role.ADMIN: {"read", *CHANGES, "approve", "release", "cordon", "uncordon"},
+    Role.ADMIN: {"read", *CHANGES, "approve", "release", "cordon", "uncordon", "alert"},
+    Role.ALERTS: {"alert"},
 }
 """As docs/api.md has it."""
 
 
 def filled(route: Route) -> str:
-    return route.path.format(service="shop", set="web", flag="dark", id="x", node="n1")
+    return route.path.format(service="shop", set="web", flag="dark", id="x", node="n1", experiment="x")
 
 
 def refused(here: Installation) -> float:

@@ -96,6 +96,7 @@ class Route(Struct, frozen=True, kw_only=True):
     """Type of the body; None: it is no JSON."""
     query: type[Struct] = Nothing
     body: type[Struct] | None = None
+    body_bytes_max: int = 64 << 10
     envelope: bool = False
     """The body is a signed envelope, taken verbatim."""
     conditional: bool = False

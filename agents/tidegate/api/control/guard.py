@@ -124,7 +124,8 @@ def _denied(visitor: Visitor, right: Right, subject: str) -> Declined:
             "make one: tidegate api token NAME --role operator",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    if subject and not visitor.may(Right.READ, subject):
+    reads = visitor.may(Right.READ)  # who reads nothing learns nothing by it
+    if subject and reads and not visitor.may(Right.READ, subject):
         return Declined(HTTPStatus.NOT_FOUND, f"there is no {subject}", "or this token is not for it")
     of = f" of {subject}" if subject else ""
     return Declined(HTTPStatus.FORBIDDEN, f"token {visitor.name} ({visitor.role}) may not {right}{of}", "use one that may")

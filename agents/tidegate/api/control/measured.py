@@ -25,6 +25,7 @@ CUSTOM_KEPT = 32
 """Of each cohort: values under names that services choose, and those of probes."""
 CUSTOM = ("counter.", "gauge.", "probe.", "ratio.")
 
+
 class Cohort(Struct, frozen=True):
     """One cohort, or one variant of a flag. ``requests`` and ``errors``: of every second since it was first seen here."""
 

@@ -5,6 +5,7 @@ model keeps every record, for a takeover may make some void (E3).
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +17,7 @@ from tidegate.api.control.happenings import Kind, Window
 from tidegate.api.control.measured import Measured
 from tidegate.api.control.recent import TOPICS as RECENT
 from tidegate.api.control.recent import Recent
+from tidegate.experiments.pooled import Counted
 from tidegate.model import TOPICS, Model, Told
 from tidegate.model.flags import flag_summary
 from tidegate.model.rollouts import decision_row
@@ -25,7 +27,8 @@ from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Intent, Report, digest, digest_of
 from tidegate.wire.envelope import Refused, Trust, unseal
-from tidegate.wire.judgement import Alarm, Verdict
+from tidegate.wire.experiments import sums_of
+from tidegate.wire.judgement import INBOUND_WRITER, Alarm, Verdict
 from tidegate.wire.names import service_subject
 
 POLL_S = 0.25
@@ -65,9 +68,13 @@ class Mirror:
         self.model = Model(trust)
         self.recent = Recent()
         self.measured = Measured()
+        self.counted = Counted()
+        """Of experiments."""
         self.window = Window()
         self.asked: dict[str, Asked] = {}
         """By digest of a plan or policy, or id of an intent; the newest."""
+        self.told_ms: dict[str, int] = {}
+        """By key of an alarm from outside: when its last record was appended."""
         self.caught_up = asyncio.Event()
         self.trouble = ""
         """Why nothing more is read; empty: it is."""
@@ -137,7 +144,7 @@ class Mirror:
             await asyncio.gather(*both, return_exceptions=True)
 
     async def _follow_log(self) -> None:
-        reader = await self._log.reader((*TOPICS, "plans", "intents"))
+        reader = await self._log.reader((*TOPICS, "plans", "intents", "experiments"))
         try:
             await self._read(reader)
         except Problem as problem:
@@ -187,6 +194,10 @@ class Mirror:
         if record.topic in ("plans", "intents"):
             self._note(record, record.value)
             return
+        if record.topic == "experiments":
+            with contextlib.suppress(Malformed):
+                self.counted.see(sums_of(record.value))
+            return
         before = self.model.view.reports
         told = self.model.see([record])
         match record.topic:
@@ -231,6 +242,8 @@ class Mirror:
             if record.topic == "alarms":
                 alarm = decode(value, Alarm)
                 subjects = (alarm.subject,) if alarm.subject else about(alarm.service)
+                if alarm.writer == INBOUND_WRITER:
+                    self.told_ms[alarm.key] = record.time_ms
                 self.window.add(Kind.ALARM, record, subjects, alarm)
                 return
             verdict = decode(value, Verdict)

@@ -18,6 +18,7 @@ from tidegate.model.alarms import (
     policy_row,
     silence_row,
 )
+from tidegate.model.experiments import Known, Look, Status, known, looks_of
 from tidegate.model.flags import by_number
 from tidegate.model.nodes import NodeRow, node_rows
 from tidegate.model.rollouts import DecisionRow, RolloutRow, counted, decision_row, rollout_row
@@ -43,6 +44,13 @@ class Asking(Struct, frozen=True, kw_only=True):
     subject: str
     asked_ms: int | None
     decision: DecisionRow | None
+
+
+class ExperimentRow(Struct, frozen=True, kw_only=True):
+    """One experiment: its numbers, what is proposed, and by treatment how the estimate of the primary metric came about."""
+
+    status: Status
+    looks: dict[str, list[Look]]
 
 
 class OfRollouts(Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +146,8 @@ class Reads:
             reading("/policies", "Freezes, budgets, approvals in force", self._policies, Page[PolicyRow]),
             reading("/flags", "Where flags stand", self._flags, Page[FlagSummary], OfFlags),
             reading("/flags/{set}/{flag}", "One flag with its share and ramp", self._flag, One[FlagRow]),
+            reading("/experiments", "Experiments with their numbers", self._experiments, Page[Status]),
+            reading("/experiments/{experiment}", "One, with its estimates over time", self._experiment, One[ExperimentRow]),
             reading("/requests/{id}", "What became of a plan or an intent", self._request, One[Asking]),
         ]
 
@@ -229,6 +239,20 @@ class Reads:
         if state is None:
             raise missing(f"there is no flag {call.path['set']}/{call.path['flag']}", "see /api/v1/flags")
         return self._answers.one(self._flag_row(state), state.generation)
+
+    async def _experiments(self, call: Call) -> Reply:
+        return self._answers.page([one.status for one in self._seen_experiments(call)])
+
+    async def _experiment(self, call: Call) -> Reply:
+        name = call.path["experiment"]
+        one = next((one for one in self._seen_experiments(call) if one.declared.name == name), None)
+        if one is None:
+            raise missing(f"there is no experiment {name}", "see /api/v1/experiments")
+        return self._answers.one(ExperimentRow(status=one.status, looks=looks_of(one)))
+
+    def _seen_experiments(self, call: Call) -> list[Known]:
+        found = known(self._mirror.model, self._mirror.counted.pooled())
+        return [one for one in found if call.visitor.sees(one.subject)]
 
     async def _request(self, call: Call) -> Reply:
         name = call.path["id"]

@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tidegate.api.control.alerts import Alerts
 from tidegate.api.control.answers import Answers
 from tidegate.api.control.calls import Call, Nothing, Reply, Route, Visitor, body_of, query_of
 from tidegate.api.control.guard import Guard
@@ -26,13 +27,14 @@ from tidegate.api.control.writes import Writes
 from tidegate.api.roles import Right
 from tidegate.api.tokens import Tokens
 from tidegate.ports import Clock, Log
+from tidegate.runtime.settings import AlertSettings
 from tidegate.wire.envelope import ENVELOPE_BYTES_MAX, Signs
 
-BODY_BYTES_MAX = 64 << 10
 PLAN_BYTES_MAX = min(ENVELOPE_BYTES_MAX, 1 << 20)
 
 Asked = Request[Any, Any, Any]
 
+NO_ABORTS = AlertSettings()
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 log = logging.getLogger("tidegate.api")
@@ -41,12 +43,22 @@ log = logging.getLogger("tidegate.api")
 class Control:
     """Everything under ``/api/v1``."""
 
-    def __init__(self, mirror: Mirror, log: Log, clock: Clock, signer: Signs | None, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        log: Log,
+        clock: Clock,
+        signer: Signs | None,
+        registry: CollectorRegistry,
+        *,
+        alerts: AlertSettings = NO_ABORTS,
+    ) -> None:
         self.mirror = mirror
         self.closing = asyncio.Event()
         self.streams = Streams(mirror.window, mirror.recent, self.closing)
         answers = Answers(mirror)
         self.writes = Writes(mirror, log, signer, answers)
+        self.alerts = Alerts(mirror, log, clock, signer, settings=alerts, registry=registry)
         self._clock = clock
         self._answers = Counter(
             "tidegate_api_control_answers",
@@ -70,7 +82,7 @@ class Control:
         streams.set_function(lambda: self.streams.count)
         readers = (Views(mirror, answers), Reads(mirror, answers))
         read = (route for one in readers for route in one.routes())
-        self.routes: tuple[Route, ...] = (*read, *self.writes.routes(), *self._own())
+        self.routes: tuple[Route, ...] = (*read, *self.writes.routes(), *self.alerts.routes(), *self._own())
         self._document = b""
 
     def close(self) -> None:
@@ -121,7 +133,7 @@ class Control:
                 detail = "this is a fault of the server; its log tells more"
                 return self._declined(route, ProblemBody(title=status.phrase, status=status.value, detail=detail), {})
 
-        size = PLAN_BYTES_MAX if route.envelope else BODY_BYTES_MAX
+        size = PLAN_BYTES_MAX if route.envelope else route.body_bytes_max
         path = BASE + route.path.replace("}", ":str}")
         return HTTPRouteHandler(path, http_method=[HttpMethod(route.method)], request_max_body_size=size, name=route.name)(handle)
 
