@@ -26,7 +26,7 @@ from tidegate.wire.reasons import Reason
 SHOP = "svc/shop"
 T0 = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 T0_MS = round(T0.timestamp() * 1_000)
-ABORTING = AlertSettings(aborts=[{"tidegate": "abort", "severity": "critical"}, {"alertname": "CartsLost"}])
+ABORTING = AlertSettings(aborts=({"tidegate": "abort", "severity": "critical"}, {"alertname": "CartsLost"}))
 ALL_AT_ONCE = (Stage(set_weight=100, bake="1ms", min_requests=0),)
 
 
