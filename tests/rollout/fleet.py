@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tidegate.rollout.events import (
     AlarmArrived,
     Event,
+    GroupArrived,
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
@@ -28,10 +29,12 @@ from tidegate.rollout.sharing import HOLDING, changing
 from tidegate.rollout.stages import size_of
 from tidegate.rollout.step import step, wake_at
 from tidegate.rollout.view import View, see
+from tidegate.sim.protocol import Waves
 from tidegate.wire.codec import encode
 from tidegate.wire.decisions import Decision, DecisionKind, SubjectState
 from tidegate.wire.documents import Desired, Intent, Move, Order, Phase, PublicKey, Report, ServiceReport, Verb
 from tidegate.wire.envelope import Envelope, Signature, payload_type
+from tidegate.wire.groups import Group
 from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Severity, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.plans import Action, Artifact, Plan, Rollback, Stage
@@ -64,7 +67,7 @@ def plan(version: str, before: str | None = "1", stages: tuple[Stage, ...] | Non
     )
 
 
-def envelope(document: Plan | Policy, *keys: str) -> bytes:
+def envelope(document: Plan | Policy | Group, *keys: str) -> bytes:
     """Signed in name only: whoever verifies has done it before."""
     signatures = tuple(Signature(key, "") for key in keys)
     return encode(Envelope(payload_type(type(document)), base64.b64encode(encode(document)).decode(), signatures))
@@ -163,6 +166,7 @@ class Fleet:
         self.view = View(fleet=FLEET)
         self.records: list[bytes] = []
         self.decisions: list[Decision] = []
+        self.waves = Waves()
         self.services = services
         self.nodes: dict[str, Node] = {}
         self.outcome: Outcome | None = Outcome.PASS
@@ -208,9 +212,14 @@ class Fleet:
         before = self.view
         self.view = see(before, event)
         assert see(self.view, event) == self.view
-        decisions = step(self.ledger, self.view, event, self.now_ms, {"decisions/0": len(self.records)})
+        return self.write(event, step(self.ledger, self.view, event, self.now_ms, {"decisions/0": len(self.records)}))
+
+    def write(self, event: Event, decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+        """Append what an event has caused."""
         for decision in decisions:
             self._check(decision)
+            self.waves.take(decision)
+            assert not self.waves.violations, self.waves.violations
             raw = encode(decision)
             self.ledger = apply(self.ledger, decision, raw)
             self.records.append(raw)
@@ -226,6 +235,9 @@ class Fleet:
         known = {"fleet": FLEET, "issued_ms": self.policies, "actor": "kim"}
         return self.sign(Policy(name=name, **(known | fields)))[0]
 
+    def submit_group(self, document: Group) -> tuple[Decision, ...]:
+        return self.feed(GroupArrived(document, envelope(document), None, "", self.now_ms, document.key))
+
     def sign(self, document: Policy) -> tuple[Decision, ...]:
         return self.feed(PolicyArrived(document, envelope(document), None, "", self.now_ms, document.key))
 
@@ -238,7 +250,7 @@ class Fleet:
             fleet=FLEET,
             subject=subject,
             verb=verb,
-            generation=self.state(subject).generation if generation is None else generation,
+            generation=self.ledger.generation(subject) if generation is None else generation,
             issued_ms=self.now_ms,
             **({"actor": "kim"} | fields),
         )

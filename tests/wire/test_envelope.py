@@ -40,6 +40,7 @@ from tidegate.wire.envelope import (
     seal,
     unseal,
 )
+from tidegate.wire.groups import Group, Wave
 from tidegate.wire.keys import enrol, trust_of
 from tidegate.wire.plans import Artifact, Plan, Stage
 from tidegate.wire.policies import Policy
@@ -68,6 +69,7 @@ DOCUMENTS = {
         stages=(Stage(set_weight=100),),
         expires_ms=1,
     ),
+    Group: Group(name="checkout", fleet="test", issued_ms=1, waves=(Wave(plans=("{}",)),)),
     Policy: Policy(name="calm", fleet="test", issued_ms=1),
     Roster: Roster(fleet="test", subject="svc/shop", rollout="r", nodes=("n1",)),
     Desired: Desired(

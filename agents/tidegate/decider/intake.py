@@ -5,10 +5,20 @@ silence (D3).
 from typing import TypeVar
 
 from tidegate.ports import Record
-from tidegate.rollout.events import AlarmArrived, Event, IntentArrived, PlanArrived, PolicyArrived, ReportArrived, VerdictArrived
+from tidegate.rollout.events import (
+    AlarmArrived,
+    Event,
+    GroupArrived,
+    IntentArrived,
+    PlanArrived,
+    PolicyArrived,
+    ReportArrived,
+    VerdictArrived,
+)
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.documents import Intent, PublicKey, Report
 from tidegate.wire.envelope import Refused, Trust, WrongFleet, unseal
+from tidegate.wire.groups import Group, is_group
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import POLICY_PREFIX, Policy
@@ -17,7 +27,7 @@ from tidegate.wire.reasons import Reason
 VIEW_TOPICS = ("verdicts", "reports", "alarms")
 ASKING_TOPICS = ("plans", "intents")
 
-T = TypeVar("T", Plan, Policy, Intent)
+T = TypeVar("T", Plan, Policy, Group, Intent)
 
 
 def view_event(record: Record, trust: Trust) -> Event:
@@ -34,17 +44,32 @@ def view_event(record: Record, trust: Trust) -> Event:
             raise Malformed("topic", f"{record.topic} is not part of the view")
 
 
-def asking_event(record: Record, trust: Trust) -> PlanArrived | PolicyArrived | IntentArrived:
+def asking_event(record: Record, trust: Trust) -> PlanArrived | PolicyArrived | GroupArrived | IntentArrived:
     """Return what a person asks for in a record of plans or intents. Total: what does not count carries its fault."""
     value, subject = record.value or b"", record.key or ""
     if record.topic == "plans" and subject.startswith(POLICY_PREFIX):
         policy, fault, problem, _ = _unsealed(value, Policy, trust)
         return PolicyArrived(policy, value, fault, problem, record.time_ms, subject)
+    if record.topic == "plans" and is_group(subject):
+        group, fault, problem, _ = _unsealed(value, Group, trust)
+        if group is not None:
+            fault, problem = _fault_within(group, trust)
+        return GroupArrived(group, value, fault, problem, record.time_ms, subject)
     if record.topic == "plans":
         plan, fault, problem, _ = _unsealed(value, Plan, trust)
         return PlanArrived(plan, value, fault, problem, record.time_ms, subject)
     intent, fault, problem, key = _unsealed(value, Intent, trust)
     return IntentArrived(intent, fault, problem, record.time_ms, value, subject, key)
+
+
+def _fault_within(group: Group, trust: Trust) -> tuple[Reason | None, str]:
+    """Return what is wrong with the first plan of a group that does not count by itself."""
+    for number, wave in enumerate(group.waves):
+        for index, envelope in enumerate(wave.plans):
+            _, fault, problem, _ = _unsealed(envelope.encode(), Plan, trust)
+            if fault is not None:
+                return fault, f"waves[{number}].plans[{index}]: {problem}"
+    return None, ""
 
 
 def _unsealed(value: bytes, kind: type[T], trust: Trust) -> tuple[T | None, Reason | None, str, PublicKey | None]:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.documents import Hush, Phase, Roster
 from tidegate.wire.flagstates import FlagState, SharedState
-from tidegate.wire.names import Label, Name
+from tidegate.wire.names import Duration, Label, Name
 from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 
@@ -115,6 +115,50 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Ids of plans, queued or current, that a second person has approved of."""
 
 
+class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One plan of a group: its subject, and the sha256 of its envelope."""
+
+    subject: str
+    plan: str
+
+
+class WaveState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One wave of a group, as accepted."""
+
+    members: tuple[Member, ...]
+    bake: Duration | None = None
+
+
+class GroupState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All that was decided about a group (D7). What becomes of its members stands in their own states."""
+
+    subject: str
+    generation: int = 0
+    phase: Phase = Phase.IDLE
+    result: Result = Result.NONE
+    cause: Reason | None = None
+    """Why it is paused, or goes back."""
+    waves: tuple[WaveState, ...] = ()
+    wave: int = 0
+    """The wave under way, counted from 0; while the group goes back, the wave that does so."""
+    baking_since_ms: int = 0
+    """When everything of the wave was done; 0: not yet."""
+    issued_ms: int = 0
+    phase_ms: int = 0
+    decided_ms: int = 0
+    decided_reason: Reason | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether its services belong to it: nothing else of them starts."""
+        return self.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Members of all waves, in order."""
+        return tuple(member for wave in self.waves for member in wave.members)
+
+
 class Silence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Alarms that nobody is told of for a while (I1): asked for by a person, with a reason."""
 
@@ -149,6 +193,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     state: SubjectState | None = None
     flag: FlagState | None = None
     flag_set: SharedState | None = None
+    group: GroupState | None = None
     part: bool = False
     """Others of the same step follow: the question that it read is answered by the last of them only."""
     plan: str = ""
@@ -159,5 +204,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """All that hold after this record, where it changes them."""
     policy: str = ""
     """The operator's envelope, verbatim, in the record that puts a policy in force (H3)."""
+    group_document: str = ""
+    """The operator's envelope, verbatim, in the record that accepts a group."""
     cut: int = -1
     """Takeover only: records of older epochs at or after this offset of ``decisions`` are void (E3)."""

@@ -32,6 +32,7 @@ from tidegate.wire.documents import (
     Token,
     Verb,
 )
+from tidegate.wire.groups import Group
 from tidegate.wire.names import FLAG_PREFIX, Label, service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
@@ -42,6 +43,7 @@ SIGNATURES_MAX = 16
 
 Kind = Literal[
     "plan",
+    "group",
     "policy",
     "roster",
     "desired",
@@ -56,12 +58,28 @@ Kind = Literal[
     "flag",
 ]
 Document = (
-    Plan | Policy | Roster | Desired | BreakGlass | Claim | Heartbeat | Report | Intent | Root | Enrolment | Token | FlagStamp
+    Plan
+    | Group
+    | Policy
+    | Roster
+    | Desired
+    | BreakGlass
+    | Claim
+    | Heartbeat
+    | Report
+    | Intent
+    | Root
+    | Enrolment
+    | Token
+    | FlagStamp
 )
-T = TypeVar("T", Plan, Policy, Roster, Desired, BreakGlass, Claim, Heartbeat, Report, Intent, Root, Enrolment, Token, FlagStamp)
+T = TypeVar(
+    "T", Plan, Group, Policy, Roster, Desired, BreakGlass, Claim, Heartbeat, Report, Intent, Root, Enrolment, Token, FlagStamp
+)
 
 KINDS: dict[type[Document], Kind] = {
     Plan: "plan",
+    Group: "group",
     Policy: "policy",
     Roster: "roster",
     Desired: "desired",
@@ -78,6 +96,7 @@ KINDS: dict[type[Document], Kind] = {
 
 ROLES: dict[type[Document], frozenset[KeyRole]] = {
     Plan: frozenset({KeyRole.OPERATOR}),
+    Group: frozenset({KeyRole.OPERATOR}),
     Policy: frozenset({KeyRole.OPERATOR}),
     Roster: frozenset({KeyRole.DECISION}),
     Desired: frozenset({KeyRole.DECISION}),
@@ -159,13 +178,13 @@ class Trust(Struct, frozen=True):
 
     fleet: str
     root_version: int
-    keys: dict[str, PublicKey]
+    keys: Mapping[str, PublicKey]
     threshold: int = 1
     """So many root keys sign the next key document."""
     revoked: frozenset[str] = frozenset()
-    enrolments: dict[str, Enrolment] = {}
+    enrolments: Mapping[str, Enrolment] = {}
     """By node, the retired ones too: who was enrolled once joins by no token."""
-    tokens: dict[str, Token] = {}
+    tokens: Mapping[str, Token] = {}
 
     def nodes(self) -> frozenset[str]:
         """Return the names of the enrolled nodes."""
@@ -241,6 +260,8 @@ def subject_of(document: Document) -> str:
         return service_subject(document.service)
     if isinstance(document, FlagStamp):
         return f"{FLAG_PREFIX}{document.key}"
+    if isinstance(document, Group):
+        return document.key
     return document.subject if isinstance(document, Roster | Desired | BreakGlass | Intent) else ""
 
 

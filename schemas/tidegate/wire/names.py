@@ -19,7 +19,7 @@ Label = Annotated[str, Meta(max_length=256)]
 Subject = Annotated[
     str,
     Meta(
-        pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/([A-Za-z0-9._-]{1,128}|\$evaluators|\$metadata))$(?!\n)"
+        pattern=r"^(svc/[A-Za-z0-9._-]{1,128}|group/[A-Za-z0-9._-]{1,128}|flag/[A-Za-z0-9._-]{1,128}/([A-Za-z0-9._-]{1,128}|\$evaluators|\$metadata))$(?!\n)"
     ),
 ]
 FLAG_PREFIX = "flag/"

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     GATE_OPENED = "gate_opened"
     GATE_TIMED_OUT = "gate_timed_out"
     GATE_PASSED = "gate_passed"
+    WAVE_PASSED = "wave_passed"
     WATCH_OVER = "watch_over"
     SUPERSEDED = "superseded"
     ASKED = "asked"
@@ -65,6 +66,8 @@ class Reason(StrEnum):
     TAKEOVER = "takeover"
     RESTORED = "restored"
     CODE_RETREATED = "code_retreated"
+    MEMBER_FAILED = "member_failed"
+    WAVE_BACK = "wave_back"
     # what an advance still waits for
     PREFETCHING = "prefetching"
     NOT_READY = "not_ready"
@@ -77,6 +80,8 @@ class Reason(StrEnum):
     DWELLING = "dwelling"
     NOT_APPROVED = "not_approved"
     NODES_BUSY = "nodes_busy"
+    EARLIER_WAVE = "earlier_wave"
+    GROUP_PAUSED = "group_paused"
     CODE_MISSING = "code_missing"
     KILLED = "killed"
     # refusals

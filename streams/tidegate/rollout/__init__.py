@@ -4,6 +4,9 @@ Everything is a fold: ``see`` keeps what the world last said, ``step`` returns t
 folds a record, ``levels`` derives the published documents from the ledger. No judging of telemetry (``tidegate.detect``
 does that), no signatures, no offsets, no clock.
 
+Groups are services in waves: ``group_answers`` (a group or an intent about one arrives), ``group_steps`` (forward),
+``group_retreat`` (back), ``membership`` (what the rules of services ask about them).
+
 Services and flags are changed by the same conditions; what differs has two modules of one kind:
 
 ==================================  ================  ========================

@@ -7,6 +7,7 @@ from tidegate.rollout.change import Change
 from tidegate.rollout.events import PlanArrived
 from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.membership import holding
 from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING
@@ -34,10 +35,10 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
         reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the plan cannot be read"
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=event.subject, message=problem, answers=name)]
     plan, subject = event.plan, service_subject(event.plan.service)
-    fault = (event.fault, event.problem) if event.fault else _unsound(ledger, view, plan, now_ms)
+    fault = (event.fault, event.problem) if event.fault else unsound(ledger, view, plan, now_ms)
     ended = None if fault else _superseded(ledger, view, subject, now_ms)
     state = ended.state if ended is not None and ended.state is not None else ledger.subject(subject)
-    found = fault or _refusal(ledger, view, plan, state, now_ms)
+    found = fault or unfit_now(ledger, view, plan, state, now_ms)
     if found is not None:
         reason, problem = found
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, actor=plan.actor, answers=name)]
@@ -63,7 +64,7 @@ def waiting(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
     return _waits(ledger, view, ledger.plans[state.queue[0]].plan, replace(state, queue=()), now_ms)
 
 
-def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | None:
+def unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | None:
     """Return what is wrong with a plan whatever its subject does now."""
     subject = service_subject(plan.service)
     if view.fleet and plan.fleet != view.fleet:
@@ -83,15 +84,19 @@ def _unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | 
 def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
     """Return the end of a watch, where one is going on and nothing waits: a new plan may start from watching (D6).
 
-    Queued plans wait for the watch to end, since nobody is looking on when they start.
+    Queued plans wait for the watch to end, since nobody is looking on when they start; so does what comes between the waves of a
+    group.
     """
+    if holding(ledger, subject) is not None:
+        return None
     scene = scene_of(ledger, view, subject, now_ms)
     if scene is None or scene.state.phase is not Phase.WATCHING or scene.state.queue:
         return None
     return complete_rollout(scene, Reason.SUPERSEDED, f"A new plan supersedes the watch of {scene.plan.artifact.version}.")
 
 
-def _refusal(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+def unfit_now(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
+    """Return why a sound plan does not fit its subject as that is now, or None where it may start or wait."""
     if resting(state) and not state.queue:
         found = obstacle(ledger, view, plan, state, now_ms)
         # Whoever refuses to be queued does not refuse to be approved of.

@@ -4,7 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.rollout.ledger import Ledger
-from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
+from tidegate.wire.decisions import Decision, DecisionKind, GroupState, Silence, SubjectState
 from tidegate.wire.documents import Intent, Roster
 from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.reasons import Reason
@@ -16,8 +16,8 @@ _STILL = frozenset({DecisionKind.ACCEPT, DecisionKind.SETTING, DecisionKind.REFU
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What becomes of one subject: of a service ``state``, of a flag ``flag``, of a set ``flag_set``. None of them where nothing
-    about it changes (a refusal, a cordon).
+    """What becomes of one subject: of a service ``state``, of a flag ``flag``, of a set ``flag_set``, of a group ``group``. None
+    of them where nothing about it changes (a refusal, a cordon).
     """
 
     kind: DecisionKind
@@ -30,12 +30,14 @@ class Change(Struct, frozen=True, kw_only=True):
     state: SubjectState | None = None
     flag: FlagState | None = None
     flag_set: SharedState | None = None
+    group: GroupState | None = None
     part: bool = False
     plan: str = ""
     roster: Roster | None = None
     cordoned: tuple[str, ...] | None = None
     silences: tuple[Silence, ...] | None = None
     policy: str = ""
+    group_document: str = ""
 
 
 def refusal(intent: Intent, reason: Reason, message: str) -> Change:
@@ -56,10 +58,10 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
             decided_ms=now_ms if moved else before.decided_ms,
             decided_reason=change.reason if moved else before.decided_reason,
         )
-    flag, shared = _flag(ledger, change, now_ms), change.flag_set
+    flag, shared, group = _flag(ledger, change, now_ms), change.flag_set, _group(ledger, change, now_ms)
     if shared is not None:
         shared = replace(shared, generation=ledger.generation(change.subject) + 1, seq=ledger.seq)
-    changed = state or flag or shared
+    changed = state or flag or shared or group
     return Decision(
         seq=ledger.seq,
         prev=ledger.head,
@@ -77,12 +79,14 @@ def record(ledger: Ledger, change: Change, now_ms: int, inputs: dict[str, int]) 
         state=state,
         flag=flag,
         flag_set=shared,
+        group=group,
         part=change.part,
         plan=change.plan,
         roster=change.roster,
         cordoned=change.cordoned,
         silences=change.silences,
         policy=change.policy,
+        group_document=change.group_document,
     )
 
 
@@ -95,6 +99,19 @@ def _flag(ledger: Ledger, change: Change, now_ms: int) -> FlagState | None:
         generation=ledger.generation(change.subject) + 1,
         seq=ledger.seq,
         phase_ms=now_ms if before is None or flag.phase is not before.phase else before.phase_ms,
+        decided_ms=now_ms,
+        decided_reason=change.reason,
+    )
+
+
+def _group(ledger: Ledger, change: Change, now_ms: int) -> GroupState | None:
+    group, before = change.group, ledger.groups.get(change.subject)
+    if group is None:
+        return None
+    return replace(
+        group,
+        generation=ledger.generation(change.subject) + 1,
+        phase_ms=now_ms if before is None or group.phase is not before.phase else before.phase_ms,
         decided_ms=now_ms,
         decided_reason=change.reason,
     )

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from tidegate.wire.documents import Intent, KeyRole, PublicKey, Report
+from tidegate.wire.groups import Group
 from tidegate.wire.judgement import Alarm, Verdict
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
@@ -26,6 +27,17 @@ class PolicyArrived(Struct, frozen=True):
     """A record of ``plans`` that is a policy (H3); as above."""
 
     policy: Policy | None
+    envelope: bytes
+    fault: Reason | None = None
+    problem: str = ""
+    seen_ms: int = 0
+    subject: str = ""
+
+
+class GroupArrived(Struct, frozen=True):
+    """A record of ``plans`` that is a group (D7); as above. The shell has checked the signatures of the plans in it, too."""
+
+    group: Group | None
     envelope: bytes
     fault: Reason | None = None
     problem: str = ""
@@ -82,4 +94,14 @@ class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
-Event = PlanArrived | PolicyArrived | IntentArrived | ReportArrived | VerdictArrived | AlarmArrived | NodesEnrolled | Tick
+Event = (
+    PlanArrived
+    | PolicyArrived
+    | GroupArrived
+    | IntentArrived
+    | ReportArrived
+    | VerdictArrived
+    | AlarmArrived
+    | NodesEnrolled
+    | Tick
+)

@@ -11,10 +11,11 @@ from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_answers import ANY_GENERATION as FLAG_ANY_GENERATION
 from tidegate.rollout.flag_answers import answer_flag
 from tidegate.rollout.gates import pass_gate
+from tidegate.rollout.group_answers import answer_group_intent
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.outgoing import answer_gate
 from tidegate.rollout.restored import intent_of_before
-from tidegate.rollout.retreat import resume, rollback
+from tidegate.rollout.retreat import resume, rollback, undone
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
@@ -22,6 +23,7 @@ from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Intent, Phase, Verb, digest
 from tidegate.wire.flagstates import is_flag
+from tidegate.wire.groups import is_group
 from tidegate.wire.reasons import Reason
 
 ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT})
@@ -55,6 +57,8 @@ def _outdated(ledger: Ledger, event: IntentArrived, intent: Intent, holds: froze
 
 def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     state = ledger.subject(intent.subject)
+    if is_group(intent.subject):
+        return answer_group_intent(ledger, view, event, intent, now_ms)
     if event.of_gate:
         return answer_gate(scene_of(ledger, view, intent.subject, now_ms), intent)
     if intent.verb in (Verb.CORDON, Verb.UNCORDON):
@@ -128,15 +132,9 @@ def _undo(scene: Scene, intent: Intent) -> Change:
         return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; what is promoted is undone, what is under way aborted")
     if plan.rollback is None:
         return refusal(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
-    ended = replace(
-        state,
-        settled=plan.rollback.artifact,
-        released=len(scene.roster.nodes),
-        reached=len(scene.roster.nodes),
-        missing=(),
+    return rollback(
+        undone(scene, plan.rollback.artifact), Reason.ASKED, intent.reason or f"{intent.actor} undid it.", Result.ROLLED_BACK
     )
-    undone = replace(scene, state=ended)
-    return rollback(undone, Reason.ASKED, intent.reason or f"{intent.actor} undid it.", Result.ROLLED_BACK)
 
 
 def _retry(ledger: Ledger, scene: Scene, intent: Intent) -> Change:

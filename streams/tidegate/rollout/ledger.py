@@ -13,21 +13,24 @@ from msgspec.structs import replace
 
 from tidegate.rollout.history import remembered
 from tidegate.wire.codec import decode, decode_strict
-from tidegate.wire.decisions import Decision, DecisionKind, Silence, SubjectState
+from tidegate.wire.decisions import Decision, DecisionKind, GroupState, Silence, SubjectState
 from tidegate.wire.documents import Roster, digest
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.flagstates import FlagState, SharedState
+from tidegate.wire.groups import Group
 from tidegate.wire.plans import Artifact, Plan
 from tidegate.wire.policies import BUDGET_MAX, Policy
 from tidegate.wire.reasons import Reason
 
-T = TypeVar("T", Plan, Policy)
+T = TypeVar("T", Plan, Policy, Group)
 
 ANSWERED_KEPT = 4_096
 """So many plan digests and intent ids are remembered as answered; the offsets in ``inputs`` cover what is older."""
 PLAN_IDS_KEPT = 4_096
 RETREATS_KEPT = 10 * BUDGET_MAX
 """A budget counts no more than a tenth of these; the rest may be of services that it does not cover."""
+_NO_FAULT = frozenset({Reason.ASKED, Reason.MEMBER_FAILED})
+"""Rollbacks that are no failure of their own: a person wanted it, or another member of the group failed."""
 
 
 class BrokenChain(ValueError):
@@ -79,6 +82,10 @@ class Ledger(Struct, frozen=True, kw_only=True):
     plans: dict[str, AcceptedPlan] = {}
     """By digest of the envelope: the current and the queued ones of every subject."""
     rosters: dict[str, Roster] = {}
+    groups: dict[str, GroupState] = {}
+    """By subject; one that has ended stays, for it may be undone."""
+    group_documents: dict[str, Group] = {}
+    """Likewise, of those that are active."""
     cordoned: tuple[str, ...] = ()
     silences: tuple[Silence, ...] = ()
     """Those that somebody asked for; who uses them leaves out what is over by then."""
@@ -98,8 +105,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
         return self.subjects.get(subject, SubjectState(subject=subject))
 
     def generation(self, subject: str) -> int:
-        """Return the generation of a service, a flag, or what a set has beside its flags (E1)."""
-        found = self.flags.get(subject) or self.flag_sets.get(subject) or self.subjects.get(subject)
+        """Return the generation of a service, a group, a flag, or what a set has beside its flags (E1)."""
+        found = self.flags.get(subject) or self.flag_sets.get(subject) or self.groups.get(subject) or self.subjects.get(subject)
         return found.generation if found is not None else 0
 
 
@@ -125,6 +132,8 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger = replace(ledger, flags=ledger.flags | {decision.subject: decision.flag}, stirring=stirring)
     if decision.flag_set is not None:
         ledger = replace(ledger, flag_sets=ledger.flag_sets | {decision.subject: decision.flag_set})
+    if decision.group is not None:
+        ledger = _apply_group(ledger, decision, decision.group)
     if decision.roster is not None:
         ledger = replace(ledger, rosters=ledger.rosters | {decision.subject: decision.roster})
     if decision.reason is Reason.RESTORED and decision.kind is DecisionKind.TAKEOVER:
@@ -136,7 +145,7 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
     if decision.policy:
         policy = document_in(decision.policy.encode(), Policy)
         ledger = replace(ledger, policies=ledger.policies | {policy.name: InForce(policy, decision.now_ms)})
-    if decision.kind is DecisionKind.ROLLBACK and decision.reason is not Reason.ASKED:
+    if decision.kind is DecisionKind.ROLLBACK and decision.reason not in _NO_FAULT:
         retreats = (*ledger.retreats, Retreat(decision.now_ms, decision.subject))
         ledger = replace(ledger, retreats=retreats[-RETREATS_KEPT:])
     if decision.answers:
@@ -199,7 +208,7 @@ def rebuild(records: Iterable[tuple[int, bytes]]) -> Ledger:
 
 
 def document_in(envelope: bytes, kind: type[T]) -> T:
-    """Return the plan or policy inside an envelope that was verified before it was accepted. Malformed on anything else."""
+    """Return the plan, policy or group inside an envelope that was verified before it was accepted. Malformed otherwise."""
     return decode_strict(base64.b64decode(decode(envelope, Envelope).payload), kind)
 
 
@@ -219,6 +228,15 @@ def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
     for old in {before.plan_digest, *before.queue} - {after.plan_digest, *after.queue}:
         plans.pop(old, None)
     return replace(ledger, plans=plans, subjects=ledger.subjects | {decision.subject: after})
+
+
+def _apply_group(ledger: Ledger, decision: Decision, group: GroupState) -> Ledger:
+    documents = dict(ledger.group_documents)
+    if decision.group_document:
+        documents[decision.subject] = document_in(decision.group_document.encode(), Group)
+    if not group.active:
+        documents.pop(decision.subject, None)
+    return replace(ledger, groups=ledger.groups | {decision.subject: group}, group_documents=documents)
 
 
 def _newest(names: dict[str, int], name: str, seq: int, kept: int) -> dict[str, int]:

@@ -1,4 +1,5 @@
-"""What keeps a plan from starting and advancing, whatever its own rollout looks like: policies and open critical alarms (D4, D5).
+"""What keeps a plan from starting and advancing, whatever its own rollout looks like: policies, open critical alarms, its group's
+pause (D4, D5).
 
 An incident is no time to change what it is about (Amazon: an active alarm blocks new starts). A way back waits for neither, and
 the fix of an incident says in its plan that it does not wait for the alarm (argo-rollouts 1774: a broken stable version kept out
@@ -8,8 +9,10 @@ its fix).
 from collections.abc import Iterator
 
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.membership import holding, told_pause
 from tidegate.rollout.policies import Restraint, forbidden, thawed_ms
 from tidegate.rollout.view import View
+from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Alarm, Severity
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Plan
@@ -25,7 +28,10 @@ def restraint(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Restraint 
 
 
 def restraints(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Iterator[Restraint]:
-    """Yield all of it. Nothing stops a fast plan: it goes back (H2)."""
+    """Yield all of it. No policy and no alarm stops a fast plan: it goes back (H2)."""
+    group = holding(ledger, service_subject(plan.service))
+    if group is not None and group.phase is Phase.PAUSED:
+        yield Reason.GROUP_PAUSED, told_pause(group)
     if plan.fast:
         return
     policy = forbidden(ledger, service_subject(plan.service), now_ms)
@@ -49,7 +55,10 @@ def alarms_ended_ms(view: View, service: str) -> int:
 
 def freed_ms(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> int:
     """Return when a restraint of a plan may last have begun or ended: nobody can be blamed for the time before."""
-    return max(thawed_ms(ledger, service_subject(plan.service), now_ms), alarms_ended_ms(view, plan.service))
+    subject = service_subject(plan.service)
+    group = holding(ledger, subject)
+    resumed_ms = group.phase_ms if group is not None else 0
+    return max(thawed_ms(ledger, subject, now_ms), alarms_ended_ms(view, plan.service), resumed_ms)
 
 
 def _stops(alarm: Alarm, service: str) -> bool:

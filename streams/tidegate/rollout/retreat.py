@@ -15,7 +15,7 @@ from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Verdict
 from tidegate.wire.names import share_of
-from tidegate.wire.plans import Action, GateDefault
+from tidegate.wire.plans import Action, Artifact, GateDefault
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
@@ -105,6 +105,12 @@ def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Chan
         return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=what, state=new)
     new = replace(ended, phase=Phase.ROLLING_BACK, released=_released_after_batch(scene, ended), batch_ms=scene.now_ms)
     return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=message, state=new)
+
+
+def undone(scene: Scene, target: Artifact) -> Scene:
+    """Return the scene of a rollout that was promoted, as it is when its whole roster has to go back to ``target`` (H2)."""
+    whole = len(scene.roster.nodes)
+    return replace(scene, state=replace(scene.state, settled=target, released=whole, reached=whole, missing=()))
 
 
 def returning(scene: Scene) -> Change | None:

@@ -6,6 +6,7 @@ from tidegate.rollout.approvals import approved, asks_for_approval, still_approv
 from tidegate.rollout.change import Change, counted
 from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.membership import holding, turn
 from tidegate.rollout.policies import resting_from
 from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.restraint import restraint
@@ -27,6 +28,8 @@ PASSING = frozenset(
         Reason.DWELLING,
         Reason.NOT_APPROVED,
         Reason.ALARM_OPEN,
+        Reason.EARLIER_WAVE,
+        Reason.GROUP_PAUSED,
     }
 )
 """Obstacles that pass: a plan may wait for it. Every other one is for good."""
@@ -40,14 +43,14 @@ def resting(state: SubjectState) -> bool:
 def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
     """Return why a plan cannot start on a resting subject, or None.
 
-    ``PASSING`` tells which of them it may wait for: other rollouts that hold too many of its nodes (B1), policies, a second
-    approver. Who waits for these is not held to what its fleet is like meanwhile.
+    ``PASSING`` tells which of them it may wait for: its group, other rollouts that hold too many of its nodes (B1), policies, a
+    second approver. Who waits for these is not held to what its fleet is like meanwhile.
     """
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan expired before it could begin; sign it again with a later time"
     if unfit := _unfit(ledger, plan, state):
         return unfit
-    if waits := _waits(ledger, view, plan, state, now_ms):
+    if waits := turn(ledger, plan, state) or _waits(ledger, view, plan, state, now_ms):
         return waits
     nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
     if not nodes.free and not nodes.held:
@@ -56,18 +59,20 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
 
 
 def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
-    """Return the start of the first waiting plan of a resting subject, or its refusal; None where none waits or may start."""
+    """Return the start of the first waiting plan of a resting subject, or its refusal; None where none waits or may start.
+
+    A group's plan is never dropped: its group is paused for it, and a person decides.
+    """
     state = ledger.subject(subject)
     if not resting(state) or not state.queue:
         return None
     name = state.queue[0]
     plan, waiting = ledger.plans[name].plan, replace(state, queue=state.queue[1:])
-    before = plan_of_before(ledger, plan)
-    found = (Reason.RESTORED, before) if before else obstacle(ledger, view, plan, state, now_ms)
+    found = kept_from_starting(ledger, view, state, now_ms)
     if found is None:
         return begin(ledger, view, waiting, name, now_ms)
     reason, problem = found
-    if reason in PASSING:
+    if reason in PASSING or holding(ledger, subject) is not None:
         return None
     return Change(
         kind=DecisionKind.REFUSE,
@@ -76,6 +81,13 @@ def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change 
         message=f"Plan {plan.id} waited and cannot start: {problem}",
         state=waiting,
     )
+
+
+def kept_from_starting(ledger: Ledger, view: View, state: SubjectState, now_ms: int) -> Obstacle | None:
+    """Return why the first plan of a resting subject's queue cannot start, or None."""
+    plan = ledger.plans[state.queue[0]].plan
+    before = plan_of_before(ledger, plan)
+    return (Reason.RESTORED, before) if before else obstacle(ledger, view, plan, state, now_ms)
 
 
 def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now_ms: int) -> Change:

@@ -9,6 +9,7 @@ from tidegate.rollout.change import Change, record
 from tidegate.rollout.events import (
     AlarmArrived,
     Event,
+    GroupArrived,
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
@@ -20,8 +21,11 @@ from tidegate.rollout.events import (
 from tidegate.rollout.flag_code import made_safe
 from tidegate.rollout.flag_steps import flag_wakes_ms, lively, next_of_flag
 from tidegate.rollout.gates import gate_ends_ms
+from tidegate.rollout.group_answers import answer_group
+from tidegate.rollout.group_steps import group_wakes_ms, next_of_group
 from tidegate.rollout.intents import answer_intent
 from tidegate.rollout.ledger import Ledger, apply
+from tidegate.rollout.membership import active_groups
 from tidegate.rollout.policies import answer_policy, edges_ms
 from tidegate.rollout.restored import unsure
 from tidegate.rollout.retreat import failing, recovered, returning
@@ -32,6 +36,7 @@ from tidegate.wire.codec import encode
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Phase
 from tidegate.wire.flagstates import is_flag
+from tidegate.wire.groups import is_group
 from tidegate.wire.names import duration_ms, service_subject
 
 CHANGES_MAX = 32
@@ -54,6 +59,9 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
         case PolicyArrived():
             work.add(answer_policy(ledger, view, event))
             subjects = _all(ledger)
+        case GroupArrived():
+            work.add(answer_group(ledger, view, event, now_ms))
+            subjects = []
         case IntentArrived():
             work.add(answer_intent(ledger, view, event, now_ms))
             subjects = [event.intent.subject] if event.intent is not None else []
@@ -66,6 +74,8 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
         case _:
             assert_never(event)
     for subject in subjects:
+        work.settle(subject)
+    for subject in work.groups():
         work.settle(subject)
     for subject in work.queueing():
         work.settle(subject)
@@ -86,6 +96,7 @@ def wake_at(ledger: Ledger, view: View, now_ms: int) -> int | None:
             times += _wakes(scene)
         times += [ledger.plans[name].plan.expires_ms for name in ledger.subject(subject).queue]
         times += edges_ms(ledger, subject, now_ms)
+    times += group_wakes_ms(ledger)
     times += flag_wakes_ms(ledger, view, now_ms)
     return min((at for at in times if at > now_ms), default=None)
 
@@ -112,6 +123,10 @@ class _Work:
         """Return the subjects whose plans wait: what was decided here may have let go of their nodes (B1)."""
         return sorted(subject for subject, state in self._ledger.subjects.items() if state.queue) if self.decisions else []
 
+    def groups(self) -> list[str]:
+        """Return the groups under way: they follow what became of their members."""
+        return active_groups(self._ledger)
+
     def settle(self, subject: str) -> None:
         """Record what follows for a subject, until nothing does."""
         for _ in range(CHANGES_MAX):
@@ -124,6 +139,8 @@ class _Work:
 def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
     if is_flag(subject):
         return next_of_flag(ledger, view, subject, now_ms)
+    if is_group(subject):
+        return next_of_group(ledger, view, subject, now_ms)
     scene = scene_of(ledger, view, subject, now_ms)
     if scene is None:
         return next_start(ledger, view, subject, now_ms)

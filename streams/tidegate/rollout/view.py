@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tidegate.rollout.events import (
     AlarmArrived,
     Event,
+    GroupArrived,
     IntentArrived,
     NodesEnrolled,
     PlanArrived,
@@ -101,7 +102,7 @@ def see(view: View, event: Event) -> View:
         case NodesEnrolled():
             reports = {node: seen for node, seen in view.reports.items() if node in event.nodes}
             return replace(view, enrolled=event.nodes, reports=reports)
-        case PlanArrived() | PolicyArrived() | IntentArrived() | Tick():
+        case PlanArrived() | PolicyArrived() | GroupArrived() | IntentArrived() | Tick():
             return view
         case _:
             assert_never(event)

@@ -9,6 +9,7 @@ from tidegate.sim.protocol.shrink import shorter
 from tidegate.sim.protocol.story import Act, Deed, Links, Shape, Story, draw
 from tidegate.sim.protocol.violation import Violation
 from tidegate.sim.protocol.watch import Launched, Stood, Watch, Wrote
+from tidegate.sim.protocol.waves import Waves
 
 __all__ = [
     "Act",
@@ -20,6 +21,7 @@ __all__ = [
     "Story",
     "Violation",
     "Watch",
+    "Waves",
     "Wrote",
     "content",
     "draw",
