@@ -6,11 +6,12 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from tidegate.broker import Connection, KafkaLog, connection
+from tidegate.broker import Connection, KafkaLog, connection, patience
 from tidegate.broker.client import RETRY_FIRST_S as MANY_RETRY_FIRST_S
 from tidegate.broker.client import RETRY_MOST_S as MANY_RETRY_MOST_S
-from tidegate.broker.connection import Backoff, patiently
+from tidegate.broker.connection import Backoff
 from tidegate.broker.mock import MockBroker
+from tidegate.broker.patience import patiently
 from tidegate.ports import SendUnknown
 
 
@@ -23,7 +24,7 @@ def nowhere():
 
 
 async def test_an_outage_is_one_warning_and_its_end_one_line(monkeypatch, nowhere):
-    monkeypatch.setattr(connection, "RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(patience, "RETRY_FIRST_S", 0.001)
     failures = [OSError("refused"), TimeoutError(), OSError("refused")]
 
     async def attempt() -> str:
@@ -50,7 +51,7 @@ async def test_waits_grow_are_shaken_and_stay_within_five_seconds(monkeypatch, n
         if len(waits) < 100:
             raise OSError
 
-    monkeypatch.setattr(connection.asyncio, "sleep", sleep)
+    monkeypatch.setattr(patience.asyncio, "sleep", sleep)
     await patiently("reading", nowhere, attempt)
     assert waits[0] <= 0.2
     assert 3.5 <= min(waits[50:]) < max(waits[50:]) <= 5

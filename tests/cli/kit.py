@@ -18,6 +18,7 @@ from tidegate.node import NodeAgent, NoneExecutor, load_config
 from tidegate.node.config import load_signer, load_trust
 from tidegate.ports import Log, SystemClock
 from tidegate.runtime.home import Home
+from tidegate.wire.acls import PRINCIPALS, Principal
 from tidegate.wire.documents import KeyRole
 from tidegate.world import MemoryDisk, MemoryLog
 
@@ -68,9 +69,10 @@ class World:
         return name
 
     @contextlib.asynccontextmanager
-    async def open_log(self, home: Home, client_id: str) -> AsyncIterator[Log]:
+    async def open_log(self, home: Home, client_id: str, role: Principal = "operator") -> AsyncIterator[Log]:
         """Stands where the Kafka log stands: the agents run while it is open."""
         assert client_id
+        assert role in PRINCIPALS
         if not self.log.topic("keys"):
             for key, value in documents(self.home):
                 await self.log.append("keys", key, value)

@@ -9,6 +9,7 @@ from tidegate.broker.connection import BrokerProblem, Connection
 from tidegate.broker.find import RunningBroker, find_broker
 from tidegate.broker.jars import KafkaJars
 from tidegate.broker.kafka import KafkaProcess
+from tidegate.broker.knock import knock
 from tidegate.broker.log import KafkaLog
 from tidegate.broker.topics import check_topics, create_topics, delete_topics, list_topics, settle_topics
 
@@ -23,6 +24,7 @@ __all__ = [
     "create_topics",
     "delete_topics",
     "find_broker",
+    "knock",
     "list_topics",
     "settle_topics",
 ]

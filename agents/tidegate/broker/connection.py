@@ -1,20 +1,14 @@
-"""Where the broker is, and how one waits for it."""
+"""Where the broker is, who talks to it, and what can be wrong with that."""
 
-import asyncio
-import logging
 import random
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
-import structlog
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from tidegate.runtime.access import PLAIN_TEXT, Access
 from tidegate.runtime.problem import Problem
-
-T = TypeVar("T")
 
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 5.0
@@ -23,12 +17,17 @@ SPREAD = 0.7
 UNANSWERED = (KafkaError, OSError, TimeoutError)
 """What the client raises where a broker is away, refuses or stays silent."""
 
-# Where nobody has set structlog up, as in a service that uses the SDK, lines go to the standard library's logging, not to stdout.
-log = structlog.wrap_logger(logging.getLogger("tidegate.broker"))
-
 
 class BrokerProblem(Problem):
     """A broker that cannot be found, started or used."""
+
+
+class BrokerSilent(BrokerProblem):
+    """Nobody is there, or nobody that answers."""
+
+
+class BrokerRefused(BrokerProblem):
+    """A broker that is there and says no."""
 
 
 class DockerMissing(BrokerProblem):
@@ -36,7 +35,11 @@ class DockerMissing(BrokerProblem):
 
 
 class TopicsMissing(Exception):
-    """The broker answers and does not show these topics: not made yet, or not allowed to be seen."""
+    """The broker answers and does not show these topics, by their full names: not made yet, or not allowed to be seen."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = sorted(names)
+        super().__init__(", ".join(self.names))
 
 
 class Connection(Struct, frozen=True):
@@ -49,6 +52,14 @@ class Connection(Struct, frozen=True):
     def arguments(self) -> dict[str, Any]:
         """Return where to and as whom, as every client of aiokafka takes it. Problem where a secret cannot be read."""
         return {"bootstrap_servers": self.bootstrap, **self.access.arguments()}
+
+
+def denied(connection: Connection, verb: str, *names: str) -> BrokerRefused:
+    """Return what to say where the broker does not let this client ``see``, ``read`` or ``write`` topics, by their full names."""
+    return BrokerRefused(
+        f"the broker does not let {connection.access.principal} {verb} {', '.join(names)}",
+        "give it the rights of its role: tidegate topics acl; docs/security.md",
+    )
 
 
 class Backoff:
@@ -71,34 +82,3 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew: the last try was answered."""
         self._next_s = self._first_s
-
-
-async def patiently(what: str, connection: Connection, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``attempt`` returns, trying for ever, at most ``RETRY_MOST_S`` apart.
-
-    One warning says that the broker does not answer (or has no such topics), one line that it does again.
-    """
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
-    since_s = time.monotonic()
-    failed = False
-    while True:
-        try:
-            found = await attempt()
-        except (*UNANSWERED, TopicsMissing) as error:
-            missing = isinstance(error, TopicsMissing)
-            say = log.debug if failed else log.warning
-            say(
-                "topics are missing; make them with: tidegate topics create" if missing else "broker does not answer",
-                bootstrap=connection.bootstrap,
-                during=what,
-                error=str(error) or type(error).__name__,
-                retrying=f"for ever, at most {RETRY_MOST_S:.0f} s apart",
-            )
-            failed = True
-        else:
-            if failed:
-                log.info(
-                    "broker answers", bootstrap=connection.bootstrap, during=what, after_s=round(time.monotonic() - since_s, 1)
-                )
-            return found
-        await asyncio.sleep(backoff.grow())

@@ -117,7 +117,7 @@ class KafkaProcess:
         archive = self._jars.archive
         shared = f"-XX:SharedArchiveFile={archive}"
         if not (self._folder / "data" / "meta.properties").exists():
-            arguments = ("format", "-t", new_cluster(), "-c", str(properties), "--ignore-formatted")
+            arguments = ("format", "-t", new_cluster(), "-c", str(properties), "--ignore-formatted", *self._formatting())
             sharing = (shared,) if archive.exists() else ()
             self._process = await self._java(*sharing, "-Xshare:auto", "kafka.tools.StorageTool", *arguments)
             if await self._process.wait():
@@ -144,6 +144,10 @@ class KafkaProcess:
                 start_new_session=True,
                 preexec_fn=tie(signal.SIGKILL),
             )
+
+    def _formatting(self) -> tuple[str, ...]:
+        """Return what the storage tool is told of the new cluster, beside its folder."""
+        return ()
 
     def _overrides(self) -> list[str]:
         """Return how the properties differ from those of a broker without doors."""

@@ -7,21 +7,26 @@ makes a new one: nothing that was reported unknown stays queued here to land an 
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
+import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed, TopicAuthorizationFailedError
 
 from tidegate.broker.client import Client
-from tidegate.broker.connection import UNANSWERED, Connection, patiently
+from tidegate.broker.connection import UNANSWERED, Connection, denied
+from tidegate.broker.patience import patiently
 from tidegate.broker.reader import KafkaReader
-from tidegate.ports import Appended, SendUnknown
+from tidegate.ports import Appended, SendRefused, SendUnknown
 from tidegate.wire.cloudevents import event_headers
 
 REQUEST_BYTES_MAX = 16 << 20
 """The largest record of the topic table; the broker started here takes as much."""
 DROP_WITHIN_S = 5.0
+
+log = structlog.wrap_logger(logging.getLogger("tidegate.broker"))
 
 
 class KafkaLog:
@@ -41,6 +46,8 @@ class KafkaLog:
         self._making: asyncio.Task[None] | None = None
         self._one_of_many = one_of_many
         self._client: Client | None = None
+        self._told: set[str] = set()
+        """Topics of which it was said that the broker refuses them."""
 
     async def start(self) -> None:
         """Connect; waits, saying so, until a broker answers."""
@@ -58,7 +65,8 @@ class KafkaLog:
     ) -> Appended:
         """Append one record and wait until it is durable.
 
-        SendUnknown where no answer comes in time; ValueError where the record is larger than the topic allows. Records are
+        SendUnknown where no answer comes in time, SendRefused where the broker says no; ValueError where the record is larger
+        than the topic allows. Records are
         in the order of the calls. Sends under way when another one remains unanswered are unknown as well.
         """
         producer: AIOKafkaProducer | None = None
@@ -80,7 +88,10 @@ class KafkaLog:
             if producer is not None and producer is self._producer:
                 self._producer = None
                 await self._drop(producer, began_s)
+            if isinstance(error, TopicAuthorizationFailedError):
+                raise self._refused(topic) from error
             raise SendUnknown(f"{topic}: {type(error).__name__} {error}".strip()) from error
+        self._told.discard(topic)
         return Appended(sent.partition, sent.offset, sent.timestamp)
 
     async def reader(
@@ -111,6 +122,14 @@ class KafkaLog:
         client, self._client = self._client, None
         if client is not None:
             await client.end()
+
+    def _refused(self, topic: str) -> SendRefused:
+        """Return what to raise; say it once, for whoever tries again says nothing."""
+        problem = denied(self.connection, "write", f"{self.connection.prefix}{topic}")
+        if topic not in self._told:
+            log.error(problem.what, remedy=problem.remedy)
+            self._told.add(topic)
+        return SendRefused(problem.what, problem.remedy)
 
     def _shared(self) -> Client | None:
         if self._one_of_many and self._client is None:

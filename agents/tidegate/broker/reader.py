@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from tidegate.broker import client as many
 from tidegate.broker.client import Client
-from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing, patiently
+from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing, denied
+from tidegate.broker.patience import patiently
 from tidegate.ports import RECENT_RECORDS, Record
 from tidegate.wire.topics import BY_NAME
 
@@ -81,11 +83,15 @@ class KafkaReader:
     async def poll(self, timeout_s: float) -> list[Record]:
         """Return the next records, at once if there are some, otherwise when some come or the time is over (empty).
 
-        Records of one partition are in offset order; partitions follow one another. Cancelled, it has taken nothing: after its
-        last wait the client hands out what it holds in the same step.
+        Records of one partition are in offset order; partitions follow one another. BrokerRefused where this client may see a
+        topic and not read it. Cancelled, it has taken nothing: after its last wait the client hands out what it holds in the same
+        step.
         """
         await self._mended()
-        found = await self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=POLL_RECORDS_MAX)
+        try:
+            found = await self._consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=POLL_RECORDS_MAX)
+        except TopicAuthorizationFailedError as error:
+            raise denied(self._connection, "read", *error.args) from error
         records: list[Record] = []
         for partition, batch in found.items():
             records += [self._record(record) for record in batch]
@@ -158,7 +164,7 @@ class KafkaReader:
     def _refuse_missing(self, there: set[str]) -> None:
         missing = self._names.keys() - there
         if missing:
-            raise TopicsMissing(", ".join(sorted(missing)))
+            raise TopicsMissing(missing)
 
     async def _ends(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         async with asyncio.timeout(ANSWER_WITHIN_S):

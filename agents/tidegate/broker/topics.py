@@ -8,7 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from tidegate.broker.connection import BrokerProblem, Connection, patiently
+from tidegate.broker.admin import open_admin
+from tidegate.broker.connection import BrokerProblem, Connection
+from tidegate.broker.patience import patiently
 from tidegate.wire.topics import BY_NAME, TOPICS, Topic
 
 REPLICAS_MOST = 3
@@ -112,16 +114,7 @@ async def check_topics(connection: Connection) -> list[str]:
 
 
 async def _admin(connection: Connection) -> AIOKafkaAdminClient:
-    async def attempt() -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(**connection.arguments())
-        try:
-            await admin.start()
-        except BaseException:
-            await admin.close()
-            raise
-        return admin
-
-    return await patiently("topics", connection, attempt)
+    return await patiently("topics", connection, lambda: open_admin(connection))
 
 
 def _settings(topic: Topic, replicas: int) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def _export(home: Home, file: Path, *, quiet: bool) -> Exported:
         if not quiet:
             click.echo(f"{topic:<12}{count:>9}")
 
-    async with open_log(home, "export") as log:
+    async with open_log(home, "export", "admin") as log:
         return await export_log(log, file, head, said)
 
 
@@ -76,7 +76,7 @@ def restore(home: Home, file: Path, sha256: str, replace: bool, over: str, only_
     if form != "table":
         dump(_said(checked, restored), form)
     elif restored is not None:
-        where = connection(home)
+        where = connection(home, "admin")
         click.echo(
             f"{sum(restored.records.values())} records written to {where.prefix}* at {where.bootstrap}\n"
             f"start the decision agents: the next one leads in epoch {restored.epoch + 1}; then the rest"
@@ -85,8 +85,8 @@ def restore(home: Home, file: Path, sha256: str, replace: bool, over: str, only_
 
 
 async def _restore(home: Home, checked: Checked, *, replace: bool, over: str) -> Restored:
-    where = connection(home)
-    async with open_log(home, "restore"):
+    where = connection(home, "admin")
+    async with open_log(home, "restore", "admin"):
         # What is no part of an archive is there before agents begin.
         await create_topics(where, names=frozenset(BY_NAME) - frozenset(BACK))
         cluster = Cluster(where, duration_ms(home.settings.timings.takeover) / 1_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from tidegate.cli.connect import run
+from tidegate.cli.connect import run, unconfirmed
 from tidegate.cli.keyring import Ring, counted, ring, signer_in
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_start import person
@@ -82,7 +82,7 @@ def _command(action: GlassAction) -> click.Command:
 async def _send(
     home: Home, action: GlassAction, subject: str, reason: str, *, key: Path | None, generation: int | None
 ) -> Outcome:
-    async with ring(home) as opened:
+    async with ring(home, "breakglass") as opened:
         trust = opened.trust
         signer = counted(trust, KeyRole.BREAKGLASS, signer_in(key) if key is not None else home.signer(KeyRole.BREAKGLASS))
         reader = await opened.here.log.reader(["desired"])
@@ -113,8 +113,8 @@ async def _append(opened: Ring, document: BreakGlass, envelope: bytes) -> None:
     try:
         await opened.here.log.append("desired", document.key, envelope)
     except SendUnknown as error:
-        raise Problem(
-            "the broker did not confirm it; it may stand in the log", "type it again: twice is as good as once", code=4
+        raise unconfirmed(
+            error, "the broker did not confirm it; it may stand in the log", "type it again: twice is as good as once"
         ) from error
 
 

@@ -33,7 +33,7 @@ def decide(home: Home) -> None:
 async def _run(home: Home) -> None:
     stop = stop_signals()
     settings = home.settings
-    log = KafkaLog(connection(home), client_id="decide")
+    log = KafkaLog(connection(home, "decide"), client_id="decide")
     decider = Decider(
         log,
         SystemClock(),

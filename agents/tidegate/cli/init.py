@@ -7,9 +7,9 @@ import time
 import click
 import yaml
 
-from tidegate.broker import create_topics
+from tidegate.broker import create_topics, knock
 from tidegate.broker.local import free_ports
-from tidegate.cli.connect import connection, open_log, reachable, run
+from tidegate.cli.connect import connection, open_log, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key
@@ -219,13 +219,14 @@ def make_node_file(home: Home, name: str, zone: str) -> None:
 async def _publish(home: Home, *, insist: bool) -> str:
     if not insist:
         try:
-            bootstrap = home.bootstrap()
+            home.bootstrap()
         except Problem:
             return "next: tidegate up (finds or starts a broker, publishes the keys, runs every role)"
-        if not await reachable(bootstrap, 1.0):
-            return f"no broker answers at {bootstrap}; the keys are published by: tidegate up, or tidegate init --publish"
-    async with open_log(home, "init") as log:
-        await create_topics(connection(home))
+        problem = await knock(connection(home, "admin"), 1.0)
+        if problem is not None:
+            return f"{problem.what}; the keys are published by: tidegate up, or tidegate init --publish"
+    async with open_log(home, "init", "admin") as log:
+        await create_topics(connection(home, "admin"))
         published = await publish_keys(log, home)
     return f"published {len(published)} documents to the topic keys" if published else "the topic keys is as it should be"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
-from tidegate.cli.connect import connection, reachable
+from tidegate.cli.connect import connection, insist
 from tidegate.detect.drift.state import Drift
 from tidegate.judge import restore
 from tidegate.runtime.home import Home
@@ -42,8 +42,7 @@ async def remembered(home: Home, service: str) -> Remembered:
 async def load(home: Home, partition: int) -> Sequence[Checkpoint]:
     """Return the newest checkpoints of a partition, newest first. Problem where no broker answers or the topic cannot be read."""
     where = connection(home)
-    if not await reachable(where.bootstrap):
-        raise Problem(f"no broker answers at {where.bootstrap}", "start it: tidegate up")
+    await insist(where)
     try:
         async with asyncio.timeout(LOAD_WITHIN_S):
             found = await checkpoints.load(where, ROLE, SOURCE, {partition})

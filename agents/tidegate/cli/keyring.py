@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tidegate.cli.connect import unconfirmed
 from tidegate.cli.publish import ENROLMENT_SUFFIX
 from tidegate.cli.session import Session, session
 from tidegate.ports import SendUnknown
@@ -19,6 +20,7 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.keys import COMMAND_SUFFIX, find_signer, read_command, read_key
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import write_public
+from tidegate.wire.acls import Principal
 from tidegate.wire.codec import Malformed, decode_strict, encode
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root
 from tidegate.wire.envelope import Envelope, Refused, Signs, Trust, open_envelope, seal
@@ -43,7 +45,7 @@ class Ring(Struct, frozen=True):
         try:
             await self.here.log.append("keys", key, value)
         except SendUnknown as error:
-            raise Problem("the broker did not confirm it", "run the same command again", code=4) from error
+            raise unconfirmed(error, "the broker did not confirm it", "run the same command again") from error
 
     async def publish(self, envelope: bytes) -> Root:
         """Publish the next key document and keep it in the home; return it. Problem where it does not count."""
@@ -77,9 +79,9 @@ class Ring(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def ring(home: Home) -> AsyncIterator[Ring]:
+async def ring(home: Home, role: Principal = "operator") -> AsyncIterator[Ring]:
     """Yield the fleet's keys as they stand in the log; the home is brought up to date with them."""
-    async with session(home, topics=("keys",)) as here:
+    async with session(home, topics=("keys",), role=role) as here:
         reader = await here.log.reader(["keys"])
         try:
             records = await reader.read_to_end()

@@ -105,7 +105,7 @@ def join(home: Home, text: str, node: str, zone: str) -> None:
     record = Enrolment(fleet=trust.fleet, node=node, key=key, issued_ms=_now_ms())
 
     async def work() -> None:
-        async with ring(home) as opened:
+        async with ring(home, "join") as opened:
             if _holds(opened, record):
                 return
             await opened.append(enrolment_key(record, joined=True), seal(record, by))

@@ -39,7 +39,7 @@ def notify(home: Home) -> None:
 
 async def _run(home: Home, targets: list[Target]) -> None:
     stop = stop_signals()
-    log = KafkaLog(connection(home), client_id="notify")
+    log = KafkaLog(connection(home, "notify"), client_id="notify")
     gates = build_gates(home.settings.notify.gates, home.folder)
     keeper = Gatekeeper(log, SystemClock(), home.signer(KeyRole.GATE), gates) if gates else None
     notifier = Notifier(log, SystemClock(), SystemDisk(home.state / "notify"), home.trust, targets, keeper=keeper)

@@ -8,9 +8,10 @@ from enum import IntEnum
 
 from tidegate.cli.connect import open_log
 from tidegate.model import TOPICS, Model, Told
-from tidegate.ports import Log, LogReader, SendUnknown
+from tidegate.ports import Log, LogReader, SendRefused, SendUnknown
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
+from tidegate.wire.acls import Principal
 
 POLL_S = 0.2
 
@@ -55,6 +56,8 @@ class Session:
         except ValueError as error:
             raise Problem(str(error), "make it smaller", code=Exit.USAGE) from error
         except SendUnknown as error:
+            if isinstance(error, SendRefused):
+                raise Problem(error.what, error.remedy) from error
             if not await self._stands(topic, envelope):
                 raise Problem(
                     f"the broker did not confirm the {topic.removesuffix('s')} and does not hold it",
@@ -81,12 +84,14 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def session(home: Home, *, topics: Sequence[str] = TOPICS, caught_up: bool = True) -> AsyncIterator[Session]:
+async def session(
+    home: Home, *, topics: Sequence[str] = TOPICS, caught_up: bool = True, role: Principal = "operator"
+) -> AsyncIterator[Session]:
     """Yield a session whose model has been read to the end; with ``caught_up`` False one that has read nothing yet, for what
     has to be asked at once.
     """
     trust = home.trust
-    async with open_log(home, "cli") as log:
+    async with open_log(home, "cli", role) as log:
         reader = await log.reader(topics)
         try:
             opened = Session(log, reader, Model(trust))

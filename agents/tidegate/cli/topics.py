@@ -3,7 +3,7 @@
 import click
 
 from tidegate.broker import check_topics, create_topics
-from tidegate.cli.connect import connection, open_log, run
+from tidegate.cli.connect import connection, insist, run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.runtime.home import Home
 from tidegate.wire.topics import DAY_MS, TOPICS, Topic
@@ -57,10 +57,12 @@ def _row(topic: Topic, prefix: str) -> dict[str, object]:
 
 
 async def _create(home: Home) -> list[str]:
-    async with open_log(home, "topics"):
-        return await create_topics(connection(home))
+    where = connection(home, "admin")
+    await insist(where)
+    return await create_topics(where)
 
 
 async def _check(home: Home) -> list[str]:
-    async with open_log(home, "topics"):
-        return await check_topics(connection(home))
+    where = connection(home, "admin")
+    await insist(where)
+    return await check_topics(where)

@@ -74,8 +74,8 @@ async def _up(home: Home, nodes: list[Path], *, keep_services: bool) -> None:
 
 
 async def _prepare(home: Home) -> None:
-    await create_topics(connection(home))
-    async with open_log(home, "up") as log:
+    await create_topics(connection(home, "admin"))
+    async with open_log(home, "up", "admin") as log:
         await publish_keys(log, home)
 
 

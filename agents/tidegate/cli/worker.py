@@ -33,7 +33,7 @@ def worker(home: Home, role: str, instance: str, port: int | None) -> None:
     """
     settings = home.settings
     configure(settings.log, sys.stderr, role=role)
-    work = Worker(Role(role), connection(home), instance=instance)
+    work = Worker(Role(role), connection(home, Role(role).value), instance=instance)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(work, settings, port if port is not None else _port(settings, work.role)))
 

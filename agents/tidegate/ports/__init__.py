@@ -7,7 +7,7 @@ Kafka is in ``tidegate.broker``, the simulated ones in ``tidegate.world``.
 
 from tidegate.ports.clock import Clock, SystemClock
 from tidegate.ports.disk import Disk, SystemDisk
-from tidegate.ports.log import RECENT_RECORDS, Appended, Log, LogReader, Record, SendUnknown
+from tidegate.ports.log import RECENT_RECORDS, Appended, Log, LogReader, Record, SendRefused, SendUnknown
 
 __all__ = [
     "RECENT_RECORDS",
@@ -17,6 +17,7 @@ __all__ = [
     "Log",
     "LogReader",
     "Record",
+    "SendRefused",
     "SendUnknown",
     "SystemClock",
     "SystemDisk",

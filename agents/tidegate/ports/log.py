@@ -35,6 +35,15 @@ class SendUnknown(Exception):
     """No answer came to a send: the record may stand in the log, or not. Read back before you draw a conclusion."""
 
 
+class SendRefused(SendUnknown):
+    """The broker said no: this client has no right to write there. Nothing was written; to try again helps when it has one."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
 class LogReader(Protocol):
     """Reads whole partitions in offset order, without a consumer group: "to the end offsets captured now, then follow"."""
 

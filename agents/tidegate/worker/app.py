@@ -17,7 +17,8 @@ from faust.types import TP
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tidegate.broker import Connection
-from tidegate.broker.connection import TopicsMissing, patiently
+from tidegate.broker.connection import TopicsMissing
+from tidegate.broker.patience import patiently
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.outbox import Outbox, SendFailed
 from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url, credentials
@@ -194,9 +195,9 @@ class Worker:
                 present = await client.topics()
             finally:
                 await client.stop()
-            missing = sorted({f"{self.connection.prefix}{name}" for name in named} - present)
+            missing = {f"{self.connection.prefix}{name}" for name in named} - present
             if missing:
-                raise TopicsMissing(", ".join(missing))
+                raise TopicsMissing(missing)
 
         await patiently("starting", self.connection, attempt)
 

@@ -20,11 +20,12 @@ Role = Literal[
     "bridge",
     "operator",
     "breakglass",
-    "root",
     "join",
 ]
+"""Whoever talks to the broker under a name of its own. A root key has none: what it signed is published by an operator."""
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 FOREVER_MS = -1
 TELEMETRY_PARTITIONS = 12
 
@@ -71,6 +72,15 @@ TOPICS: tuple[Topic, ...] = (
         readers=("intake",),
     ),
     Topic(
+        name="otlp",
+        key="node",
+        partitions=4,
+        retention_ms=HOUR_MS,
+        log_append_time=True,
+        writers=("bridge",),
+        readers=("bridge",),
+    ),
+    Topic(
         name="nodeseconds",
         key="none; partition = murmur2(service) mod 12",
         partitions=12,
@@ -78,7 +88,8 @@ TOPICS: tuple[Topic, ...] = (
         log_append_time=True,
         message_bytes_max=8 << 20,
         writers=("intake", "decide"),
-        readers=("judge",),
+        # An operator sees how far it goes, which says whether a checkpoint is of this topic.
+        readers=("judge", "operator"),
     ),
     Topic(name="kpis", key="service", partitions=12, retention_ms=7 * DAY_MS, writers=("judge",), readers=("api", "operator")),
     Topic(name="scores", key="service", partitions=12, retention_ms=7 * DAY_MS, writers=("judge",), readers=("api", "operator")),
@@ -89,7 +100,7 @@ TOPICS: tuple[Topic, ...] = (
         compacted=True,
         message_bytes_max=16 << 20,
         writers=("judge", "experiment"),
-        readers=("judge", "experiment"),
+        readers=("judge", "experiment", "operator"),
     ),
     Topic(
         name="verdicts",
@@ -119,7 +130,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="plans",
-        key="subject; policy/<name>",
+        key="subject; group/<name>; policy/<name>",
         partitions=1,
         log_append_time=True,
         writers=("operator", "api"),
@@ -150,7 +161,7 @@ TOPICS: tuple[Topic, ...] = (
         log_append_time=True,
         message_bytes_max=4 << 20,
         writers=("decide", "breakglass"),
-        readers=("node", "decide", *_CONTROL),
+        readers=("node", "decide", "breakglass", *_CONTROL),
     ),
     Topic(
         name="keys",
@@ -158,8 +169,8 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         compacted=True,
         log_append_time=True,
-        writers=("root", "operator", "join", "decide"),
-        readers=("node", "decide", "service", *_CONTROL),
+        writers=("operator", "join", "decide"),
+        readers=("node", "decide", "service", "breakglass", "join", *_CONTROL),
     ),
     Topic(
         name="reports",
@@ -193,7 +204,7 @@ TOPICS: tuple[Topic, ...] = (
         key="source",
         partitions=1,
         retention_ms=14 * DAY_MS,
-        writers=("intake", "judge", "decide", "experiment"),
+        writers=("intake", "judge", "decide", "experiment", "bridge"),
         readers=_CONTROL,
     ),
 )

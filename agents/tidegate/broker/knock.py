@@ -1,0 +1,126 @@
+"""Why a broker does not let a client in.
+
+The client library says only that it could not connect; here one connection is made that tells the reason.
+"""
+
+import asyncio
+import ssl
+from typing import Any
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from tidegate.broker.connection import UNANSWERED, BrokerProblem, BrokerRefused, BrokerSilent, Connection
+from tidegate.runtime.problem import Problem
+
+ANSWER_WITHIN_S = 3.0
+
+
+async def knock(connection: Connection, within_s: float = ANSWER_WITHIN_S) -> Problem | None:
+    """Return why no address of a cluster lets this client in, BrokerRefused before silence; None: one of them does.
+
+    A secret that cannot be read is a Problem, too.
+    """
+    try:
+        arguments = connection.arguments()
+    except Problem as problem:
+        return problem
+    addresses = [address.strip() for address in arguments.pop("bootstrap_servers").split(",")]
+    found = await asyncio.gather(*(_at(address, connection, arguments, within_s) for address in addresses))
+    if None in found:
+        return None
+    return next((problem for problem in found if isinstance(problem, BrokerRefused)), found[0])
+
+
+async def _at(address: str, connection: Connection, arguments: dict[str, Any], within_s: float) -> BrokerProblem | None:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not port.isdigit() or not await _listens(host, int(port), within_s):
+        return BrokerSilent(
+            f"no broker answers at {address}", "start it (tidegate up), or set TIDEGATE_BOOTSTRAP=host:port to another"
+        )
+    try:
+        conn = await create_conn(
+            host, int(port), client_id="tidegate-knock", request_timeout_ms=int(within_s * 1000), **arguments
+        )
+        try:
+            # Until it is asked something, a broker that wants to know who is there says nothing.
+            await conn.send(MetadataRequest([]))
+        finally:
+            conn.close()
+    except UNANSWERED as error:
+        speaks_tls = connection.access.tls is not None or await _speaks_tls(host, int(port), within_s)
+        return _told(address, connection, error, speaks_tls=speaks_tls)
+    return None
+
+
+def _told(address: str, connection: Connection, error: Exception, *, speaks_tls: bool) -> BrokerRefused:
+    access, broker = connection.access, f"the broker at {address}"
+    alert = error.__cause__
+    match error:
+        case SaslAuthenticationFailed() if access.sasl is not None:
+            return BrokerRefused(
+                f"{broker} does not know {access.principal} with this password", f"mend kafka.sasl, or {access.sasl.password}"
+            )
+        case UnsupportedSaslMechanismError() if access.sasl is not None:
+            return BrokerRefused(
+                f"{broker} takes no {access.sasl.mechanism}", "set kafka.sasl.mechanism to one of its sasl.enabled.mechanisms"
+            )
+        case ssl.SSLCertVerificationError():
+            return _untrusted(broker, connection, error)
+        case ssl.SSLError() | ConnectionError() if access.tls is not None:
+            return BrokerRefused(f"{broker} does not speak TLS at this port", "name its port for TLS, or remove kafka.tls")
+        case KafkaError() if access.tls is None and speaks_tls:
+            return BrokerRefused(f"{broker} speaks TLS, and this client plain text", "add kafka.tls, with its authority as ca")
+        case KafkaError() if isinstance(alert, ssl.SSLError):
+            shown = access.tls.certificate if access.tls is not None else None
+            return BrokerRefused(
+                f"{broker} does not accept this client's certificate, {shown or 'which has none'}: {alert.reason}",
+                "name one of an authority that it trusts: kafka.tls.certificate and kafka.tls.key",
+            )
+        case KafkaError() if access.tls is not None and access.sasl is None:
+            return BrokerRefused(f"{broker} wants to know who is there", "add kafka.sasl, with a user and a password")
+    return BrokerRefused(
+        f"{broker} closed the connection: {type(error).__name__} {error}".strip(), "is it a Kafka broker? See its log"
+    )
+
+
+def _untrusted(broker: str, connection: Connection, error: ssl.SSLCertVerificationError) -> BrokerRefused:
+    ca = connection.access.tls.ca if connection.access.tls is not None else None
+    match error.verify_code:
+        case 62 | 64:  # of OpenSSL: another name, another address
+            return BrokerRefused(
+                f"{broker} shows a certificate of another name: {error.verify_message}",
+                "name the broker as its certificate does, or make it one for this name",
+            )
+        case 10:  # expired
+            return BrokerRefused(f"the certificate of {broker} has expired", "renew it on the broker")
+    return BrokerRefused(
+        f"the certificate of {broker} is of no authority in {ca or 'the list of this system'}: {error.verify_message}",
+        "set kafka.tls.ca to the broker's authority; if it is, somebody else answers there",
+    )
+
+
+async def _listens(host: str, port: int, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+async def _speaks_tls(host: str, port: int, within_s: float) -> bool:
+    """Return whether TLS begins there, whoever it is: nothing is sent, so nobody needs to be trusted."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
