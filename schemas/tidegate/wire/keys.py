@@ -7,13 +7,14 @@ node's key and no other, so that a stolen operator key makes nobody a decision a
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
 from tidegate.wire.codec import decode_strict
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root, Token
 from tidegate.wire.envelope import Opened, Refused, Trust, open_envelope, unseal
+from tidegate.wire.grown import Grown
 
 TOKENS = "token/"
 FINGERPRINT = 16
@@ -111,12 +112,13 @@ def enrol(trust: Trust, enrolment: Enrolment) -> Trust:
         raise Refused(f"the enrolment of node {node} names its key {key.id}, as another one is named")
     if key.public in trust.revoked and not enrolment.retired:
         raise Refused(f"the key of node {node} is revoked")
-    keys = dict(trust.keys)
+    # Thousands are told one by one: a copy for each would cost as much as the square of their number.
+    keys = Grown.of(trust.keys)
     if before is not None and keys.get(before.key.id) == before.key:
-        del keys[before.key.id]
+        keys = keys.drop(before.key.id)
     if not enrolment.retired:
-        keys[key.id] = key
-    return replace(trust, keys=keys, enrolments=trust.enrolments | {node: enrolment})
+        keys = keys.put(key.id, key)
+    return replace(trust, keys=keys, enrolments=Grown.of(trust.enrolments).put(node, enrolment))
 
 
 def _after_root(trust: Trust, version: int, value: bytes) -> Trust:
@@ -132,7 +134,7 @@ def _after_root(trust: Trust, version: int, value: bytes) -> Trust:
         if key.role in _BESIDE and key.public not in new.revoked and name not in new.keys
     }
     tokens = {name: token for name, token in trust.tokens.items() if name in beside}
-    return replace(new, keys=new.keys | beside, enrolments=trust.enrolments, tokens=tokens)
+    return replace(new, keys={**new.keys, **beside}, enrolments=trust.enrolments, tokens=tokens)
 
 
 def _after_token(trust: Trust, key: str, value: bytes) -> Trust:
@@ -146,7 +148,7 @@ def _after_token(trust: Trust, key: str, value: bytes) -> Trust:
         return trust
     if name in trust.keys:
         raise Refused(f"token {name} is named as another key is")
-    return replace(trust, keys=trust.keys | {name: token.key}, tokens=trust.tokens | {name: token})
+    return replace(trust, keys=Grown.of(trust.keys).put(name, token.key), tokens=Grown.of(trust.tokens).put(name, token))
 
 
 def _after_enrolment(trust: Trust, key: str, value: bytes, time_ms: int) -> Trust:
@@ -179,7 +181,7 @@ def _check_token(trust: Trust, token: Token, enrolment: Enrolment, time_ms: int)
         )
 
 
-def _signatures(opened: Opened, keys: dict[str, PublicKey]) -> int:
+def _signatures(opened: Opened, keys: Mapping[str, PublicKey]) -> int:
     """Return by how many root keys an envelope is signed; one key under two names is one."""
     return len({key.public for key in opened.signed_by(keys, _ROOT)})
 
