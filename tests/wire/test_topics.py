@@ -6,6 +6,7 @@ from tidegate.wire.topics import BY_NAME, FOREVER_MS, TELEMETRY_PARTITIONS, TOPI
 
 DESIGN = {
     "telemetry": 12,
+    "otlp": 4,
     "nodeseconds": 12,
     "kpis": 12,
     "scores": 12,
@@ -46,7 +47,7 @@ def test_what_is_compacted_is_kept_for_ever(topic):
     assert all(isinstance(value, str) for value in config.values())
 
 
-@pytest.mark.parametrize("name", ["telemetry", "nodeseconds"])
+@pytest.mark.parametrize("name", ["telemetry", "otlp", "nodeseconds"])
 def test_topics_whose_order_in_time_is_judged_carry_append_times(name):
     assert BY_NAME[name].config()["message.timestamp.type"] == "LogAppendTime"
 

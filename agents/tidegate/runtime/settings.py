@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from tidegate.otlp.identity import NODE_FROM
 from tidegate.runtime.access import Access, Sasl, Tls
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
@@ -20,6 +21,7 @@ from tidegate.wire.names import Duration, Name
 OVERLAY = "TIDEGATE__"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+TopicName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$(?!\n)")]
 Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
 
 
@@ -58,12 +60,13 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     decide: Port = 0
     notify: Port = 0
     api: Port = 0
+    bridge: Port = 0
 
 
 class AlertSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What alerts of Alertmanager do that are posted to ``/api/v1/alertmanager`` (docs/alarms.md)."""
 
-    aborts: list[Annotated[dict[str, str], Meta(min_length=1)]] = []
+    aborts: tuple[Annotated[dict[str, str], Meta(min_length=1)], ...] = field(default_factory=lambda: ({"tidegate": "abort"},))
     """Labels: an alert that has all of one entry aborts the rollout of its service. Every critical one makes it wait."""
     lasts: Duration = "12h"
     """An alert that was not told again for so long is over: more than twice Alertmanager's ``repeat_interval``."""
@@ -81,6 +84,24 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     origins: list[str] = []
     """Of web pages that may ask (CORS)."""
     alerts: AlertSettings = AlertSettings()
+
+
+class CollectedTopic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A topic that a collector's kafkaexporter writes metrics to: its full name, and its encoding."""
+
+    topic: TopicName
+    encoding: Literal["otlp_proto", "otlp_json"] = "otlp_proto"
+
+
+class BridgeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where ``tidegate bridge`` takes OTLP metrics from: POST /v1/metrics at ``port``, OTLP's own unless said; and topics."""
+
+    host: str = "127.0.0.1"
+    """Only this machine is served as long as there is no token, whatever stands here."""
+    port: Port = 4318
+    topics: list[CollectedTopic] = []
+    node: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = NODE_FROM
+    """Attributes that name a node, the first that is there. What a node agent has told a process comes before them."""
 
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +139,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notify: NotifySettings = NotifySettings()
     api: ApiSettings | None = None
     """Absent: ``tidegate up`` serves no flags, ``tidegate api`` does so at the ports above."""
+    bridge: BridgeSettings | None = None
+    """Absent: ``tidegate up`` takes no OTLP, ``tidegate bridge`` does so at the port above."""
 
 
 def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:

@@ -42,11 +42,11 @@ def latencies(before: Page, after: Page, selector: Selector, phase: int) -> list
     for series, native in after.native.items():
         if selector.takes(series):
             began = None if _anew(before, after, series) else before.native.get(series)
-            _add_native(slots, native_increase(began, native), unit_s, phase)
+            add_native(slots, native_increase(began, native), unit_s, phase)
     for series, buckets in after.classic.items():
         if selector.takes(series) and series not in after.native:
             began_at = _NO_BUCKETS if _anew(before, after, series) else before.classic.get(series, _NO_BUCKETS)
-            _add_classic(slots, classic_increase(began_at, buckets), unit_s, phase)
+            add_classic(slots, classic_increase(began_at, buckets), unit_s, phase)
     return slots
 
 
@@ -77,6 +77,31 @@ def native_increase(before: Native | None, after: Native) -> Native:
     return replace(after, zero=after.zero - began.zero, buckets=grown)
 
 
+def add_classic(slots: list[int], grown: Mapping[float, float], unit_s: float, phase: int) -> None:
+    """Spread each bucket of cumulative counts by upper bound. What lies above the last bound is put right above it, for nothing
+    more is known.
+    """
+    counted, low = 0, -inf
+    for bound in sorted(grown):
+        upto = max(counted, round(grown[bound]))
+        if bound == inf:
+            # With no other bound nothing at all is known of these latencies.
+            spread(slots, upto - counted if low > -inf else 0, low, low, phase)
+            return
+        high = place_of(bound * unit_s)
+        spread(slots, upto - counted, low, high, phase)
+        counted, low = upto, high
+
+
+def add_native(slots: list[int], grown: Native, unit_s: float, phase: int) -> None:
+    """Spread each bucket of a native histogram. Where its edges are ours, nothing is spread."""
+    spread(slots, grown.zero, -inf, place_of(grown.zero_threshold * unit_s), phase)
+    width = PER_DOUBLING * 2.0**-grown.schema
+    start = log2(unit_s) * PER_DOUBLING - HISTOGRAM_OFFSET
+    for index, count in grown.buckets.items():
+        spread(slots, count, within(start + (index - 1) * width), within(start + index * width), phase)
+
+
 def _grown(before: Page, after: Page, series: Series, value: float) -> float:
     was = before.numbers.get(series, 0.0)
     if not isfinite(value) or value < 0:
@@ -103,25 +128,3 @@ def _seen_through(before: Native, after: Native) -> Native:
             wider = -(-index >> halvings)
             buckets[wider] = buckets.get(wider, 0) + count
     return replace(after, zero=zero, buckets=buckets)
-
-
-def _add_classic(slots: list[int], grown: Mapping[float, float], unit_s: float, phase: int) -> None:
-    """Spread each bucket. What lies above the last bound is put right above it, for nothing more is known."""
-    counted, low = 0, -inf
-    for bound in sorted(grown):
-        upto = max(counted, round(grown[bound]))
-        if bound == inf:
-            # With no other bound nothing at all is known of these latencies.
-            spread(slots, upto - counted if low > -inf else 0, low, low, phase)
-            return
-        high = place_of(bound * unit_s)
-        spread(slots, upto - counted, low, high, phase)
-        counted, low = upto, high
-
-
-def _add_native(slots: list[int], grown: Native, unit_s: float, phase: int) -> None:
-    spread(slots, grown.zero, -inf, place_of(grown.zero_threshold * unit_s), phase)
-    width = PER_DOUBLING * 2.0**-grown.schema
-    start = log2(unit_s) * PER_DOUBLING - HISTOGRAM_OFFSET
-    for index, count in grown.buckets.items():
-        spread(slots, count, within(start + (index - 1) * width), within(start + index * width), phase)

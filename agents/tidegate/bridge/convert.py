@@ -1,0 +1,144 @@
+"""Topic ``otlp`` to rows in ``telemetry``: each partition folded by one bridge, a row for each process and second.
+
+No state is kept anywhere: who takes over a partition reads again what was appended lately, and folds it. The rows that this makes
+are those of the predecessor, under the same names, so that repeats are known. Rows of seconds that have passed before anyone took
+over are late for their panes and not made; that, and nothing else, is what a restart costs.
+
+A second's rows go out just after its end, by the broker's clock: that of this machine only paces.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from tidegate.bridge.group import Member, Records
+from tidegate.bridge.metrics import Metrics
+from tidegate.bridge.sorter import TOPIC
+from tidegate.broker import Connection
+from tidegate.broker.connection import UNANSWERED
+from tidegate.otlp.fold import WINDOW_MOST_S, State, rows, take
+from tidegate.ports import Clock, Log, SendUnknown
+from tidegate.wire.codec import Malformed
+from tidegate.wire.otlp import decode
+from tidegate.wire.telemetry import Telemetry, encode_msgpack
+
+AFTER_MS = 150
+"""Behind the end of a second: what was appended in it has been read by then. Its pane stays open for a second."""
+READ_AGAIN_MS = (WINDOW_MOST_S + 5) * 1_000
+"""Long enough for every series to have been exported once before."""
+LATE_S = 2
+"""Seconds that ended longer ago are closed for the judge."""
+POLL_S = 0.1
+SENDS_AT_ONCE_MAX = 5_000
+
+log = structlog.get_logger("tidegate.bridge")
+
+
+class Converter(ConsumerRebalanceListener):
+    """One member of the group that shares the partitions of ``otlp``."""
+
+    def __init__(self, connection: Connection, log: Log, clock: Clock, metrics: Metrics) -> None:
+        self._log = log
+        self._clock = clock
+        self._metrics = metrics
+        self._member = Member(
+            connection, [f"{connection.prefix}{TOPIC}"], f"{connection.prefix}bridge", reset="latest", listener=self
+        )
+        self._states: dict[TopicPartition, State] = {}
+        self._next: dict[TopicPartition, int] = {}
+        self._ahead_ms = 0
+        """The broker's clock, minus ours."""
+        self._assigned = False
+
+    def not_ready(self) -> str | None:
+        """Return why nothing is converted yet, or None; from any thread."""
+        return None if self._assigned else "waiting for the broker"
+
+    async def run(self) -> None:
+        """Convert until cancelled."""
+        try:
+            while True:
+                self._fold(await self._member.poll(POLL_S))
+                until_s = (self._now_ms() - AFTER_MS) // 1_000 - 1
+                await self._emit(until_s)
+        finally:
+            await self._member.close()
+
+    # reading
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing: what comes back in the same round goes on."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Forget partitions that are others' now; begin to read new ones where their state began."""
+        mine = set(assigned)
+        self._states = {tp: state for tp, state in self._states.items() if tp in mine}
+        new = [tp for tp in mine if tp not in self._states]
+        now_ms = await self._ask_now_ms()
+        since_ms = now_ms - READ_AGAIN_MS
+        found = await self._member.consumer.offsets_for_times(dict.fromkeys(new, since_ms)) if new else {}
+        ends = await self._member.consumer.end_offsets(new) if new else {}
+        for tp in new:
+            self._states[tp] = State(since_ms=since_ms, done_s=now_ms // 1_000 - LATE_S)
+            self._next[tp] = found[tp].offset if found.get(tp) is not None else ends[tp]
+        for tp in mine:
+            self._member.consumer.seek(tp, self._next[tp])
+        self._assigned = True
+        self._metrics.partitions.set(len(mine))
+        log.info("converting", partitions=sorted(tp.partition for tp in mine), read_again_s=READ_AGAIN_MS // 1_000)
+
+    def _fold(self, found: Records) -> None:
+        for tp, records in found.items():
+            state = self._states.get(tp)
+            if state is None:
+                continue  # it was taken away while these were on their way
+            for record in records:
+                self._next[tp] = record.offset + 1
+                if not record.value:
+                    continue  # asked for the time alone
+                try:
+                    export = decode(record.value)
+                except Malformed as fault:
+                    log.warning("left aside", topic=tp.topic, partition=tp.partition, offset=record.offset, problem=str(fault))
+                    continue
+                take(state, export, record.timestamp)
+            self._metrics.points_became(state.results)
+            state.results.clear()
+
+    # rows
+
+    async def _emit(self, until_s: int) -> None:
+        made = [row for state in self._states.values() if state.done_s < until_s for row in rows(state, until_s)]
+        self._metrics.processes.set(sum(len(state.processes) for state in self._states.values()))
+        for at in range(0, len(made), SENDS_AT_ONCE_MAX):
+            await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))
+
+    async def _send(self, row: Telemetry) -> None:
+        try:
+            sent = await self._log.append("telemetry", row.node, encode_msgpack(row))
+        except SendUnknown:
+            self._metrics.rows_dropped.inc()
+            return
+        self._metrics.rows.inc()
+        self._heard(sent.time_ms)
+
+    # time
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ms() + self._ahead_ms
+
+    async def _ask_now_ms(self) -> int:
+        """Return the broker's time: that at which it appends something."""
+        try:
+            self._heard((await self._log.append(TOPIC, None, b"")).time_ms)
+        except (SendUnknown, *UNANSWERED):
+            log.warning("the broker did not tell the time; this machine's clock counts", during="taking over partitions")
+        return self._now_ms()
+
+    def _heard(self, time_ms: int) -> None:
+        self._ahead_ms = time_ms - self._clock.now_ms()
+
+
+__all__ = ["Converter"]
