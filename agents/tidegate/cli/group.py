@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("tidegate.cli.node:node", "Run a node agent."),
     "notify": ("tidegate.cli.notify:notify", "Tell Alertmanager and webhooks of alarms."),
     "api": ("tidegate.cli.api:api", "Serve flags: OFREP, flagd's sync; make tokens."),
+    "bridge": ("tidegate.cli.bridge:bridge", "Take OTLP metrics, by HTTP and from collectors' topics."),
     "health": ("tidegate.cli.health:health", "Ask a process whether it is alive and ready."),
     "rollout": ("tidegate.cli.rollout:rollout", "Start, watch, steer and explain rollouts."),
     "flag": ("tidegate.cli.flag:flag", "Set, kill, ramp, evaluate and explain feature flags."),
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to (where it is, one line of help)."""
 
 EXTRAS = {
-    "server": ("faust", "grpc", "litestar", "mode", "numpy", "orjson", "river", "uvicorn", "uvloop"),
+    "server": ("faust", "google", "grpc", "litestar", "mode", "numpy", "opentelemetry", "orjson", "river", "uvicorn", "uvloop"),
     "quickstart": ("confluent_kafka",),
     "node": ("cryptography", "prometheus_client", "rich", "structlog", "yaml"),
 }

@@ -29,7 +29,8 @@ WORKERS = ("intake", "judge", "experiment")
 @click.pass_obj
 def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
     """Run every role on this machine: broker, intake, judge, experiment, decide, notify if config.yaml names a target or a gate,
-    api if it has the section api (`tidegate init` makes one), and the agents of nodes/. Tells where each serves.
+    api if it has the section api (`tidegate init` makes one), bridge if it has that one, and the agents of nodes/. Tells where
+    each serves.
 
     Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
     """
@@ -107,6 +108,8 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
         control["notify"] = ("notify",)
     if home.settings.api is not None:
         control["api"] = ("api",)
+    if home.settings.bridge is not None:
+        control["bridge"] = ("bridge",)
     fleet = {f"node-{path.stem}": ("node", "--config", str(path), *ends) for path in nodes}
     return [
         Program(name=name, command=(*tidegate, *command), environment=environment, wave=wave)

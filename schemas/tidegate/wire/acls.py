@@ -15,7 +15,7 @@ Principal = Literal[Role, "admin"]
 """A role of the table, or who makes topics and publishes, exports and restores what is in them."""
 
 PRINCIPALS: tuple[Principal, ...] = (*get_args(Role), "admin")
-GROUPS: tuple[Role, ...] = ("intake", "judge", "experiment")
+GROUPS: tuple[Role, ...] = ("intake", "judge", "experiment", "bridge")
 """Roles whose processes form a consumer group, named by the prefix and the role."""
 
 
