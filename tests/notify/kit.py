@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tidegate.alarms.notices import Policy
-from tidegate.notify import Notifier, build
+from tidegate.notify import Notifier, Place, build
 from tidegate.ports import Disk, SystemClock
 from tidegate.wire.codec import encode
 from tidegate.wire.envelope import Trust
@@ -17,6 +17,7 @@ from tidegate.wire.judgement import Alarm
 from tidegate.world import MemoryDisk, MemoryLog
 
 FAST = Policy(wait_ms=300, interval_ms=600, repeat_ms=3_600_000)
+CONSOLE = "http://127.0.0.1/console"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
 
 
@@ -47,7 +48,7 @@ class Plant:
             SystemClock(),
             disk or MemoryDisk(),
             Trust("local", 1, {}),
-            build([*targets], policy, self.folder),
+            build([*targets], policy, Place(self.folder, CONSOLE)),
             registry=self.registry,
         )
         running = asyncio.create_task(notifier.run())

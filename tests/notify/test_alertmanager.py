@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.alarms.kit import alarm as made
-from tests.notify.kit import Plant
+from tests.notify.kit import CONSOLE, Plant
 from tests.notify.server import Receiver, Server, until
 
 from tidegate.notify.targets import alertmanager
@@ -40,7 +40,7 @@ def over(one: Alarm) -> Alarm:
 
 
 def to(server: Server) -> dict[str, Any]:
-    return {"kind": "alertmanager", "url": server.url, "console": "http://127.0.0.1/console"}
+    return {"kind": "alertmanager", "url": server.url}
 
 
 async def test_it_takes_groups_and_resolves_them(plant: Plant, server: Server, hook: Receiver) -> None:
@@ -52,7 +52,7 @@ async def test_it_takes_groups_and_resolves_them(plant: Plant, server: Server, h
         assert [one["labels"]["node"] for one in by_name["coverage_lost"]["alerts"]] == ["n0", "n1", "n2"]
         assert by_name["environment"]["receiver"] == "pager"
         assert by_name["coverage_lost"]["alerts"][0]["annotations"]["summary"] == "coverage_lost of shop n0"
-        assert by_name["coverage_lost"]["alerts"][0]["generatorURL"] == "http://127.0.0.1/console"
+        assert by_name["coverage_lost"]["alerts"][0]["generatorURL"] == f"{CONSOLE}/#/rollouts/shop"
         await plant.say(*(over(one) for one in alarms))
         await until(lambda: server.names() == ["environment"])
     # Its own interval decides when people hear of it.

@@ -13,7 +13,7 @@ from tests.worker.fleet import workers
 
 from tidegate.alarms.notices import Policy
 from tidegate.broker import Connection, KafkaLog
-from tidegate.notify import Notifier, build
+from tidegate.notify import Notifier, Place, build
 from tidegate.ports import SystemClock
 from tidegate.wire.envelope import Trust
 from tidegate.wire.telemetry import Telemetry, encode_msgpack
@@ -81,7 +81,7 @@ async def test_five_hundred_nodes_that_fail_at_once_are_one_notification_within_
 ) -> None:
     Plant(tmp_path)  # writes the secret
     with receiving() as chat:
-        targets = build([{"kind": "alertmanager", "url": server.url}, webhook(chat.url)], Policy(), tmp_path)
+        targets = build([{"kind": "alertmanager", "url": server.url}, webhook(chat.url)], Policy(), Place(tmp_path))
         notifier = Notifier(log, SystemClock(), MemoryDisk(), Trust("local", 1, {}), targets, registry=CollectorRegistry())
         running = asyncio.create_task(notifier.run())
         async with workers(connection):
@@ -114,7 +114,7 @@ async def test_five_hundred_alarms_of_their_own_are_one_notification_too(
 
     Plant(tmp_path)
     with receiving() as chat:
-        targets = build([{"kind": "alertmanager", "url": server.url}, webhook(chat.url)], Policy(), tmp_path)
+        targets = build([{"kind": "alertmanager", "url": server.url}, webhook(chat.url)], Policy(), Place(tmp_path))
         notifier = Notifier(log, SystemClock(), MemoryDisk(), Trust("local", 1, {}), targets, registry=CollectorRegistry())
         running = asyncio.create_task(notifier.run())
         began_s = time.time()

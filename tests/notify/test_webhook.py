@@ -15,16 +15,16 @@ from tests.alarms.kit import alarm as made
 from tests.alarms.kit import over
 from tests.node.kit import free_port
 from tests.notify import kit
-from tests.notify.kit import FAST, SECRET, Plant, webhook
+from tests.notify.kit import CONSOLE, FAST, SECRET, Plant, webhook
 from tests.notify.server import Receiver, receiving, until
 
 from tidegate.alarms.notices import Policy
-from tidegate.notify import build, desk
+from tidegate.notify import Place, build, desk
 from tidegate.notify.desk import RETRY_FIRST_S
 from tidegate.notify.targets.webhook import key_of, sign
 from tidegate.notify.words import labels
 from tidegate.runtime.problem import Problem
-from tidegate.wire.judgement import Alarm
+from tidegate.wire.judgement import INBOUND_WRITER, Alarm
 from tidegate.world import MemoryDisk
 
 
@@ -65,6 +65,7 @@ async def test_a_notice_is_signed_as_the_specification_has_it_and_reads_like_ale
     assert [one["labels"]["node"] for one in first["alerts"]] == ["n1", "n2"]
     assert [(one["labels"]["node"], one["status"]) for one in second["alerts"]] == [("n2", "firing"), ("n1", "resolved")]
     assert first["commonAnnotations"]["summary"].startswith("coverage_lost of shop (2 alarms)")
+    assert (first["externalURL"], first["alerts"][0]["generatorURL"]) == (CONSOLE, f"{CONSOLE}/#/rollouts/shop")
 
 
 async def test_a_receiver_that_fails_is_tried_again_with_the_same_id(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +164,7 @@ async def test_five_hundred_alarms_are_one_body_that_names_a_hundred(plant: Plan
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ({"kind": "pigeon"}, r"targets\[0\].kind: expected one of alertmanager, webhook"),
+        ({"kind": "pigeon"}, r"targets\[0\].kind: expected one of alertmanager, apprise, webhook"),
         ({"kind": "webhook", "name": "chat", "url": "http://a"}, r"targets\[0\].*secret"),
         ({"kind": "webhook", "name": "chat", "url": "http://a", "secret": "whsec_abc"}, "never as itself"),
         ({"kind": "webhook", "name": "chat", "url": "http://a", "secret": "file:none"}, "no secret can be read"),
@@ -180,12 +181,12 @@ def test_a_target_that_cannot_work_is_refused_with_its_path(plant: Plant, entry:
         (plant.folder / name).write_text(text)
         (plant.folder / name).chmod(mode)
     with pytest.raises(Problem, match=told):
-        build([entry], Policy(), plant.folder)
+        build([entry], Policy(), Place(plant.folder))
 
 
 def test_two_targets_have_two_names(plant: Plant) -> None:
     with pytest.raises(Problem, match="one name"):
-        build([webhook("http://a"), kit.webhook("http://b")], Policy(), plant.folder)
+        build([webhook("http://a"), kit.webhook("http://b")], Policy(), Place(plant.folder))
 
 
 class FullDisk(MemoryDisk):
@@ -193,6 +194,15 @@ class FullDisk(MemoryDisk):
 
     def write(self, name: str, data: bytes) -> None:
         raise OSError(28, "No space left on device")
+
+
+async def test_what_others_raised_is_told_by_those_who_raised_it(plant: Plant) -> None:
+    """An alert that came in by Alertmanager's webhook would go back to Alertmanager otherwise, and round and round."""
+    with receiving() as receiver:
+        async with plant.notify(webhook(receiver.url)):
+            await plant.say(replace(alarm("n1"), writer=INBOUND_WRITER), alarm("n2"))
+            await until(lambda: receiver.taken)
+    assert [[one["labels"]["node"] for one in body["alerts"]] for body in receiver.taken] == [["n2"]]
 
 
 async def test_a_full_disk_costs_no_notice(plant: Plant) -> None:

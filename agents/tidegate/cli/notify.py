@@ -8,7 +8,7 @@ import click
 from tidegate.alarms.notices import Policy
 from tidegate.broker import KafkaLog
 from tidegate.cli.connect import connection
-from tidegate.notify import Gatekeeper, Notifier, Target, build, build_gates
+from tidegate.notify import Gatekeeper, Notifier, Place, Target, build, build_gates
 from tidegate.ports import SystemClock, SystemDisk
 from tidegate.runtime.home import Home
 from tidegate.runtime.logs import configure
@@ -22,7 +22,7 @@ from tidegate.wire.names import duration_ms
 @click.command()
 @click.pass_obj
 def notify(home: Home) -> None:
-    """Tell the targets of notify.targets in config.yaml of alarms: Alertmanager, signed webhooks. Ask notify.gates.
+    """Tell the targets of notify.targets in config.yaml of alarms: Alertmanager, signed webhooks, people. Ask notify.gates.
 
     Groups by service and name, leaves out what is silenced or explained by a rollback. Any number may run. Serves /metrics and
     health at http.notify. See docs/alarms.md.
@@ -34,7 +34,7 @@ def notify(home: Home) -> None:
     policy = Policy(
         wait_ms=duration_ms(settings.wait), interval_ms=duration_ms(settings.interval), repeat_ms=duration_ms(settings.repeat)
     )
-    asyncio.run(_run(home, build(settings.targets, policy, home.folder)))
+    asyncio.run(_run(home, build(settings.targets, policy, Place(home.folder, settings.console))))
 
 
 async def _run(home: Home, targets: list[Target]) -> None:

@@ -8,6 +8,6 @@ labels, sees one.
 from tidegate.notify.gatekeeper import Gatekeeper
 from tidegate.notify.gates import build as build_gates
 from tidegate.notify.notifier import Notifier
-from tidegate.notify.targets import Target, build
+from tidegate.notify.targets import Place, Target, build
 
-__all__ = ["Gatekeeper", "Notifier", "Target", "build", "build_gates"]
+__all__ = ["Gatekeeper", "Notifier", "Place", "Target", "build", "build_gates"]

@@ -3,7 +3,9 @@
 import datetime as dt
 import re
 from typing import Any
+from urllib.parse import quote
 
+from tidegate.alarms.notices import Notice
 from tidegate.wire.judgement import Alarm, AlarmState
 
 _NO_NAME = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
@@ -17,7 +19,7 @@ def labels(alarm: Alarm) -> dict[str, str]:
     return {name: value for name, value in sorted(found.items()) if value}
 
 
-def alert(alarm: Alarm) -> dict[str, Any]:
+def alert(alarm: Alarm, console: str) -> dict[str, Any]:
     """Return an alarm as webhooks carry it (Alertmanager's version 4)."""
     over = alarm.state is AlarmState.RESOLVED
     return {
@@ -26,9 +28,30 @@ def alert(alarm: Alarm) -> dict[str, Any]:
         "annotations": {"summary": alarm.summary},
         "startsAt": moment(alarm.start_ms),
         "endsAt": moment(alarm.end_ms) if over else "0001-01-01T00:00:00Z",
-        "generatorURL": "",
+        "generatorURL": link(console, alarm),
         "fingerprint": alarm.key,
     }
+
+
+def summary(notice: Notice) -> str:
+    """Return a notice in one line, for a person."""
+    alarms: tuple[Alarm, ...] = notice.firing or notice.over
+    first = alarms[0]
+    what = f"{first.name} of {first.service}" if first.service else first.name
+    number = f" ({len(alarms)} alarms)" if len(alarms) > 1 else ""
+    return f"{what}{number}: {first.summary}" if notice.firing else f"over: {what}{number}"
+
+
+def link(console: str, alarm: Alarm) -> str:
+    """Return where in the console a person can look further; empty: there is no console.
+
+    >>> from tidegate.alarms.board import DECIDE_SILENT
+    >>> link("https://tide.example/", DECIDE_SILENT.firing("", 0, "", service="shop")), link("", DECIDE_SILENT.firing("", 0, ""))
+    ('https://tide.example/#/rollouts/shop', '')
+    """
+    if not console:
+        return ""
+    return f"{console.rstrip('/')}/#/" + (f"rollouts/{quote(alarm.service, safe='')}" if alarm.service else "alarms")
 
 
 def moment(at_ms: int) -> str:

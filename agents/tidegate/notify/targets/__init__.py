@@ -1,11 +1,13 @@
 """Where notices go: one file for each kind, found without being told. What may not enter: when and what is told.
 
-A file has ``KIND``, ``Options`` (a struct: what config.yaml says beside the kind) and ``make(options, policy, base)``, which
-returns a ``Target``. ``policy`` is the installation's; a kind may change it. Paths are relative to ``base``.
+A file has ``KIND``, ``Options`` (a struct: what config.yaml says beside the kind) and ``make(options, policy, place)``, which
+returns a ``Target``. ``policy`` is the installation's; a kind may change it.
 """
 
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from tidegate.alarms.notices import Notice, Policy
 from tidegate.notify.kinds import made
@@ -13,6 +15,15 @@ from tidegate.notify.kinds import made
 
 class Undelivered(Exception):
     """A target did not take a notice; the text says why, without a secret."""
+
+
+class Place(Struct, frozen=True):
+    """Where an installation is."""
+
+    base: Path
+    """Paths of secrets are relative to it."""
+    console: str = ""
+    """Address of the console; empty: nothing links there."""
 
 
 class Target(Protocol):
@@ -26,6 +37,6 @@ class Target(Protocol):
         ...
 
 
-def build(targets: list[dict[str, Any]], policy: Policy, base: Path) -> list[Target]:
+def build(targets: list[dict[str, Any]], policy: Policy, place: Place) -> list[Target]:
     """Return the targets that the settings name. Problem (code 2) with the path of what is wrong."""
-    return made(targets, __name__, "notify.targets", policy, base)
+    return made(targets, __name__, "notify.targets", policy, place)

@@ -4,7 +4,6 @@ What fires is posted again every minute, each time with an end five minutes ahea
 (Prometheus does the same). Two notify processes post the same labels, which to Alertmanager is one alert.
 """
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +12,8 @@ from msgspec.structs import replace
 
 from tidegate.alarms.notices import Notice, Policy
 from tidegate.notify import web
-from tidegate.notify.words import labels, moment
+from tidegate.notify.targets import Place
+from tidegate.notify.words import labels, link, moment
 from tidegate.wire.judgement import Alarm
 
 KIND = "alertmanager"
@@ -27,18 +27,16 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     url: str
     name: str = KIND
-    console: str = ""
-    """Link in each alert, where a person can look further."""
 
 
 class Alertmanager:
     """One server."""
 
-    def __init__(self, options: Options, policy: Policy) -> None:
+    def __init__(self, options: Options, policy: Policy, console: str) -> None:
         self.name = options.name
         self.policy = replace(policy, wait_ms=0, interval_ms=0, repeat_ms=RESEND_MS, together=True, hidden_ends=True)
         self._url = web.checked(options.url.rstrip("/") + "/api/v2/alerts")
-        self._console = options.console
+        self._console = console
 
     def send(self, notice: Notice, now_ms: int) -> None:
         """Post everything that fires, and what is over once. Undelivered where it does not take it."""
@@ -48,7 +46,7 @@ class Alertmanager:
         web.post(self._url, msgspec.json.encode(alerts), {"Content-Type": "application/json"})
 
     def _alert(self, alarm: Alarm, end_ms: int) -> dict[str, Any]:
-        link = {"generatorURL": self._console} if self._console else {}
+        url = link(self._console, alarm)
         # One that ends before it starts is refused, and with it the rest.
         ends = max(end_ms, alarm.start_ms + 1)
         return {
@@ -56,9 +54,9 @@ class Alertmanager:
             "annotations": {"summary": alarm.summary},
             "startsAt": moment(alarm.start_ms),
             "endsAt": moment(ends),
-        } | link
+        } | ({"generatorURL": url} if url else {})
 
 
-def make(options: Options, policy: Policy, _base: Path) -> Alertmanager:
+def make(options: Options, policy: Policy, place: Place) -> Alertmanager:
     """Return the target."""
-    return Alertmanager(options, policy)
+    return Alertmanager(options, policy, place.console)

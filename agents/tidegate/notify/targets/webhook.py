@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,10 +16,10 @@ from msgspec import Struct
 
 from tidegate.alarms.notices import Notice, Policy
 from tidegate.notify import web
-from tidegate.notify.words import alert, labels
+from tidegate.notify.targets import Place
+from tidegate.notify.words import alert, labels, summary
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.secrets import read_secret
-from tidegate.wire.judgement import Alarm
 
 KIND = "webhook"
 PREFIX = "whsec_"
@@ -41,21 +40,22 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Webhook:
     """One receiver."""
 
-    def __init__(self, options: Options, policy: Policy, secret: bytes) -> None:
+    def __init__(self, options: Options, policy: Policy, secret: bytes, console: str) -> None:
         self.name = options.name
         self.policy = policy
         self._url = web.checked(options.url)
         self._secret = secret
+        self._console = console
 
     def send(self, notice: Notice, now_ms: int) -> None:
         """Post one notice, signed. Undelivered where the answer is not 2xx."""
-        body = msgspec.json.encode(payload(notice))
+        body = msgspec.json.encode(payload(notice, self._console))
         web.post(self._url, body, headers(self._secret, notice.id, now_ms, body))
 
 
-def make(options: Options, policy: Policy, base: Path) -> Webhook:
+def make(options: Options, policy: Policy, place: Place) -> Webhook:
     """Return the target. Problem where there is no secret worth the name."""
-    return Webhook(options, policy, key_of(read_secret(options.secret, base)))
+    return Webhook(options, policy, key_of(read_secret(options.secret, place.base)), place.console)
 
 
 def key_of(secret: str) -> bytes:
@@ -91,7 +91,7 @@ def sign(key: bytes, name: str, stamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(told).decode()
 
 
-def payload(notice: Notice) -> dict[str, Any]:
+def payload(notice: Notice, console: str = "") -> dict[str, Any]:
     """Return the body: what fires first, as many as there is room for."""
     alarms = (*notice.firing, *notice.over)
     named = alarms[:ALERTS_MAX]
@@ -104,20 +104,11 @@ def payload(notice: Notice) -> dict[str, Any]:
         "groupLabels": {name: common[name] for name in ("alertname", "service") if name in common},
         "commonLabels": common,
         "commonAnnotations": {"summary": summary(notice)},
-        "externalURL": "",
+        "externalURL": console,
         "truncatedAlerts": len(alarms) - len(named),
         "hiddenAlerts": notice.hidden,
-        "alerts": [alert(alarm) for alarm in named],
+        "alerts": [alert(alarm, console) for alarm in named],
     }
-
-
-def summary(notice: Notice) -> str:
-    """Return a notice in one line, for a person."""
-    alarms: tuple[Alarm, ...] = notice.firing or notice.over
-    first = alarms[0]
-    what = f"{first.name} of {first.service}" if first.service else first.name
-    number = f" ({len(alarms)} alarms)" if len(alarms) > 1 else ""
-    return f"{what}{number}: {first.summary}" if notice.firing else f"over: {what}{number}"
 
 
 def _common(found: list[dict[str, str]]) -> dict[str, str]:
