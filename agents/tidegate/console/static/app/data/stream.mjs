@@ -1,0 +1,81 @@
+// Server-sent events by fetch, for EventSource cannot show a token. It resumes by the last id, and never gives up.
+import { headers, url } from "./api.mjs";
+
+const SILENT_MS = 20_000; // the API speaks every 15 s at the latest
+const WAIT_MS = [250, 500, 1000, 2000, 4000];
+
+export class Stream {
+  // hears: {event(kind, data), reset(), state("connecting" | "live" | "away")}
+  constructor(path, hears) {
+    this.path = path;
+    this.hears = hears;
+    this.lastId = "";
+    this.failures = 0;
+    this.running = false;
+  }
+
+  start() {
+    if (this.running) return;
+    this.running = true;
+    this.#run();
+  }
+
+  stop() {
+    this.running = false;
+    this.abort?.abort();
+    clearTimeout(this.timer);
+  }
+
+  async #run() {
+    this.abort = new AbortController();
+    try {
+      this.hears.state("connecting");
+      const also = this.lastId ? { "Last-Event-ID": this.lastId } : {};
+      const answer = await fetch(url(this.path), { headers: headers(also), signal: this.abort.signal, cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      await this.#follow(answer.body.getReader());
+    } catch {
+      // Why it ended makes no difference: it is asked for again, and reads say what is wrong.
+    }
+    clearTimeout(this.silence);
+    if (!this.running) return;
+    this.hears.state("away");
+    this.timer = setTimeout(() => this.running && this.#run(), WAIT_MS[Math.min(this.failures++, WAIT_MS.length - 1)]);
+  }
+
+  async #follow(reader) {
+    const text = new TextDecoder();
+    let rest = "";
+    for (;;) {
+      this.#listen();
+      const { done, value } = await reader.read();
+      if (done) return;
+      const blocks = (rest + text.decode(value, { stream: true })).split("\n\n");
+      rest = blocks.pop();
+      if (blocks.length) this.#alive();
+      blocks.forEach((block) => this.#take(block));
+    }
+  }
+
+  #alive() {
+    this.failures = 0;
+    this.hears.state("live");
+  }
+
+  #listen() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.abort.abort(), SILENT_MS);
+  }
+
+  #take(block) {
+    let kind = "";
+    let data = "";
+    for (const line of block.split("\n")) {
+      if (line.startsWith("id: ")) this.lastId = line.slice(4);
+      else if (line.startsWith("event: ")) kind = line.slice(7);
+      else if (line.startsWith("data: ")) data += line.slice(6);
+    }
+    if (kind === "reset") this.hears.reset();
+    else if (kind) this.hears.event(kind, JSON.parse(data));
+  }
+}
