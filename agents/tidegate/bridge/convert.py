@@ -18,7 +18,7 @@ from tidegate.bridge.metrics import Metrics
 from tidegate.bridge.sorter import TOPIC
 from tidegate.broker import Connection
 from tidegate.broker.connection import UNANSWERED
-from tidegate.otlp.fold import WINDOW_MOST_S, State, rows, take
+from tidegate.otlp.fold import WINDOW_MOST_S, State, rows, skip, take
 from tidegate.ports import Clock, Log, SendUnknown
 from tidegate.wire.codec import Malformed
 from tidegate.wire.otlp import decode
@@ -48,6 +48,8 @@ class Converter(ConsumerRebalanceListener):
         )
         self._states: dict[TopicPartition, State] = {}
         self._next: dict[TopicPartition, int] = {}
+        self._behind: dict[TopicPartition, tuple[int, int]] = {}
+        """Partitions that are read again: up to which offset, and the last second of which no rows are made."""
         self._ahead_ms = 0
         """The broker's clock, minus ours."""
         self._assigned = False
@@ -75,14 +77,16 @@ class Converter(ConsumerRebalanceListener):
         """Forget partitions that are others' now; begin to read new ones where their state began."""
         mine = set(assigned)
         self._states = {tp: state for tp, state in self._states.items() if tp in mine}
+        self._behind = {tp: behind for tp, behind in self._behind.items() if tp in mine}
         new = [tp for tp in mine if tp not in self._states]
         now_ms = await self._ask_now_ms()
         since_ms = now_ms - READ_AGAIN_MS
         found = await self._member.consumer.offsets_for_times(dict.fromkeys(new, since_ms)) if new else {}
         ends = await self._member.consumer.end_offsets(new) if new else {}
         for tp in new:
-            self._states[tp] = State(since_ms=since_ms, done_s=now_ms // 1_000 - LATE_S)
+            self._states[tp] = State(since_ms=since_ms, done_s=since_ms // 1_000 - 1)
             self._next[tp] = found[tp].offset if found.get(tp) is not None else ends[tp]
+            self._behind[tp] = (ends[tp], now_ms // 1_000 - LATE_S)
         for tp in mine:
             self._member.consumer.seek(tp, self._next[tp])
         self._assigned = True
@@ -110,7 +114,12 @@ class Converter(ConsumerRebalanceListener):
     # rows
 
     async def _emit(self, until_s: int) -> None:
-        made = [row for state in self._states.values() if state.done_s < until_s for row in rows(state, until_s)]
+        for tp, (end, skipped_s) in [*self._behind.items()]:
+            if self._next[tp] >= end:
+                skip(self._states[tp], skipped_s)
+                del self._behind[tp]
+        ready = [state for tp, state in self._states.items() if tp not in self._behind and state.done_s < until_s]
+        made = [row for state in ready for row in rows(state, until_s)]
         self._metrics.processes.set(sum(len(state.processes) for state in self._states.values()))
         for at in range(0, len(made), SENDS_AT_ONCE_MAX):
             await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))

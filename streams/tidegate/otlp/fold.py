@@ -147,6 +147,13 @@ def rows(state: State, until_s: int) -> Iterator[Telemetry]:
         _forget(state, until_s - FORGET_AFTER_S)
 
 
+def skip(state: State, until_s: int) -> None:
+    """Make no rows up to a second: a predecessor did, or they are too late for anybody."""
+    state.done_s = max(state.done_s, until_s)
+    for process in state.processes.values():
+        process.portions = [portion for portion in process.portions if portion.last_s > until_s]
+
+
 def _process(state: State, export: Export, now_s: int) -> Process | None:
     known = state.processes.get(export.resource)
     if known is not None:

@@ -4,21 +4,20 @@ An export tells of an interval that is over, and panes close a second after thei
 happened, most of it would be late. So the counts of an interval of n seconds go into the n seconds that begin with the export:
 nothing is late, each second holds what a second of the interval held, and a node of long intervals is not silent in between.
 
-Shares are whole numbers that add up to the count, never one more or less. Which second gets the odd one differs from slot to
-slot, so that each second's latencies look like those of the interval.
+Counts are dealt like cards, slot after slot: no second gets two more than another, none of a count is lost or doubled, and each
+second's latencies look like those of the interval.
 """
 
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from tidegate.scrape.spread import SHARES, phase_of
-
 NO_LATENCY = -1
 """The slot of requests of which only the number is known."""
 
 Slots = Mapping[int, int]
 """Count by slot of our histogram."""
+Dealt = Iterator[tuple[int, int]]
 
 
 class Portion(Struct, frozen=True):
@@ -34,18 +33,16 @@ class Portion(Struct, frozen=True):
         """The last second that gets a share."""
         return self.first_s + self.seconds - 1
 
-    def share(self, second: int) -> tuple[Iterator[tuple[int, int]], Iterator[tuple[int, int]]]:
-        """Return the counts of one second by slot: of what went well, and of what failed."""
+    def share(self, second: int) -> tuple[Dealt, Dealt]:
+        """Return (slot, count) of one second: of what went well, and of what failed."""
         at = second - self.first_s
-        return _share(self.good, at, self.seconds, self.first_s), _share(self.failed, at, self.seconds, self.first_s + 1)
+        return _dealt(self.good, at, self.seconds, 0), _dealt(self.failed, at, self.seconds, sum(self.good.values()))
 
 
-def _share(slots: Slots, at: int, seconds: int, salt: int) -> Iterator[tuple[int, int]]:
-    if seconds == 1:
-        yield from slots.items()
-        return
+def _dealt(slots: Slots, at: int, seconds: int, dealt: int) -> Dealt:
+    """Yield what the second ``at`` gets of each slot, when so many have been dealt before."""
     for slot, count in slots.items():
-        phase = phase_of(slot + salt)
-        upto, before = ((count * n * SHARES // seconds + phase) // SHARES for n in (at + 1, at))
-        if upto > before:
-            yield slot, upto - before
+        got = (dealt + count - at - 1) // seconds - (dealt - at - 1) // seconds
+        dealt += count
+        if got:
+            yield slot, got
