@@ -75,6 +75,8 @@ class Alerts:
             ("outcome",),
             registry=registry,
         )
+        for outcome in ("taken", "own", "refused"):
+            self._counts.labels(outcome)  # from 0 on, or nobody sees the first one
 
     def routes(self) -> list[Route]:
         """Return it."""
