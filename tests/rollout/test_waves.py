@@ -4,7 +4,7 @@ import pytest
 from tests.rollout.fleet import START_MS
 from tests.rollout.waves import NAME, QUICK, group, installed, member, state, story, until
 
-from tidegate.rollout.group_steps import group_blockers
+from tidegate.rollout.group_status import group_status
 from tidegate.rollout.membership import Standing, standing
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, Verb
@@ -28,6 +28,10 @@ def given(fleet, service):
         fleet.turn()
 
 
+def waits(fleet):
+    return [one.reason for one in group_status(fleet.ledger, fleet.view, NAME, fleet.now_ms).waits]
+
+
 def test_a_wave_begins_when_the_one_before_is_promoted_and_watched():
     fleet = begun(["a", "b"], ["c"])
     until(fleet, Phase.DONE)
@@ -41,11 +45,10 @@ def test_a_wave_begins_when_the_one_before_is_promoted_and_watched():
 
 def test_every_member_is_accepted_at_once_and_says_what_it_waits_for():
     fleet = begun(["a"], ["b"])
-    waits = fleet.state("svc/b")
-    assert len(waits.queue) == 1
+    assert len(fleet.state("svc/b").queue) == 1
     assert fleet.last("svc/b").reason is Reason.PLAN_QUEUED
     assert "wave 2 of 2 of group/all" in fleet.last("svc/b").message
-    assert [reason for reason, _ in group_blockers(fleet.ledger, fleet.view, NAME, fleet.now_ms)] == [Reason.NOT_READY]
+    assert waits(fleet) == [Reason.NOT_READY]
 
 
 def test_a_bad_second_wave_takes_back_all_in_reverse():
@@ -159,7 +162,7 @@ def test_a_critical_alarm_of_an_earlier_wave_holds_the_next():
     fleet.alarm(AlarmState.FIRING)
     fleet.turn(60)
     assert state(fleet).wave == 0
-    assert Reason.ALARM_OPEN in [reason for reason, _ in group_blockers(fleet.ledger, fleet.view, NAME, fleet.now_ms)]
+    assert Reason.ALARM_OPEN in waits(fleet)
     fleet.alarm(AlarmState.RESOLVED)
     fleet.turn(2)
     assert state(fleet).wave == 1
@@ -255,6 +258,14 @@ def test_after_a_restore_a_group_waits_for_a_person():
     assert (state(fleet).phase, state(fleet).cause) == (Phase.PAUSED, Reason.RESTORED)
     fleet.ask(Verb.ABORT, NAME)
     until(fleet, Phase.DONE)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_every_verb_about_a_group_is_answered_once_whether_there_is_one_or_not(verb):
+    fleet = begun(["a"], ["b"])
+    nobody = fleet.ask(verb, "group/none")
+    assert (nobody.kind, nobody.reason, nobody.answers) == (DecisionKind.REFUSE, Reason.UNKNOWN, "i1")
+    assert fleet.ask(verb, NAME).answers == "i2"
 
 
 REFUSED = [

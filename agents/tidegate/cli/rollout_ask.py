@@ -7,6 +7,7 @@ import click
 
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
+from tidegate.cli.rollout_groups import subject_of
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, session
 from tidegate.cli.tell import line
@@ -59,7 +60,7 @@ def _command(verb: Verb, help_: str) -> click.Command:
     @format_option
     @click.pass_obj
     def command(home: Home, service: str, reason: str, form: Format) -> int:
-        return ask(home, service_subject(service), verb, target="", reason=reason, form=form)
+        return ask(home, subject_of(service), verb, target="", reason=reason, form=form)
 
     return command
 

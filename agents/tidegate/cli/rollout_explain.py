@@ -7,16 +7,17 @@ from msgspec import Struct
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_evidence import evidence_lines, sentences
+from tidegate.cli.rollout_groups import group_story, known_group, subject_of
 from tidegate.cli.session import session
-from tidegate.cli.tell import age, broken_glass, clock, why
+from tidegate.cli.tell import age, broken_glass, clock, subject_name, why
 from tidegate.model import Glass, Told, last_rollout
 from tidegate.model.rollouts import decision_row
 from tidegate.model.summary import last_verdict
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.decisions import Decision
+from tidegate.wire.groups import is_group
 from tidegate.wire.judgement import Verdict
-from tidegate.wire.names import service_subject
 
 SAID_ELSEWHERE = ("verdict", "metric", "canary", "control", "limit", "compared_with")
 
@@ -38,7 +39,10 @@ class Explained(Struct, frozen=True, kw_only=True):
 @format_option
 @click.pass_obj
 def explain(home: Home, service: str, form: Format) -> None:
-    """Tell why the last rollout of SERVICE went as it did: its decisions, reasons, facts, and the verdict's numbers."""
+    """Tell why the last rollout of SERVICE went as it did: its decisions, reasons, facts, and the verdict's numbers.
+
+    Of group/NAME its decisions and those of its members are told in one story.
+    """
     told, verdict, glass = run(_read(home, service))
     if form != "table":
         rows = tuple(row(at_ms, decision) for at_ms, decision in told)
@@ -49,8 +53,11 @@ def explain(home: Home, service: str, form: Format) -> None:
 
 
 async def _read(home: Home, service: str) -> tuple[list[tuple[int, Decision]], Verdict | None, Glass | None]:
-    subject = service_subject(service)
+    subject = subject_of(service)
     async with session(home) as here:
+        if is_group(subject):
+            story = group_story(here.model, known_group(here.model, subject))
+            return [(one.at_ms, one.decision) for one in story], None, None
         told = last_rollout(here.model, subject)
         if not told:
             raise Problem(f"nothing was ever decided about {service}", "see: tidegate rollout status")
@@ -66,10 +73,12 @@ def row(at_ms: int, decision: Decision) -> dict[str, object]:
 def text(told: list[tuple[int, Decision]], verdict: Verdict | None) -> list[str]:
     """Return the story in lines of plain text."""
     began_ms = told[0][0]
+    several = len({decision.subject for _, decision in told}) > 1
     found: list[str] = []
     for at_ms, decision in told:
         when = f"{clock(at_ms)} +{age(at_ms - began_ms):<7}"
-        found.append(f"{when} {decision.kind:<9} generation {decision.generation:<4} {decision.reason}: {why(decision)}")
+        whose = f"{subject_name(decision.subject)} " if several else ""
+        found.append(f"{when} {decision.kind:<9} {whose}generation {decision.generation:<4} {decision.reason}: {why(decision)}")
         facts = [
             f"{name} {_fact(value)}"
             for name, value in decision.facts.items()

@@ -1,4 +1,4 @@
-"""``tidegate rollout start``: a plan file becomes a signed plan; the record that answers it is printed."""
+"""``tidegate rollout start``: a plan file becomes a signed plan, a group file a signed group; the answer is printed."""
 
 import getpass
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tidegate.cli.connect import run
+from tidegate.cli.group_file import GroupDraft, is_group_file, read_group, signed
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.plan_file import Draft, Given, read_plan, with_target
 from tidegate.cli.session import Exit, Session, session
@@ -15,7 +16,7 @@ from tidegate.model import Told
 from tidegate.model.summary import next_settled
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.decisions import DecisionKind, Result, SubjectState
+from tidegate.wire.decisions import DecisionKind, GroupState, Result, SubjectState
 from tidegate.wire.documents import KeyRole, Phase, digest
 from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.names import duration_ms, service_subject
@@ -54,10 +55,11 @@ class DurationType(click.ParamType):
 @format_option
 @click.pass_obj
 def start(home: Home, file: Path, wait: bool, timeout_ms: int | None, expires_ms: int, reason: str | None, form: Format) -> int:
-    """Start the rollout that FILE plans.
+    """Start the rollout that FILE plans, or the group of rollouts whose waves it names.
 
     The file names service, artifact and stages. A local artifact is measured here (sha256, size); without `rollback` the way
-    back is to what is settled now. Every fault is named by its path before anything moves.
+    back is to what is settled now. Every fault is named by its path before anything moves. A group file names plan files in
+    `waves`; all of them are signed in one go, and accepted or refused as one.
 
     \b
     Exit codes: 0 accepted (with --wait: promoted), 1 refused or failed, 2 a faulty plan, 3 rolled back, 4 no answer in time,
@@ -65,10 +67,13 @@ def start(home: Home, file: Path, wait: bool, timeout_ms: int | None, expires_ms
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     now_ms = time.time_ns() // 1_000_000
     given = Given(fleet=home.settings.fleet, now_ms=now_ms, expires_ms=now_ms + expires_ms, actor=person(), reason=reason)
+    within_s = 0.0 if not wait else None if timeout_ms is None else timeout_ms / 1000
+    if is_group_file(file):
+        group = read_group(file, given)
+        return run(_start_group(home, group, given, _Printing(form), within_s))
     draft = read_plan(file, given)
     signer = home.signer(KeyRole.OPERATOR)
-    within_s = None if timeout_ms is None else timeout_ms / 1000
-    return run(_start(home, draft, signer, _Printing(form), within_s if wait else 0.0))
+    return run(_start(home, draft, signer, _Printing(form), within_s))
 
 
 def person() -> str:
@@ -106,6 +111,49 @@ async def _start(home: Home, draft: Draft, signer: Signs, printing: _Printing, w
             printing.end(answer)
             return Exit.FAILED if answer.decision.kind is DecisionKind.REFUSE else Exit.OK
         return await _wait(here, subject, asked, answer, printing, wait_s)
+
+
+async def _start_group(home: Home, draft: GroupDraft, given: Given, printing: _Printing, wait_s: float | None) -> int:
+    signer = home.signer(KeyRole.OPERATOR)
+    async with session(home, topics=("decisions",)) as here:
+        group = signed(draft, given, here.model.ledger, signer)
+        envelope = seal(group, signer)
+        answer = await here.ask("plans", group.key, envelope, digest(envelope), within_s=ANSWER_WITHIN_S)
+        printing.tell(answer)
+        if answer.decision.kind is DecisionKind.REFUSE or wait_s == 0.0:
+            printing.end(answer)
+            return Exit.FAILED if answer.decision.kind is DecisionKind.REFUSE else Exit.OK
+        return await _wait_for_group(here, draft, answer, printing, wait_s)
+
+
+async def _wait_for_group(here: Session, draft: GroupDraft, answer: Told, printing: _Printing, wait_s: float | None) -> int:
+    """Follow a group and its members to its end."""
+    subject, last = answer.decision.subject, answer
+    about = {subject, *draft.subjects}
+    earlier = [told for told in here.model.told if told.decision.seq > answer.decision.seq]
+
+    def done(news: list[Told]) -> bool:
+        nonlocal last
+        for told in (*earlier, *news):
+            if told.decision.subject in about and group_ended(last.decision.group) is None:
+                last = told if told.decision.group is not None else last
+                printing.tell(told)
+        earlier.clear()
+        return group_ended(last.decision.group) is not None
+
+    if not await here.follow(done, wait_s):
+        raise Problem(
+            f"the group has not ended within {wait_s:g} s; it goes on",
+            f"see: tidegate rollout status {subject}",
+            code=Exit.TIMEOUT,
+        )
+    printing.end(last)
+    return group_ended(last.decision.group) or Exit.OK
+
+
+def group_ended(group: GroupState | None) -> Exit | None:
+    """Return the exit code of a group, None while it is under way."""
+    return OUTCOMES[group.result] if group is not None and group.phase is Phase.DONE else None
 
 
 async def _wait(here: Session, subject: str, asked: str, answer: Told, printing: _Printing, wait_s: float | None) -> int:

@@ -6,12 +6,15 @@ import click
 
 from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
+from tidegate.cli.rollout_groups import group_lines, status_of
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, broken_glass, standing, versions
 from tidegate.model import Summary, summary
 from tidegate.model.summary import CohortSummary
+from tidegate.rollout.group_status import GroupStatus
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
+from tidegate.wire.groups import is_group
 from tidegate.wire.names import service_subject
 
 
@@ -20,7 +23,7 @@ from tidegate.wire.names import service_subject
 @format_option
 @click.pass_obj
 def status(home: Home, service: str | None, form: Format) -> None:
-    """Show where the rollout of SERVICE stands (of every service, where none is named)."""
+    """Show where the rollout of SERVICE stands, or the group named group/NAME (every one of both, where none is named)."""
     now_ms = time.time_ns() // 1_000_000
     found = run(_summaries(home, service, now_ms))
     if form != "table":
@@ -29,18 +32,24 @@ def status(home: Home, service: str | None, form: Format) -> None:
     if not found:
         click.echo("nothing was rolled out yet; next: tidegate rollout start PLAN.yaml")
     for one in found:
-        click.echo("\n".join(lines(one, now_ms)))
+        click.echo("\n".join(group_lines(one) if isinstance(one, GroupStatus) else lines(one, now_ms)))
 
 
-async def _summaries(home: Home, service: str | None, now_ms: int) -> list[Summary]:
+async def _summaries(home: Home, service: str | None, now_ms: int) -> list[Summary | GroupStatus]:
     async with session(home) as here:
+        if service is not None and is_group(service):
+            return [status_of(here.model, service, now_ms)]
         known = sorted(here.model.ledger.subjects)
         if service is not None and service_subject(service) not in known:
             raise Problem(
                 f"no rollout of {service} is known",
                 f"known are: {', '.join(known)}" if known else "start one: tidegate rollout start",
             )
-        return [summary(here.model, subject, now_ms) for subject in known if service in (None, subject.partition("/")[2])]
+        services = [summary(here.model, subject, now_ms) for subject in known if service in (None, subject.partition("/")[2])]
+        groups = (
+            [status_of(here.model, subject, now_ms) for subject in sorted(here.model.ledger.groups)] if service is None else []
+        )
+        return [*groups, *services]
 
 
 def lines(one: Summary, now_ms: int) -> list[str]:

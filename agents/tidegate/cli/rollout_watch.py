@@ -1,4 +1,4 @@
-"""``tidegate rollout watch``: a live picture of one rollout."""
+"""``tidegate rollout watch``: a live picture of one rollout, or of one group."""
 
 import asyncio
 import logging
@@ -13,13 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tidegate.cli.connect import run
+from tidegate.cli.rollout_groups import group_lines, group_story, known_group, status_of
 from tidegate.cli.session import POLL_S, Session, session
-from tidegate.cli.tell import STYLES, age, broken_glass, clock, line, standing, versions, why
+from tidegate.cli.tell import STYLES, age, broken_glass, clock, line, standing, subject_name, versions, why
 from tidegate.model import Model, Told, last_rollout, summary
 from tidegate.model.panes import Pane, Panes
 from tidegate.ports import LogReader
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
+from tidegate.wire.groups import is_group
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.names import service_of, service_subject
 from tidegate.wire.partition import partition_of
@@ -51,11 +53,40 @@ COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.HOLD: "yello
 @click.argument("service")
 @click.pass_obj
 def watch(home: Home, service: str) -> None:
-    """Watch SERVICE live: cohorts, rate, errors, latency, verdict, decisions. Ctrl-C ends it.
+    """Watch SERVICE live: cohorts, rate, errors, latency, verdict, decisions; of group/NAME its waves. Ctrl-C ends it.
 
     Where the output is no terminal, decisions are printed as lines while they fall.
     """
-    run(_watch(home, service))
+    run(_watch_group(home, service) if is_group(service) else _watch(home, service))
+
+
+async def _watch_group(home: Home, subject: str) -> None:
+    async with session(home) as here:
+        known_group(here.model, subject)
+        if not sys.stdout.isatty():
+            await _print(here, group_story(here.model, subject), {subject, *_members(here.model, subject)})
+            return
+        logging.disable()  # as below
+        with Live(console=Console(), refresh_per_second=FRAMES_PER_S, screen=True) as live:
+            await asyncio.gather(here.follow(lambda _: False, None), _draw_group(live, here.model, subject))
+
+
+def _members(model: Model, subject: str) -> set[str]:
+    return {member.subject for member in model.ledger.groups[subject].members}
+
+
+async def _draw_group(live: Live, model: Model, subject: str) -> None:
+    while True:
+        live.update(group_picture(model, subject, time.time_ns() // 1_000_000, live.console.size))
+        await asyncio.sleep(1 / FRAMES_PER_S)
+
+
+def group_picture(model: Model, subject: str, now_ms: int, size: ConsoleDimensions) -> RenderableType:
+    """Return one frame that fits a terminal: the waves, what they wait for, the newest decisions of group and members."""
+    head, *rest = group_lines(status_of(model, subject, now_ms))
+    parts: list[RenderableType] = [Text(head, style="bold cyan"), *map(Text, rest), Text()]
+    taken = len(Console(width=size.width).render_lines(Group(*parts)))
+    return Group(*parts, _timeline(group_story(model, subject), size.width, size.height - taken))
 
 
 async def _watch(home: Home, service: str) -> None:
@@ -64,7 +95,8 @@ async def _watch(home: Home, service: str) -> None:
     async with session(home) as here:
         _known(here.model, service)
         if not sys.stdout.isatty():
-            await _print(here, service_subject(service))
+            subject = service_subject(service)
+            await _print(here, last_rollout(here.model, subject), {subject})
             return
         reader = await here.log.reader([topic.name], start="latest", partitions=[partition_of(service, topic.partitions)])
         try:
@@ -91,13 +123,13 @@ def _known(model: Model, service: str) -> None:
         )
 
 
-async def _print(here: Session, subject: str) -> None:
-    for told in last_rollout(here.model, subject):
+async def _print(here: Session, before: list[Told], subjects: set[str]) -> None:
+    for told in before:
         click.echo(line(told))
 
     def tell(news: list[Told]) -> bool:
         for told in news:
-            if told.decision.subject == subject:
+            if told.decision.subject in subjects:
                 click.echo(line(told))
         return False
 
@@ -141,7 +173,7 @@ def picture(model: Model, subject: str, panes: Panes, now_ms: int, size: Console
     parts += [Text(f"alarm    {alarm}", style="bold red") for alarm in one.alarms]
     parts.append(Text())
     taken = len(Console(width=size.width).render_lines(Group(*parts)))
-    return Group(*parts, _timeline(model, subject, size.width, size.height - taken))
+    return Group(*parts, _timeline(last_rollout(model, subject), size.width, size.height - taken))
 
 
 def sparkline(values: Sequence[float], top: float) -> str:
@@ -213,15 +245,17 @@ def _verdict(verdict: Verdict, now_ms: int) -> Text:
     )
 
 
-def _timeline(model: Model, subject: str, width: int, height: int) -> Table:
+def _timeline(story: list[Told], width: int, height: int) -> Table:
     """Return the newest decisions that fit: what happens now must never lie below the edge."""
     table = Table.grid(padding=(0, GAP, 0, 0))
     for _ in range(3):
         table.add_column()
     room = max(height, TIMELINE_LEAST)
     shown: list[tuple[Told, Text]] = []
-    for told in reversed(last_rollout(model, subject)):
-        wrapped = Text(why(told.decision), overflow="fold").wrap(MEASURING, max(width - WHEN_AND_WHAT, 1))
+    several = len({told.decision.subject for told in story}) > 1
+    for told in reversed(story):
+        whose = f"{subject_name(told.decision.subject)}: " if several else ""
+        wrapped = Text(whose + why(told.decision), overflow="fold").wrap(MEASURING, max(width - WHEN_AND_WHAT, 1))
         text = Text("\n").join(wrapped[:LINES_MOST])
         room -= min(len(wrapped), LINES_MOST)
         if room < 0 and shown:

@@ -5,7 +5,7 @@ folds a record, ``levels`` derives the published documents from the ledger. No j
 does that), no signatures, no offsets, no clock.
 
 Groups are services in waves: ``group_answers`` (a group or an intent about one arrives), ``group_steps`` (forward),
-``group_retreat`` (back), ``membership`` (what the rules of services ask about them).
+``group_retreat`` (back), ``group_status`` (what people see), ``membership`` (what the rules of services ask about them).
 
 Services and flags are changed by the same conditions; what differs has two modules of one kind:
 

@@ -7,6 +7,7 @@ said on the topic later.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from tidegate.flags.prerequisites import after
@@ -20,7 +21,7 @@ from tidegate.rollout.view import View
 from tidegate.wire.codec import Malformed, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, PublicKey
-from tidegate.wire.flagchanges import NOTHING, FlagRamp, ramp_faults
+from tidegate.wire.flagchanges import FlagRamp, ramp_faults
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flags import EVALUATORS, FLAGS_MAX, State, evaluators_of
 from tidegate.wire.flagspecs import FlagSpec, safe_variant, spec_faults
@@ -35,7 +36,7 @@ FAULTS_SHOWN = 20
 def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None, now_ms: int) -> Change:
     """Return the one record that answers a flag's new definition."""
     spec, course = (intent.flag.spec, intent.flag.ramp) if intent.flag is not None else (None, None)
-    if spec is None or (intent.flag is not None and intent.flag.value != NOTHING):
+    if spec is None or (intent.flag is not None and intent.flag.value is not UNSET):
         return refusal(intent, Reason.BAD_DOCUMENT, f"{SPEC}: is missing; of a flag, set names a spec and no value")
     before = ledger.flags.get(intent.subject)
     busy = _busy(before)

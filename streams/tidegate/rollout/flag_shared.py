@@ -5,6 +5,8 @@ they may change only what nobody's stages are in the way of (G2).
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import UnsetType
+
 from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.flag_levels import beside, shared_value
 from tidegate.rollout.ledger import Ledger
@@ -13,7 +15,6 @@ from tidegate.wire.codec import Malformed, decode_strict, encode, told_faults
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.exposures import SALT, salt_of
-from tidegate.wire.flagchanges import NOTHING
 from tidegate.wire.flagrules import Fault, references
 from tidegate.wire.flags import EVALUATORS, METADATA, bucketing_of, evaluators_faults, evaluators_of, metadata_of
 from tidegate.wire.flagspecs import FlagSpec
@@ -28,12 +29,12 @@ def answer_shared(ledger: Ledger, intent: Intent, now_ms: int) -> Change:
     if intent.verb is not Verb.SET:
         return refusal(intent, Reason.NOT_ALLOWED, f"{intent.subject} can only be set")
     change = intent.flag
-    if change is None or change.value == NOTHING or change.spec is not None or change.ramp is not None:
+    if change is None or isinstance(change.value, UnsetType) or change.spec is not None or change.ramp is not None:
         return refusal(intent, Reason.BAD_DOCUMENT, f"{VALUE}: is missing; of {intent.subject}, set names a value and no spec")
     held = forbidden(ledger, intent.subject, now_ms)
     if held is not None:
         return refusal(intent, held[0], f"{held[1]} This would hold at once; ask again when it is over.")
-    value, key = bytes(change.value), flag_key(intent.subject)
+    value, key = change.shared, flag_key(intent.subject)
     try:
         decode_strict(value, dict)
         wrong = list(_evaluators(ledger, intent, value) if key.name == EVALUATORS else _metadata(ledger, intent, value))

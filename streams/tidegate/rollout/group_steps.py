@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.group_retreat import group_rollback, retreat_wakes_ms, returning
 from tidegate.rollout.ledger import Ledger, document_in
-from tidegate.rollout.membership import Standing, active_groups, standing, told_pause
+from tidegate.rollout.membership import Standing, active_groups, standing
 from tidegate.rollout.policies import Restraint
 from tidegate.rollout.restraint import open_alarms
 from tidegate.rollout.start import PASSING, Obstacle, kept_from_starting, resting
 from tidegate.rollout.view import View
-from tidegate.wire.decisions import DecisionKind, GroupState, Result, SubjectState
+from tidegate.wire.decisions import DecisionKind, GroupState, Result
 from tidegate.wire.documents import Phase
 from tidegate.wire.names import duration_ms, service_of
 from tidegate.wire.plans import Plan
@@ -26,7 +26,9 @@ _FAILED = frozenset({Standing.RETURNING, Standing.BACK})
 
 def next_of_group(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
     """Return the next change of a group, or of one of its members because of it; None where nothing is due."""
-    group = ledger.groups[subject]
+    group = ledger.groups.get(subject)
+    if group is None:
+        return None
     match group.phase:
         case Phase.RUNNING:
             return (
@@ -53,23 +55,7 @@ def group_wakes_ms(ledger: Ledger) -> Iterator[int]:
         if group.phase is Phase.ROLLING_BACK:
             yield from retreat_wakes_ms(ledger, group)
         elif group.baking_since_ms:
-            yield _baked_ms(group)
-
-
-def group_blockers(ledger: Ledger, view: View, subject: str, now_ms: int) -> Iterator[Restraint]:
-    """Yield what a group's next wave, or its end, still waits for, each with a sentence for a person."""
-    group = ledger.groups[subject]
-    if group.phase is Phase.PAUSED:
-        yield group.cause or Reason.ASKED, told_pause(group)
-    if group.phase not in (Phase.RUNNING, Phase.PAUSED):
-        return
-    for member in group.waves[group.wave].members:
-        stands = standing(ledger, member)
-        if stands is not Standing.PROMOTED:
-            yield Reason.NOT_READY, f"{service_of(member.subject)} is {_told(ledger.subject(member.subject), stands)}."
-    if group.baking_since_ms and now_ms < _baked_ms(group):
-        yield Reason.BAKING, f"The wave bakes for {(_baked_ms(group) - now_ms) / 1_000:.0f} s more."
-    yield from wave_alarms(ledger, view, group)
+            yield baked_ms(group)
 
 
 def stuck(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Obstacle | None:
@@ -96,6 +82,11 @@ def wave_alarms(ledger: Ledger, view: View, group: GroupState) -> Iterator[Restr
 def wave_done(ledger: Ledger, group: GroupState) -> bool:
     """Return whether everything of the wave under way is promoted and its watch over."""
     return all(standing(ledger, member) is Standing.PROMOTED for member in group.waves[group.wave].members)
+
+
+def baked_ms(group: GroupState) -> int:
+    """Return when the bake of a wave is over, in ms."""
+    return group.baking_since_ms + duration_ms(group.waves[group.wave].bake or "0s")
 
 
 def next_wave(group: GroupState, reason: Reason, message: str) -> Change:
@@ -199,16 +190,6 @@ def _forward(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Chan
             message=f"{passed}; it bakes for {bake}.",
             group=replace(group, baking_since_ms=now_ms),
         )
-    if (bake is not None and now_ms < _baked_ms(group)) or next(wave_alarms(ledger, view, group), None) is not None:
+    if (bake is not None and now_ms < baked_ms(group)) or next(wave_alarms(ledger, view, group), None) is not None:
         return None
     return next_wave(group, Reason.WAVE_PASSED, f"{passed}.")
-
-
-def _baked_ms(group: GroupState) -> int:
-    return group.baking_since_ms + duration_ms(group.waves[group.wave].bake or "0s")
-
-
-def _told(state: SubjectState, stands: Standing) -> str:
-    if stands is Standing.UNDER_WAY:
-        return str(state.phase)
-    return "not accepted yet" if stands is Standing.ABSENT else str(stands)

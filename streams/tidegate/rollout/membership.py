@@ -66,7 +66,7 @@ def turn(ledger: Ledger, plan: Plan, state: SubjectState) -> tuple[Reason, str] 
         (number, one) for number, wave in enumerate(group.waves) for one in wave.members if one.subject == state.subject
     )
     accepted = ledger.plans.get(member.plan)
-    mine = accepted is not None and accepted.plan.id == plan.id and member.plan in state.queue
+    mine = accepted is not None and accepted.plan.id == plan.id and state.plan_digest != member.plan
     if not mine or group.phase is Phase.ROLLING_BACK:
         phase = group.phase.replace("_", " ")
         return Reason.ALREADY_RUNNING, f"{state.subject} belongs to {group.subject}, which is {phase}, until that has ended"
