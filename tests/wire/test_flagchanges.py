@@ -5,7 +5,7 @@ import pytest
 from tests.rollout.flags import ramp, spec
 
 from tidegate.wire.codec import decode_strict, encode
-from tidegate.wire.flagchanges import NOTHING, FlagChange, RampStage, ramp_faults
+from tidegate.wire.flagchanges import FlagChange, RampStage, ramp_faults
 from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.flagstates import spec_digest
 from tidegate.wire.plans import Pause
@@ -24,7 +24,7 @@ def test_a_value_is_read_and_written_as_it_was_written(value):
 
 def test_without_a_value_there_is_none():
     assert encode(FlagChange()) == b"{}"
-    assert decode_strict(b"{}", FlagChange).value == NOTHING
+    assert decode_strict(b"{}", FlagChange).value is msgspec.UNSET
 
 
 def test_a_definition_with_null_is_written_although_nulls_are_looked_at():

@@ -59,7 +59,7 @@ def read_ramp(path: Path) -> FlagRamp:
 def change_faults(change: FlagChange, key: TopicKey, rules: dict[str, Any] | None) -> list[Fault]:
     """Return every fault of a change that lies in it alone. ``rules``: the shared rules of its set, if they are known."""
     if change.spec is None:
-        return value_faults(bytes(change.value), key)
+        return value_faults(change.shared, key)
     found = [(f"spec.{at}", problem) for at, problem in spec_faults(change.spec, key, rules)]
     if change.ramp is not None:
         found += [(f"ramp.{at}", problem) for at, problem in ramp_faults(change.ramp)]

@@ -274,7 +274,7 @@ def _stands(ledger: Ledger, key: TopicKey, change: FlagChange) -> bool:
     """Return whether nothing would change by it."""
     if change.spec is None:
         beside = ledger.flag_sets.get(key.subject)
-        return beside is not None and _plain(bytes(beside.value)) == _plain(bytes(change.value))
+        return beside is not None and _plain(bytes(beside.value)) == _plain(change.shared)
     state = ledger.flags.get(key.subject)
     return state is not None and not state.archived and spec_digest(state.spec) == spec_digest(change.spec)
 

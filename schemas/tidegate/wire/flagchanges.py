@@ -6,15 +6,12 @@ The file, the signed document and the code use these same words. Unknown keys ar
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.names import Duration
 from tidegate.wire.plans import STAGES_MAX, Action, Gate, Guardrail, Pause, guardrail_faults
-
-NOTHING = msgspec.Raw()
-"""No JSON at all, which a type cannot say of a verbatim part otherwise."""
 
 
 class RampStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -46,8 +43,13 @@ class FlagChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     spec: FlagSpec | None = None
     ramp: FlagRamp | None = None
-    value: msgspec.Raw = NOTHING
+    value: msgspec.Raw | UnsetType = UNSET
     """The JSON object that is to stand on the topic, verbatim."""
+
+    @property
+    def shared(self) -> bytes:
+        """What is to stand beside the flags of a set; nothing where a flag is set."""
+        return b"" if isinstance(self.value, UnsetType) else bytes(self.value)
 
 
 def ramp_faults(ramp: FlagRamp) -> list[Fault]:
