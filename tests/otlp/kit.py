@@ -1,6 +1,6 @@
 """Exports by hand, and a partition that is folded second by second."""
 
-from math import inf
+from collections import Counter
 
 from tidegate.otlp import fold
 from tidegate.wire.otlp import Explicit, Exponential, Export, Level, Point
@@ -93,16 +93,10 @@ class Partition:
         return sum(row.errors for row in self.rows)
 
     @property
-    def slots(self) -> dict[int, int]:
+    def slots(self) -> Counter[int]:
         """Counts of all rows by bucket index."""
-        found: dict[int, int] = {}
+        found: Counter[int] = Counter()
         for row in self.rows:
             if row.latency is not None:
-                for at, count in enumerate(row.latency.values(), row.latency.offset):
-                    found[at] = found.get(at, 0) + count
+                found.update(dict(enumerate(row.latency.values(), row.latency.offset)))
         return found
-
-
-def within(index: int, low_s: float, high_s: float) -> bool:
-    """Return whether a bucket of ours touches a range."""
-    return 2.0 ** ((index + 1) / 8) > low_s and 2.0 ** (index / 8) < (high_s if high_s < inf else 1e9)
