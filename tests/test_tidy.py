@@ -28,6 +28,7 @@ WIDE_ALLOWED = {
     "agents/tidegate/cli/flag_import.py:import_": 10,  # likewise
     "agents/tidegate/cli/flag_set.py:set_": 7,  # likewise
     "agents/tidegate/cli/policy.py:freeze": 9,  # likewise
+    "agents/tidegate/cli/topics_acl.py:acl": 9,  # likewise
     "agents/tidegate/demo/main.py:demo": 7,  # likewise
     "agents/tidegate/node/agent.py:__init__": 8,  # every hand of the shell is an argument
     "agents/tidegate/decider/decider.py:__init__": 8,  # likewise

@@ -131,6 +131,6 @@ def _refuse(code: int, message: str | None, connection: Connection) -> None:
     if error is ClusterAuthorizationFailedError:
         raise BrokerProblem(
             f"the broker does not let {connection.access.principal} change access lists, or see them",
-            "run it as a super user of the broker: TIDEGATE__KAFKA__SASL__USER=... TIDEGATE__KAFKA__SASL__PASSWORD=env:NAME",
+            "run it as a super user of the broker: tidegate topics acl --apply --as USER --password env:NAME",
         )
     raise BrokerProblem(f"the broker refused: {error.__name__} {message or ''}".strip(), "see its log")

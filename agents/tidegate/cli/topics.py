@@ -5,13 +5,17 @@ import click
 from tidegate.broker import check_topics, create_topics
 from tidegate.cli.connect import connection, insist, run
 from tidegate.cli.output import Format, format_option, show
+from tidegate.cli.topics_acl import acl
 from tidegate.runtime.home import Home
 from tidegate.wire.topics import DAY_MS, TOPICS, Topic
 
 
 @click.group()
 def topics() -> None:
-    """Create, check and list topics. The table in tidegate.wire.topics is the truth."""
+    """Create, check and list topics, and who may do what with them. The table in tidegate.wire.topics is the truth."""
+
+
+topics.add_command(acl)
 
 
 @topics.command()
