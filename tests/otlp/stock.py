@@ -2,7 +2,9 @@
 
 import re
 
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation
@@ -44,3 +46,8 @@ class Service:
 
     def close(self) -> None:
         self._provider.shutdown()
+
+
+def as_json(data: bytes) -> bytes:
+    """Return the JSON form of a request: OTLP writes enums as numbers."""
+    return MessageToJson(ExportMetricsServiceRequest.FromString(data), use_integers_for_enums=True).encode()

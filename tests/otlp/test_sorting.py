@@ -3,9 +3,7 @@
 import json
 
 import pytest
-from google.protobuf.json_format import MessageToJson
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from tests.otlp.stock import DELTA, DURATION, EXPLICIT, EXPONENTIAL, Service
+from tests.otlp.stock import DELTA, DURATION, EXPLICIT, EXPONENTIAL, Service, as_json
 
 from tidegate.bridge.decode import Encoding, decode
 from tidegate.otlp.conventions import failed
@@ -17,10 +15,6 @@ from tidegate.wire.otlp import decode as unpack
 from tidegate.wire.otlp import encode as pack
 
 NODE = {"host.name": "web-1"}
-
-
-def as_json(data: bytes) -> bytes:
-    return MessageToJson(ExportMetricsServiceRequest.FromString(data), use_integers_for_enums=True).encode()
 
 
 def of_json(value) -> object:
