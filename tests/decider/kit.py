@@ -178,11 +178,15 @@ class World:
             await self.report(node, order=command.order, prefetched=("v1",), **fields)
 
     def start(self, life: str, clock=None, by: Signer = DECISION, trust: Trust = TRUST) -> Decider:
-        grip = self.grips[life] = Grip(self.log)
+        grip = self.grips[life] = self.grip()
         decider = Decider(grip, clock or self.clock, by, trust, life=life, registry=CollectorRegistry())
         self.deciders[life] = decider
         self._tasks[life] = asyncio.create_task(decider.run())
         return decider
+
+    def grip(self) -> Grip:
+        """Return the log as the next process has it."""
+        return Grip(self.log)
 
     @property
     def running(self) -> list[str]:
