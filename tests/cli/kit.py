@@ -52,7 +52,7 @@ class World:
     def type(self, *arguments: str, home: Path | None = None, stdin: str = "") -> Result:
         """Type a command, in this installation's home or in another."""
         outcome: list[int] = []
-        result = CliRunner().invoke(_Whole(outcome), ["--home", str(home or self.home.folder), *arguments], input=stdin)
+        result = CliRunner().invoke(Whole(outcome), ["--home", str(home or self.home.folder), *arguments], input=stdin)
         if result.exception is not None:
             raise result.exception
         return Result(outcome[0], result.stdout, result.stderr)
@@ -100,7 +100,8 @@ class World:
             for agent in agents:
                 await agent.stop()
             done = await asyncio.gather(*tasks, return_exceptions=True)
-            assert not [one for one in done if isinstance(one, Exception)]
+            failed = [one for one in done if isinstance(one, Exception)]
+            assert not failed, failed
 
     def _agent(self, node: str) -> NodeAgent:
         executor, disk = self.machines[node]
@@ -118,7 +119,7 @@ class World:
         )
 
 
-class _Whole:
+class Whole:
     """``run`` as CliRunner wants it: something with ``main`` and ``name``."""
 
     name = "tidegate"

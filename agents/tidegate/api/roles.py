@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """One thing that may be done. Most are the verb of an intent; ``start`` hands on a plan that an operator's key signed."""
+    """One thing that may be done. Most are the verb of an intent; ``start`` hands on a plan or group that an operator signed."""
 
     READ = "read"
     START = "start"
@@ -38,12 +38,20 @@ class Right(StrEnum):
     RELEASE = "release"
     CORDON = "cordon"
     UNCORDON = "uncordon"
+    SET = "set"
+    SHARE = "share"
+    ARCHIVE = "archive"
+    POLICY = "policy"
+    """Hand on a policy that an operator's key signed."""
+    AUDIT = "audit"
+    """See who was refused what."""
     ALERT = "alert"
     """Let an alert of others stop a service's rollouts, and abort one where the settings say so."""
 
 
 _NAMES = frozenset(map(str, Right))
-_OPERATES = frozenset(Right) - {Right.APPROVE, Right.RELEASE, Right.CORDON, Right.UNCORDON, Right.ALERT}
+_ABOVE = frozenset({Right.RELEASE, Right.CORDON, Right.UNCORDON, Right.ARCHIVE, Right.AUDIT})
+_OPERATES = frozenset(Right) - _ABOVE - {Right.APPROVE, Right.ALERT}
 
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.READ}),

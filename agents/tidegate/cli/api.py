@@ -64,7 +64,7 @@ def token(home: Home, name: str, sets: tuple[str, ...], role: str | None, scopes
     """Make a token and print it, once: only its digest is kept. Its NAME stands in every decision that it asks for.
 
     \b
-    Roles: viewer reads; operator also starts, pauses, resumes, promotes, aborts, undoes, kills flags and silences;
+    Roles: viewer reads; operator also starts, pauses, resumes, promotes, aborts, undoes, sets and kills flags, and silences;
     approver reads and approves; admin may do everything, also lift quarantines; alerts posts
     alerts of Alertmanager and does nothing else.
     """  # noqa: D301 - click's mark for text that keeps its line breaks

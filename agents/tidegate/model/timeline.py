@@ -11,6 +11,7 @@ from tidegate.model.asked import EVERYTHING
 from tidegate.model.model import Model, Told
 from tidegate.model.rollouts import counted
 from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.groups import is_group
 from tidegate.wire.judgement import Alarm, AlarmState, Episode, Severity
 from tidegate.wire.names import FLAG_PREFIX, service_of, service_subject
 from tidegate.wire.reasons import Reason
@@ -76,8 +77,9 @@ def _place(one: Entry) -> Place:
 
 def _decided(told: Told) -> Entry:
     one = told.decision
-    of_flag, of_service = one.subject.startswith(FLAG_PREFIX), service_of(one.subject) is not None
-    of_rollout = of_service and one.subject != EVERYTHING and one.kind is not DecisionKind.SETTING
+    of_flag = one.subject.startswith(FLAG_PREFIX)
+    of_service = service_of(one.subject) is not None and one.subject != EVERYTHING
+    of_rollout = is_group(one.subject) or (of_service and one.kind is not DecisionKind.SETTING)
     return Entry(
         id=f"decision/{one.seq:012}",
         at_ms=told.at_ms,

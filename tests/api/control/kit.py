@@ -197,6 +197,12 @@ class Installation:
             while len(self.mirror.recent.kpis("shop")) < panes:
                 await self.mirror.wait("nothing", 0.02)
 
+    async def until_counted(self, experiment: str) -> None:
+        """Wait until something was read of an experiment."""
+        async with asyncio.timeout(20):
+            while experiment not in self.mirror.counted.pooled():
+                await self.mirror.wait("nothing", 0.02)
+
     async def until_asked(self, number: int) -> None:
         """Wait until so many plans and intents were read."""
         with self.world.log.news() as news:

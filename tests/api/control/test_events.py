@@ -153,7 +153,7 @@ async def test_who_reads_too_slowly_is_told_and_let_go(world):
 
 
 async def test_who_takes_nothing_is_let_go_by_the_kernel(world, monkeypatch):
-    monkeypatch.setattr("tidegate.api.serve.SLOW_MS", 500)
+    monkeypatch.setattr("tidegate.runtime.web.SLOW_MS", 500)
     async with quiet(world) as here, here.serve():
         window = here.mirror.window
         host, port = here.served.url.removeprefix("http://").split(":")

@@ -20,19 +20,22 @@ CHANGES = {
     "kill",
     "restore",
     "silence",
+    "set",
+    "share",
+    "policy",
 }
 MAY = {
     Role.VIEWER: {"read"},
     Role.OPERATOR: {"read", *CHANGES},
     Role.APPROVER: {"read", "approve"},
-    Role.ADMIN: {"read", *CHANGES, "approve", "release", "cordon", "uncordon", "alert"},
+    Role.ADMIN: {"read", *CHANGES, "approve", "release", "cordon", "uncordon", "archive", "audit", "alert"},
     Role.ALERTS: {"alert"},
 }
 """As docs/api.md has it."""
 
 
 def filled(route: Route) -> str:
-    return route.path.format(service="shop", set="web", flag="dark", id="x", node="n1", experiment="x")
+    return route.path.format(service="shop", set="web", flag="dark", id="x", node="n1", experiment="x", group="g1")
 
 
 def refused(here: Installation) -> float:
@@ -141,6 +144,26 @@ async def test_a_token_that_is_revoked_opens_nothing_more(world):
             revoke_token(here.tokens_file, "ci")
             here.ahead_ms += LOOK_EVERY_MS
             assert (await here.get("/rollouts", "ci")).status_code == 401
+
+
+async def test_who_was_refused_is_seen_by_who_answers_for_tokens(world):
+    async with quiet(world) as here:
+        here.token("ci", Role.VIEWER)
+        here.token("admin", Role.ADMIN)
+        here.token("shop", Role.ADMIN, "shop")
+        async with here.serve():
+            for _ in range(3):
+                await here.post("/rollouts/shop/abort", "ci", {"reason": "x"})
+            await here.get("/rollouts", "tgapi_wrong")
+            assert (await here.get("/refused", "shop")).status_code == 403
+            rows = (await here.get("/refused", "admin")).json()["items"]
+            assert [(one["by"], one["route"], one["status"], one["times"]) for one in rows] == [
+                ("shop", "get_refused", 403, 1),
+                ("", "get_rollouts", 401, 1),
+                ("ci", "post_rollouts_service_abort", 403, 3),
+            ]
+            assert (rows[2]["of"], rows[2]["peer"], "may not abort" in rows[2]["why"]) == ({"service": "shop"}, "127.0.0.1", True)
+            assert rows[2]["first_ms"] <= rows[2]["last_ms"]
 
 
 async def test_who_asks_for_too_much_waits(world, monkeypatch):

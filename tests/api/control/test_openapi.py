@@ -66,7 +66,7 @@ async def test_whatever_is_asked_is_answered_as_the_document_says(world):
     async with installed(world) as here:
         here.token("admin", Role.ADMIN)
         async with here.serve():
-            here.control.writes.within_s = 0.0
+            here.control.asks.within_s = 0.0
             await here.start("admin")
             document = (await here.get("/openapi.json", "admin")).json()
             routes = [one for one in here.control.routes if one.answer is not None]

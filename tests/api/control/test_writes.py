@@ -130,7 +130,7 @@ async def test_without_a_decision_agent_it_says_where_to_look(world):
     async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         async with here.serve():
-            here.control.writes.within_s = 0.05
+            here.control.asks.within_s = 0.05
             found = await here.post("/rollouts/shop/abort", "ci", WHY, Idempotency_Key="k1")
             assert (found.status_code, found.json()["item"]["decision"]) == (202, None)
             place = found.headers["location"].removeprefix("/api/v1")
@@ -145,7 +145,7 @@ async def test_a_send_without_an_answer_may_be_sent_again(world):
     async with quiet(world) as here:
         here.token("ci", Role.OPERATOR)
         async with here.serve():
-            here.control.writes.within_s = 0.05
+            here.control.asks.within_s = 0.05
             world.log.lose_answers("intents", False)
             lost = await here.post("/rollouts/shop/abort", "ci", WHY, Idempotency_Key="k1")
             assert (lost.status_code, "same Idempotency-Key" in lost.json()["remedy"]) == (503, True)

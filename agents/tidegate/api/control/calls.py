@@ -1,7 +1,7 @@
 """One request as a route sees it: who asks, with which words, under which conditions; and one answer."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,11 +10,13 @@ from msgspec import Struct
 
 from tidegate.api.control.problems import Declined
 from tidegate.api.roles import Right, Role, allows
-from tidegate.runtime.faults import faults_of
+from tidegate.runtime.faults import Fault, faults_of
 from tidegate.wire.flags import TopicKey
+from tidegate.wire.groups import GROUP_PREFIX
 from tidegate.wire.names import is_name, service_subject
 
 KEY = re.compile(r"[!-~]{1,128}")
+VERBATIM = re.compile("^expected raw|is not raw$")
 TAG = re.compile(r'(?:W/)?"?([0-9]{1,18})"?')
 
 
@@ -121,40 +123,55 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 def named(path: Mapping[str, str]) -> str:
-    """Return the subject that a path names by ``service``, or by ``set`` and ``flag``; empty where it names none. Declined where
-    a part is no name: there is nothing of it.
+    """Return the subject that a path names by ``service``, by ``group``, or by ``set`` and ``flag``; empty where it names none.
+    Declined where a part is no name: there is nothing of it.
     """
     for part, text in path.items():
         if not is_name(text):
             raise Declined(HTTPStatus.NOT_FOUND, f"{text[:150]!r} is no name of a {part}", "letters, digits, . _ - (at most 128)")
     if "service" in path:
         return service_subject(path["service"])
+    if "group" in path:
+        return f"{GROUP_PREFIX}{path['group']}"
     return TopicKey(path["set"], path["flag"]).subject if "flag" in path else ""
 
 
 def query_of(values: Mapping[str, str], kind: type[Struct]) -> Any:
     """Return a query as what a route asks for. Declined with the path of every fault."""
-    return _converted(values, kind, "query", strict=False)
+    found = faults_of(values, kind, strict=False)
+    if found:
+        raise _faulty("query", found)
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _faulty("query", [("", str(error))]) from error
 
 
 def body_of(raw: bytes, kind: type[Struct]) -> Any:
-    """Return a JSON body as what a route asks for. Declined with the path of every fault."""
+    """Return a JSON body as what a route asks for; parts that are signed byte for byte as they came. Declined with the path of
+    every fault.
+    """
+    raw = raw or b"{}"
     try:
-        values = msgspec.json.decode(raw) if raw else {}
+        return _json(raw, kind)
+    except msgspec.ValidationError as error:
+        # Of plain values a part that is kept verbatim can say nothing but that it is none.
+        found = [(at, problem) for at, problem in faults_of(_json(raw, Any), kind) if not VERBATIM.search(problem)]
+        raise _faulty("body", found or [("", str(error))]) from error
+
+
+def _json(raw: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError:
+        raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Declined(HTTPStatus.BAD_REQUEST, f"the body is no JSON: {error}", "see /api/v1/openapi.json") from error
-    return _converted(values, kind, "body", strict=True)
 
 
-def _converted(values: Any, kind: type[Struct], at: str, *, strict: bool) -> Any:
-    found = faults_of(values, kind, strict=strict)
-    if not found:
-        try:
-            return msgspec.convert(values, kind, strict=strict)
-        except (msgspec.ValidationError, RecursionError) as error:
-            found = [("", str(error))]
+def _faulty(at: str, found: Iterable[Fault]) -> Declined:
     faults = [(".".join(filter(None, (at, path))), problem) for path, problem in found]
-    raise Declined(HTTPStatus.BAD_REQUEST, f"the {at} is not as it should be", "see /api/v1/openapi.json", faults=faults)
+    return Declined(HTTPStatus.BAD_REQUEST, f"the {at} is not as it should be", "see /api/v1/openapi.json", faults=faults)
 
 
 __all__ = ["Call", "Handle", "Nothing", "Reply", "Route", "Visitor", "body_of", "named", "query_of"]

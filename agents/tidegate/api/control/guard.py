@@ -1,13 +1,11 @@
 """Who asks, and whether that is served: the one place where the control API admits anybody."""
 
-import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-import structlog
-
 from tidegate.api.control.calls import Route, Visitor, named
 from tidegate.api.control.problems import Declined
+from tidegate.api.control.refusals import Attempt, Refusals
 from tidegate.api.roles import Right, Role
 from tidegate.api.tokens import Token, Tokens
 
@@ -15,31 +13,29 @@ WRITES_BURST = 200
 WRITES_PER_S = 20.0
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
-log_of_api = structlog.wrap_logger(logging.getLogger("tidegate.api"))
-
 
 class Guard:
-    """Denies what is not allowed, and says so in the log and to ``refused`` (route, status)."""
+    """Denies what is not allowed, and says so to ``refusals``."""
 
-    def __init__(self, tokens: Tokens, monotonic_s: Callable[[], float], refused: Callable[[str, int], None]) -> None:
+    def __init__(self, tokens: Tokens, monotonic_s: Callable[[], float], refusals: Refusals) -> None:
         self._tokens = tokens
         self._monotonic_s = monotonic_s
-        self._refused = refused
+        self._refusals = refusals
         self._spent: dict[str, tuple[float, float]] = {}
         """By token: writes that are still allowed, and when that was counted."""
 
-    def admit(self, route: Route, headers: Mapping[str, str], path: Mapping[str, str]) -> Visitor:
+    def admit(self, attempt: Attempt, headers: Mapping[str, str]) -> Visitor:
         """Return who asks. Declined where it is not served: 401, 403, 404 (a subject that its scopes leave out), 429."""
-        subject = named(path)
+        subject = named(attempt.path)
         try:
             visitor = self._visitor(headers)
         except Declined as declined:
-            self.note("", route, path, declined)
+            self._refusals.add(attempt, "", declined)
             raise
         try:
-            self._check(visitor, route, subject)
+            self._check(visitor, attempt.route, subject)
         except Declined as declined:
-            self.note(visitor.name, route, path, declined)
+            self._refusals.add(attempt, visitor.name, declined)
             raise
         return visitor
 
@@ -98,18 +94,6 @@ class Guard:
                 headers={"Retry-After": "1"},
             )
         self._spent[name] = left - 1, now_s
-
-    def note(self, name: str, route: Route, path: Mapping[str, str], declined: Declined) -> None:
-        """Say that somebody was not allowed something."""
-        self._refused(route.name, declined.status.value)
-        log_of_api.warning(
-            "refused",
-            route=route.name,
-            of={part: text[:150] for part, text in path.items()},
-            by=name,
-            status=declined.status.value,
-            why=str(declined),
-        )
 
 
 def _visitor_of(token: Token) -> Visitor | None:

@@ -23,6 +23,7 @@ from tidegate.model.flags import by_number
 from tidegate.model.nodes import NodeRow, node_rows
 from tidegate.model.rollouts import DecisionRow, RolloutRow, counted, decision_row, rollout_row
 from tidegate.wire.codec import encode
+from tidegate.wire.decisions import GroupState
 from tidegate.wire.flagchanges import FlagRamp
 from tidegate.wire.flagstates import FlagState
 from tidegate.wire.judgement import AlarmState, Kpi, Score, Verdict
@@ -146,6 +147,8 @@ class Reads:
             reading("/policies", "Freezes, budgets, approvals in force", self._policies, Page[PolicyRow]),
             reading("/flags", "Where flags stand", self._flags, Page[FlagSummary], OfFlags),
             reading("/flags/{set}/{flag}", "One flag with its share and ramp", self._flag, One[FlagRow]),
+            reading("/groups", "Groups of plans, in waves", self._groups, Page[GroupState]),
+            reading("/groups/{group}", "One group", self._group, One[GroupState]),
             reading("/experiments", "Experiments with their numbers", self._experiments, Page[Status]),
             reading("/experiments/{experiment}", "One, with its estimates over time", self._experiment, One[ExperimentRow]),
             reading("/requests/{id}", "What became of a plan or an intent", self._request, One[Asking]),
@@ -239,6 +242,17 @@ class Reads:
         if state is None:
             raise missing(f"there is no flag {call.path['set']}/{call.path['flag']}", "see /api/v1/flags")
         return self._answers.one(self._flag_row(state), state.generation)
+
+    async def _groups(self, call: Call) -> Reply:
+        found = sorted(self._mirror.model.ledger.groups.items())
+        mine = (one for name, one in found if call.visitor.sees(name, *(member.subject for member in one.members)))
+        return self._answers.page(list(mine))
+
+    async def _group(self, call: Call) -> Reply:
+        state = self._mirror.model.ledger.groups.get(named(call.path))
+        if state is None:
+            raise missing(f"there is no group {call.path['group']}", "see /api/v1/groups")
+        return self._answers.one(state, state.generation)
 
     async def _experiments(self, call: Call) -> Reply:
         return self._answers.page([one.status for one in self._seen_experiments(call)])

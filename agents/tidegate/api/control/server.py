@@ -11,16 +11,21 @@ from litestar import HttpMethod, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tidegate.api.control.alerts import Alerts
-from tidegate.api.control.answers import Answers
+from tidegate.api.control.answers import Answers, Page, reading
+from tidegate.api.control.asking import Asks
 from tidegate.api.control.calls import Call, Nothing, Reply, Route, Visitor, body_of, query_of
+from tidegate.api.control.documents import Documents
+from tidegate.api.control.flag_writes import FlagWrites
 from tidegate.api.control.guard import Guard
 from tidegate.api.control.mirror import Mirror
 from tidegate.api.control.openapi import BASE, document
 from tidegate.api.control.problems import MEDIA_TYPE, Declined, ProblemBody
 from tidegate.api.control.reads import Reads
+from tidegate.api.control.refusals import Attempt, Refusal, Refusals
 from tidegate.api.control.streaming import Following, OfEvents, Streams, following_of
 from tidegate.api.control.views import Views
 from tidegate.api.control.writes import Writes
@@ -56,22 +61,17 @@ class Control:
         self.mirror = mirror
         self.closing = asyncio.Event()
         self.streams = Streams(mirror.window, mirror.recent, self.closing)
-        answers = Answers(mirror)
-        self.writes = Writes(mirror, log, signer, answers)
+        self._answers = answers = Answers(mirror)
+        self.asks = Asks(mirror, log, signer, answers)
         self.alerts = Alerts(mirror, log, clock, signer, settings=alerts, registry=registry)
         self._clock = clock
-        self._answers = Counter(
+        self._told = Counter(
             "tidegate_api_control_answers",
             "Answers of the control API, by route and status.",
             ("route", "status"),
             registry=registry,
         )
-        self._refused = Counter(
-            "tidegate_api_control_refused",
-            "Attempts that were not admitted, by route and status.",
-            ("route", "status"),
-            registry=registry,
-        )
+        self._refusals = Refusals(clock.now_ms, registry)
         lag = Gauge(
             "tidegate_api_model_lag_seconds",
             "Seconds since what the control API tells was known to be all there is; NaN: not read yet.",
@@ -81,8 +81,9 @@ class Control:
         streams = Gauge("tidegate_api_event_streams", "Open streams of events.", registry=registry)
         streams.set_function(lambda: self.streams.count)
         readers = (Views(mirror, answers), Reads(mirror, answers))
-        read = (route for one in readers for route in one.routes())
-        self.routes: tuple[Route, ...] = (*read, *self.writes.routes(), *self.alerts.routes(), *self._own())
+        writers = (Documents(mirror, self.asks), Writes(mirror, self.asks), FlagWrites(self.asks), self.alerts)
+        told = (route for one in (*readers, *writers) for route in one.routes())
+        self.routes: tuple[Route, ...] = (*told, *self._own())
         self._document = b""
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ class Control:
 
     def handlers(self, tokens: Tokens) -> list[HTTPRouteHandler]:
         """Return what Litestar is to serve."""
-        guard = Guard(tokens, self._clock.monotonic_s, lambda route, status: self._refused.labels(route, str(status)).inc())
+        guard = Guard(tokens, self._clock.monotonic_s, self._refusals)
         return [self._handler(route, guard) for route in self.routes]
 
     def _own(self) -> Iterable[Route]:
@@ -105,6 +106,7 @@ class Control:
             handle=self._described,
             answer=dict[str, Any],
         )
+        yield replace(reading("/refused", "Who was refused what", self._refused, Page[Refusal]), right=Right.AUDIT)
         yield Route(
             method="GET",
             path="/events",
@@ -114,6 +116,11 @@ class Control:
             answer=None,
             query=OfEvents,
         )
+
+    async def _refused(self, call: Call) -> Reply:
+        if not call.visitor.may(Right.AUDIT):
+            raise Declined(HTTPStatus.FORBIDDEN, "a token with scopes may not see what others were refused", "use one without")
+        return self._answers.page(self._refusals.newest())
 
     async def _described(self, _call: Call) -> Reply:
         self._document = self._document or msgspec.json.encode(document(self.routes))
@@ -139,7 +146,8 @@ class Control:
 
     async def _serve(self, route: Route, guard: Guard, request: Asked) -> Response[Any]:
         path = {name: str(value) for name, value in request.path_params.items()}
-        visitor = guard.admit(route, request.headers, path)
+        attempt = Attempt(route, path, request.client.host if request.client is not None else "")
+        visitor = guard.admit(attempt, request.headers)
         if route.conditional and not request.headers.get("if-match"):
             raise Declined(
                 HTTPStatus.PRECONDITION_REQUIRED,
@@ -160,7 +168,7 @@ class Control:
             reply = await route.handle(call)
         except Declined as declined:
             if declined.status is HTTPStatus.FORBIDDEN:  # only now was it known what is meant
-                guard.note(visitor.name, route, path, declined)
+                self._refusals.add(attempt, visitor.name, declined)
             raise
         return self._answer(route, reply)
 
@@ -168,19 +176,19 @@ class Control:
         full = self.streams.room(visitor)
         if full:
             raise Declined(HTTPStatus.TOO_MANY_REQUESTS, full, "close some", headers={"Retry-After": "15"})
-        self._answers.labels(route.name, "200").inc()
+        self._told.labels(route.name, "200").inc()
         parts = self.streams.stream(visitor, following, lambda: guard.still(visitor))
         return Stream(parts, media_type="text/event-stream", headers={**PLAIN, **self._lag()})
 
     def _answer(self, route: Route, reply: Reply) -> Response[Any]:
-        self._answers.labels(route.name, str(reply.status.value)).inc()
+        self._told.labels(route.name, str(reply.status.value)).inc()
         headers = {**PLAIN, **self._lag(), **reply.headers}
         return Response(
             msgspec.json.encode(reply.body), status_code=reply.status.value, media_type=reply.media_type, headers=headers
         )
 
     def _declined(self, route: Route, body: ProblemBody, headers: dict[str, str]) -> Response[Any]:
-        self._answers.labels(route.name, str(body.status)).inc()
+        self._told.labels(route.name, str(body.status)).inc()
         return Response(
             msgspec.json.encode(body),
             status_code=body.status,
