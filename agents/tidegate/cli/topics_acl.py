@@ -18,6 +18,7 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.acls import PRINCIPALS, Operation, Principal, Resource, Right, rights
 
+EVERYTHING = "*"
 USER_DEFAULT = f"tidegate-{ROLE}"
 
 
@@ -27,7 +28,7 @@ class Compared(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     other: tuple[str, ...]
-    """What no list of ours could be: refusals, single hosts, other operations. For a person to judge."""
+    """What is never removed from here: rights to more than our topics, refusals, single hosts. For a person to judge."""
 
 
 @click.command()
@@ -49,7 +50,7 @@ class Compared(Struct, frozen=True, kw_only=True):
 @click.option("--password", default="", metavar="file:PATH|env:NAME", help="Where the password of that user is.")
 @click.option("--check", is_flag=True, help="Compare with what stands on the broker. Exit code 1 where they differ.")
 @click.option("--apply", "make", is_flag=True, help="Make on the broker what is missing.")
-@click.option("--prune", is_flag=True, help="With --apply: also remove what is extra of these principals and topics.")
+@click.option("--prune", is_flag=True, help="With --apply: also remove what is extra under our prefix.")
 @click.option(
     "--output",
     "-o",
@@ -77,6 +78,8 @@ def acl(
     """
     if prune and not make:
         raise Problem("--prune changes nothing without --apply", "say both", code=Exit.USAGE)
+    if not home.settings.kafka.prefix:
+        raise Problem("kafka.prefix is empty: rights over it would be rights over everything", "give the fleet a prefix", code=2)
     wanted = entries_of(principals(home, principal_prefix, named), home)
     if not make and not check:
         _print(wanted, form, home)
@@ -115,9 +118,18 @@ def entries_of(who: Mapping[Principal, Iterable[str]], home: Home) -> frozenset[
 
 
 def extra(lists: Lists, wanted: frozenset[Entry], prefix: str) -> frozenset[Entry]:
-    """Return what stands on a broker for these principals, or for topics and groups under the prefix, and is not wanted."""
-    ours = {entry.principal for entry in wanted}
-    return frozenset(entry for entry in lists.entries - wanted if entry.principal in ours or entry.right.name.startswith(prefix))
+    """Return what stands on a broker for topics and groups under the prefix, and is not wanted. Other fleets have others."""
+    return frozenset(entry for entry in lists.entries - wanted if entry.right.name.startswith(prefix))
+
+
+def reaching(lists: Lists, wanted: frozenset[Entry], prefix: str) -> frozenset[Entry]:
+    """Return what is about more than our prefix and reaches into it: a star, or a shorter prefix."""
+
+    def reaches(right: Right) -> bool:
+        covers = right.name == EVERYTHING or (right.prefixed and prefix.startswith(right.name))
+        return covers and right.resource is not Resource.CLUSTER and not right.name.startswith(prefix)
+
+    return frozenset(entry for entry in lists.entries - wanted if reaches(entry.right))
 
 
 def _asking(home: Home, user: str | None, password: str) -> Connection:
@@ -139,7 +151,8 @@ async def _settle(where: Connection, wanted: frozenset[Entry], *, make: bool, pr
         await make_acls(where, missing)
     if prune and beyond:
         await remove_acls(where, beyond)
-    return Compared(missing=_words(missing), extra=_words(beyond), other=lists.other)
+    other = (*_words(reaching(lists, wanted, where.prefix)), *lists.other)
+    return Compared(missing=_words(missing), extra=_words(beyond), other=other)
 
 
 def _principal(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kafka.secured.broker import SUPER, SecuredKafka
+from tests.kafka.secured.broker import SecuredKafka
 from tests.kafka.secured.kit import Installation
 
 from tidegate.broker import BrokerProblem
@@ -40,17 +40,23 @@ def unclosed() -> Iterator[None]:
         gc.collect()
 
 
-@pytest.fixture
-def installation(secured: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
-    """A home at the secured broker with a prefix of its own; nothing is made there yet."""
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person has set for other fleets is not of this one."""
     for name in [name for name in os.environ if name.startswith("TIDEGATE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def installation(secured: SecuredKafka, tmp_path: Path) -> Installation:
+    """A home at the secured broker with a prefix of its own; nothing is made there yet."""
     return Installation(secured, tmp_path / "home", f"t{secrets.token_hex(4)}.")
 
 
-@pytest.fixture
-def opened(installation: Installation) -> Installation:
-    """The same with the rights of every role, made as the super user, and topics, made as the admin."""
-    installation.type("topics", "acl", "--apply", "--as", SUPER, "--password", f"file:keys/{SUPER}")
-    installation.type("topics", "create")
-    return installation
+@pytest.fixture(scope="package")
+def opened(secured: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """One with the rights of every role, made as the super user, and topics, made as the admin: for tests that leave it so."""
+    found = Installation(secured, tmp_path_factory.mktemp("opened") / "home", f"t{secrets.token_hex(4)}.")
+    found.grant()
+    found.type("topics", "create")
+    return found

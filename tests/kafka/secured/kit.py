@@ -1,13 +1,15 @@
-"""An installation at a secured broker, whose commands are typed in processes of their own."""
+"""An installation at a secured broker."""
 
+import asyncio
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.kafka.secured.broker import SecuredKafka
+from click.testing import CliRunner
+from tests.cli.kit import Result, Whole
+from tests.kafka.secured.broker import SUPER, SecuredKafka
 
 from tidegate.broker import Connection
 
@@ -16,7 +18,6 @@ MARKS = [
     # The client closes a connection and does not wait until TLS has said goodbye.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
-TYPED_WITHIN_S = 60
 
 
 class Installation:
@@ -47,18 +48,27 @@ class Installation:
         """Return how a role connects."""
         return self.broker.connection(f"tidegate-{role}", self.prefix)
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str) -> Result:
         """Type a command."""
-        return subprocess.run(
-            [sys.executable, "-m", "tidegate.cli.main", "--home", str(self.home), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=TYPED_WITHIN_S,
-            check=False,
-        )
+        outcome: list[int] = []
+        done = CliRunner().invoke(Whole(outcome), ["--home", str(self.home), *arguments])
+        if done.exception is not None:
+            raise done.exception
+        return Result(outcome[0], done.stdout, done.stderr)
 
     def type(self, *arguments: str) -> str:
         """Type a command that must succeed; return what it prints."""
         done = self.run(*arguments)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done.stdout
+        assert done.code == 0, (arguments, done.out, done.err)
+        return done.out
+
+    def grant(self, *arguments: str) -> str:
+        """Make the rights of every role on the broker, as its super user."""
+        return self.type("topics", "acl", "--apply", "--as", SUPER, "--password", f"file:keys/{SUPER}", *arguments)
+
+
+async def until(holds: Callable[[], object], within_s: float = 20.0) -> None:
+    """Wait until something holds; TimeoutError where it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.05)
