@@ -4,6 +4,7 @@ import pytest
 from tests.rollout.fleet import START_MS
 from tests.rollout.waves import NAME, QUICK, group, installed, member, state, story, until
 
+from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.group_status import group_status
 from tidegate.rollout.membership import Standing, standing
 from tidegate.wire.decisions import DecisionKind, Result
@@ -173,8 +174,11 @@ def test_a_member_that_cannot_start_pauses_the_group_for_a_person():
     until(fleet, Phase.PAUSED)
     assert (state(fleet).cause, state(fleet).wave) == (Reason.EXPIRED, 1)
     assert set(fleet.versions("a").values()) == {"2"}
+    (alarm,) = alarms_of(fleet.ledger, fleet.view, fleet.now_ms)
+    assert (alarm.name, alarm.summary) == ("group_stopped", "group/all has stopped at wave 2 of 2: expired.")
     assert fleet.ask(Verb.RESUME, NAME).reason is Reason.EXPIRED
     fleet.ask(Verb.ABORT, NAME)
+    assert "group_stopped" not in {one.name for one in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)}
     until(fleet, Phase.DONE)
     assert set(fleet.versions("a").values()) == {"1"}
     assert fleet.state("svc/b").queue == ()

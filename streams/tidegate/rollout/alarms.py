@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from tidegate.rollout.change import counted
 from tidegate.rollout.flag_alarms import KINDS as FLAG_KINDS
 from tidegate.rollout.flag_alarms import flag_alarms
+from tidegate.rollout.group_alarms import KINDS as GROUP_KINDS
+from tidegate.rollout.group_alarms import group_alarms
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import spent_by, told_budget
 from tidegate.rollout.restraint import WRITER
@@ -68,7 +70,7 @@ BUDGET_SPENT = AlarmKind(
     "(`tidegate policy set`) does so at once.",
     timing="with the rollback that spends it, until enough of them are long enough ago",
 )
-KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT, *FLAG_KINDS)
+KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT, *FLAG_KINDS, *GROUP_KINDS)
 
 
 def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
@@ -79,7 +81,7 @@ def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
         if scene is not None:
             found += _alarms(scene)
     now_ms = max(now_ms, ledger.now_ms)
-    return (*found, *flag_alarms(ledger, view, now_ms), *_budgets(ledger, now_ms))
+    return (*found, *flag_alarms(ledger, view, now_ms), *group_alarms(ledger), *_budgets(ledger, now_ms))
 
 
 def _budgets(ledger: Ledger, now_ms: int) -> Iterator[Alarm]:
