@@ -1,16 +1,21 @@
 """``tidegate init``: a home with keys, settings and node files. What is there stays as it is."""
 
+import os
 import re
 import socket
+import textwrap
 import time
+from pathlib import Path
 
 import click
 import yaml
+from msgspec import to_builtins
 
 from tidegate.broker import create_topics, knock
 from tidegate.broker.local import free_ports
 from tidegate.cli.connect import connection, open_log, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
+from tidegate.runtime.access import ROLE, Access
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key
 from tidegate.runtime.problem import Problem
@@ -31,6 +36,8 @@ fleet: {fleet}
 kafka:
   bootstrap: {bootstrap}   # null: `tidegate up` finds or starts a broker
   prefix: {prefix}
+  # tls: {{ca: keys/ca.pem}}   # a broker that knows its clients: docs/security.md
+  # sasl: {{user: "tidegate-{{role}}", password: "file:keys/{{role}}.password"}}
 timings:
   heartbeat: 3s       # of the decision agent
   takeover: 9s        # silence after which another one takes over
@@ -65,7 +72,7 @@ zone: {zone}
 kafka:
   bootstrap: {bootstrap}   # TIDEGATE_BOOTSTRAP wins
   prefix: {prefix}
-keys:
+{access}keys:
   root: ../keys/root.json
   private: ../keys/node-{node}.key
 state: ../state/{node}
@@ -211,9 +218,18 @@ def make_node_file(home: Home, name: str, zone: str) -> None:
             zone=_text(zone),
             bootstrap=kafka.bootstrap or "127.0.0.1:9092",
             prefix=_text(kafka.prefix),
+            access=_access(kafka.access),
             port=FIRST_PORT + len(list(home.nodes.glob("*.yaml"))),
         )
         path.write_text(text)
+
+
+def _access(access: Access) -> str:
+    """Return how a node's clients say who they are as the settings say it, seen from the folder of node files."""
+    seen = access.of(ROLE, Path(os.pardir))
+    parts = {name: to_builtins(part) for name, part in (("tls", seen.tls), ("sasl", seen.sasl)) if part is not None}
+    said = {name: {key: value for key, value in part.items() if value is not None} for name, part in parts.items()}
+    return textwrap.indent(yaml.safe_dump(said, sort_keys=False), "  ") if said else ""
 
 
 async def _publish(home: Home, *, insist: bool) -> str:

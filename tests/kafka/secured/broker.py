@@ -1,5 +1,6 @@
 """A real broker with TLS, SCRAM and access lists, and the passwords of who may knock at it."""
 
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from tidegate.broker.jars import KafkaJars
 from tidegate.broker.local import free_ports
 from tidegate.runtime.access import Access, Sasl, Tls
 
+REFUSALS_TOLD = "-Dorg.slf4j.simpleLogger.log.kafka.authorizer.logger=info"
 SUPER = "super"
 """The one user to whom access lists do not apply: who runs the cluster."""
 
@@ -45,6 +47,14 @@ class SecuredKafka(KafkaProcess):
         """Return how a user connects."""
         sasl = Sasl(user=user, password=f"file:{self.folder / user}")
         return Connection(self.secured, prefix, Access(Tls(ca=str(self.authority.ca)), sasl))
+
+    async def start(self) -> None:
+        """Start, with a log of whom the authorizer refused."""
+        os.environ["JAVA_TOOL_OPTIONS"] = REFUSALS_TOLD
+        try:
+            await super().start()
+        finally:
+            del os.environ["JAVA_TOOL_OPTIONS"]
 
     def _formatting(self) -> tuple[str, ...]:
         return tuple(
