@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("tidegate.cli.archive:export", "Write the control topics to one file."),
     "restore": ("tidegate.cli.archive:restore", "Make the control topics of a cluster from such a file."),
     "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
+    "schema": ("tidegate.cli.schema:schema", "Print the JSON Schema of a file, for editors."),
     "sim": ("tidegate.cli.sim:sim", "Judge one rollout of a simulated fleet."),
     "demo": ("tidegate.demo.main:demo", "Show the whole loop on this machine."),
 }

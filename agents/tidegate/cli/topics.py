@@ -1,11 +1,15 @@
 """``tidegate topics``: the one table of topics against a broker."""
 
+from importlib.metadata import version
+
 import click
 
 from tidegate.broker import check_topics, create_topics
 from tidegate.cli.connect import connection, insist, run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.topics_acl import acl
+from tidegate.describe.asyncapi import as_yaml
+from tidegate.describe.asyncapi import asyncapi as describe
 from tidegate.runtime.home import Home
 from tidegate.wire.topics import DAY_MS, TOPICS, Topic
 
@@ -44,8 +48,18 @@ def check(home: Home) -> int:
 @click.pass_obj
 def list_(home: Home, form: Format) -> None:
     """List the topics, who writes and who reads them. Needs no broker."""
-    prefix = home.settings.kafka.prefix if home.config.exists() else "tidegate."
-    show([_row(topic, prefix) for topic in TOPICS], form, empty="no topics")
+    show([_row(topic, _prefix(home)) for topic in TOPICS], form, empty="no topics")
+
+
+@topics.command()
+@click.pass_obj
+def asyncapi(home: Home) -> None:
+    """Print AsyncAPI 3.1 of every topic: what travels on it, who writes it and who reads it. Needs no broker."""
+    click.echo(as_yaml(describe(version("tidegate"), _prefix(home))), nl=False)
+
+
+def _prefix(home: Home) -> str:
+    return home.settings.kafka.prefix if home.config.exists() else "tidegate."
 
 
 def _row(topic: Topic, prefix: str) -> dict[str, object]:
