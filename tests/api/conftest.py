@@ -1,5 +1,8 @@
 import pytest
 from tests.api.kit import Place
+from tests.cli.conftest import world
+
+__all__ = ["place", "world"]
 
 
 @pytest.fixture

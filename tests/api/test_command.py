@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.cli.kit import World
 from tests.cli.test_up import Shell
 from tests.node.kit import free_port
 from tests.runtime.test_serve import get
@@ -18,17 +19,33 @@ async def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-async def test_a_token_is_printed_once_listed_by_name_and_revoked(shell: Shell) -> None:
-    made = await shell.type("api", "token", "page", "--set", "web")
+def test_a_token_is_printed_once_listed_by_name_and_revoked(world: World) -> None:
+    made = world.type("api", "token", "page", "--set", "web")
     assert (made.code, made.out.startswith("tgapi_")) == (0, True)
-    (row,) = (await shell.type("api", "tokens", "-o", "json")).json
+    (row,) = world.type("api", "tokens", "-o", "json").json
     assert row == {"name": "page", "sets": ["web"], "role": "", "scopes": [], "expires": ""}
-    again = await shell.type("api", "token", "page")
+    again = world.type("api", "token", "page")
     assert (again.code, "api revoke page" in again.err) == (1, True)
-    assert (await shell.type("api", "token", "a b")).code == 2
-    assert (await shell.type("api", "revoke", "page")).code == 0
-    gone = await shell.type("api", "revoke", "page")
+    assert world.type("api", "token", "a b").code == 2
+    assert world.type("api", "revoke", "page").code == 0
+    gone = world.type("api", "revoke", "page")
     assert (gone.code, "has no token page" in gone.err) == (1, True)
+
+
+def test_a_token_has_a_role_scopes_and_an_end(world: World) -> None:
+    scopes = ("--scope", "shop-*:pause,abort", "--scope", "flag/web/*")
+    made = world.type("api", "token", "ci", "--role", "operator", *scopes, "--expires", "30d")
+    assert made.code == 0
+    (row,) = world.type("api", "tokens", "-o", "json").json
+    assert (row["role"], row["scopes"], row["expires"].endswith("Z")) == ("operator", ["shop-*:pause,abort", "flag/web/*"], True)
+    for wrong in (
+        ("--role", "king"),
+        ("--scope", "shop"),
+        ("--role", "viewer", "--scope", "shop:dance"),
+        ("--role", "viewer", "--scope", "a b"),
+    ):
+        refused = world.type("api", "token", "other", *wrong)
+        assert refused.code == 2, wrong
 
 
 async def test_without_broker_it_says_that_it_is_not_ready_and_ends_at_once(shell: Shell) -> None:
@@ -61,19 +78,3 @@ async def test_without_broker_it_says_that_it_is_not_ready_and_ends_at_once(shel
         if process.returncode is None:
             process.kill()
     assert process.returncode == 0
-
-
-async def test_a_token_has_a_role_scopes_and_an_end(shell: Shell) -> None:
-    scopes = ("--scope", "shop-*:pause,abort", "--scope", "flag/web/*")
-    made = await shell.type("api", "token", "ci", "--role", "operator", *scopes, "--expires", "30d")
-    assert made.code == 0
-    (row,) = (await shell.type("api", "tokens", "-o", "json")).json
-    assert (row["role"], row["scopes"], row["expires"].endswith("Z")) == ("operator", ["shop-*:pause,abort", "flag/web/*"], True)
-    for wrong in (
-        ("--role", "king"),
-        ("--scope", "shop"),
-        ("--role", "viewer", "--scope", "shop:dance"),
-        ("--role", "viewer", "--scope", "a b"),
-    ):
-        refused = await shell.type("api", "token", "other", *wrong)
-        assert refused.code == 2, wrong

@@ -14,7 +14,7 @@ from tests.flags.matrix import cases, flags
 from tidegate.flags.evaluate import Asked, evaluate
 from tidegate.wire.flags import Kind
 
-COUNT = 1_000
+COUNT, WHOLE = 400, 1_000
 OFREP_TYPES = {
     Kind.BOOLEAN: bool,
     Kind.STRING: str,
@@ -48,12 +48,13 @@ def ofrep_provider(place):
     return OFREPProvider(place.served.url)
 
 
+@pytest.mark.parametrize("count", [COUNT, pytest.param(WHOLE, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(("provider", "ours"), [(flagd_provider, in_process), (ofrep_provider, remote)])
-async def test_all_of_a_thousand_cases_agree(place, provider, ours):
+async def test_all_cases_agree(place, provider, ours, count):
     chance = Random(7)
     file = flags(chance)
     flag_set = load(file)
-    questions = cases(chance, file, COUNT)
+    questions = cases(chance, file, count)
     await place.put("web", file)
 
     def ask(client):
