@@ -9,12 +9,16 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.deploy.composition import Composition
+from tests.describe.records import why_none
 
 from tidegate.broker.jars import VERSION, kafka_jars
+from tidegate.wire.topics import TOPICS
 
 FLEET = Path(__file__).parents[2] / "deploy" / "compose"
 ROLES = ("kafka", "intake", "judge", "experiment", "decide", "decide-2", "notify", "api", "n1", "n2", "n3", "n4")
+LOOKED_AT = 50
 SIGTERM_OF_JAVA = 128 + signal.SIGTERM
 
 pytestmark = [pytest.mark.kafka, pytest.mark.scenario]
@@ -44,6 +48,7 @@ async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(comp
     again = await composition.run("init", *composition.services["init"]["command"])
     first, second = [await composition.run("operator", *line.split()) for line in (first, second)]
     seen = [await ask(composition, path, made[1].split()[-1]) for path in ("/api/v1/rollouts/shop", "/")]
+    unlike = await unpublished(f"{composition.address('kafka')}:9092")
     codes = await composition.stop()
 
     assert [made[0], again[0]] == [0, 0], made[1] + again[1]
@@ -51,6 +56,7 @@ async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(comp
     assert (second[0], "(exit code 3: rolled back)" in (FLEET / "v2.yaml").read_text()) == (3, True), second[1]
     assert "rolled" in seen[0]
     assert "<html" in seen[1]
+    assert unlike == []
     assert set(ROLES) <= set(healthy)
     assert codes == {**dict.fromkeys(codes, 0), "kafka": SIGTERM_OF_JAVA}
     assert [name for name in codes if any(composition.working_folder(name).iterdir())] == []
@@ -61,4 +67,31 @@ async def ask(composition: Composition, path: str, token: str) -> str:
     """What a browser on the machine gets at the published port."""
     port = next(one.split(":")[1] for one in composition.services["api"]["ports"] if one.endswith(":8016"))
     request = Request(f"http://{composition.address('api')}:{port}{path}", headers={"Authorization": f"Bearer {token}"})
-    return await asyncio.to_thread(lambda: urlopen(request, timeout=10).read().decode())  # noqa: S310 - http
+    try:
+        return await asyncio.to_thread(lambda: urlopen(request, timeout=10).read().decode())  # noqa: S310 - http
+    except OSError as error:
+        raise AssertionError(composition.said("api")) from error
+
+
+async def unpublished(bootstrap: str) -> list[tuple[str, dict[str, str]]]:
+    """What is on the topics and unlike docs/asyncapi.yaml, of the newest records of each partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(f"tidegate.{topic.name}", n) for topic in TOPICS for n in range(topic.partitions)]
+        consumer.assign(partitions)
+        begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, max(begin[partition], end[partition] - LOOKED_AT))
+        seen: dict[str, int] = {}
+        found = []
+        while [one for one in partitions if await consumer.position(one) < end[one]]:
+            for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+                topic = partition.topic.removeprefix("tidegate.")
+                seen[topic] = seen.get(topic, 0) + len(records)
+                values = [record.value for record in records if record.value]
+                found += [(topic, why) for value in values if (why := why_none(topic, value))]
+    finally:
+        await consumer.stop()
+    assert set(seen) >= {"telemetry", "nodeseconds", "kpis", "verdicts", "decisions", "desired", "reports", "alarms"}
+    return found
