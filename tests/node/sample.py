@@ -35,6 +35,7 @@ class Sample:
         self._held.add(artifact.sha256)
 
     async def swap(self, launch) -> None:
+        launch.refuse_late(self._clock.now_ms())
         if "broken" in launch.artifact.version:
             raise StartFailed("this version cannot start: no such table")
         running = Running(artifact=launch.artifact, token=launch.token, boot=launch.boot, ready_ms=self._clock.now_ms())

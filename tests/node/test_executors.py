@@ -14,7 +14,7 @@ import pytest
 from tests.node.benches import BENCHES, install_sample, missing
 from tests.node.kit import until
 
-from tidegate.node import FetchFailed, StartFailed
+from tidegate.node import FetchFailed, Late, StartFailed
 
 LIFE = Path(__file__).with_name("life_main.py")
 ROOTS = ("schemas", "streams", "agents", ".")
@@ -90,6 +90,22 @@ async def test_the_same_version_anew_is_another_life(bench):
     assert running.token == "again"
     assert running.boot != before
     await until(lambda: bench.copies() == 1)
+    await executor.stop("shop")
+    await executor.close()
+
+
+@every
+async def test_a_start_that_is_late_touches_nothing(bench):
+    """F1, story 29368: a machine that stood still after all else was asked began an advance whose time was over."""
+    executor = await bench.life()
+    artifact = bench.artifact("1")
+    await bench.launch(executor, artifact, before_ms=1 << 60)
+    before = executor.running("shop")
+    with pytest.raises(Late):
+        await bench.launch(executor, bench.artifact("2"), before_ms=1)
+    assert executor.running("shop") == before
+    assert await bench.serves() == "1"
+    assert bench.exits == []
     await executor.stop("shop")
     await executor.close()
 

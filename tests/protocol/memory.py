@@ -107,4 +107,4 @@ def remembering() -> Iterator[Memory]:
     finally:
         envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign = before
         state.unpack, reading.digest_of = before_on_nodes
-        del asyncio.tasks._all_tasks.add
+        vars(asyncio.tasks._all_tasks).pop("add", None)  # whoever remembers within another one has taken it away

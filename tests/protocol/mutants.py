@@ -14,6 +14,7 @@ from tidegate.decider import seat
 from tidegate.decider.inbox import Inbox
 from tidegate.decider.levels import Levels
 from tidegate.node import hands
+from tidegate.node.executor import Launch
 from tidegate.node.reading import Reading
 from tidegate.node.state import StateFile
 from tidegate.reconcile import accept, actions
@@ -137,6 +138,10 @@ def void_answers_stay(_real: Any) -> Any:
     return forget
 
 
+def by_what_is_held_alone(real: Any) -> Any:
+    return lambda *rest, **_outdated: real(*rest)
+
+
 def keys_stay(real: Any) -> Any:
     """A key document adds keys, and takes none away."""
 
@@ -152,6 +157,7 @@ ROLE = (Opened, "signed_by", any_role)
 TARGET = ((actions, "target_of", first_of_the_roster), (hands, "target_of", first_of_the_roster))
 CATCH_UP = (Reading, "catch_up", without_catching_up)
 EXPIRY_APPLIED = (actions, "expired", always(False))
+EXPIRY_BEGUN = (Launch, "refuse_late", always(None))
 EXPIRY_ACCEPTED = (accept, "expired", always(False))
 ORDER_ACCEPTED = (accept, "_newest", any_order_is_accepted)
 ORDER_HEARD = (accept, "_hear_desired", any_order_is_heard)
@@ -167,6 +173,9 @@ NODE_PLAN = (accept, "_beyond_plan", always(()))
 STAGES = (scene, "sizes", everybody_at_once)
 ASK_AGAIN = (Inbox, "forget", void_answers_stay)
 
+OUTDATED = (hands, "next_action", by_what_is_held_alone)
+LEDGER_EPOCH = (seat.Seat, "decided", always(None))
+REVOKED = (seat.Seat, "revoked", always(False))
 GLASS = (accept, "holding", always(None))
 REVOCATION = (keys, "_after_root", keys_stay)
 
@@ -175,8 +184,12 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "role": (ROLE, ANY_SIGNER),
     "target": TARGET,
     "catching up before acting": (CATCH_UP,),
-    "expiry where it is applied": (EXPIRY_APPLIED,),
-    "expiry": (EXPIRY_APPLIED, EXPIRY_ACCEPTED),
+    "expiry where it begins": (EXPIRY_BEGUN,),
+    "expiry where it is applied": (EXPIRY_APPLIED, EXPIRY_BEGUN),
+    "expiry": (EXPIRY_APPLIED, EXPIRY_BEGUN, EXPIRY_ACCEPTED),
+    "what a refused command hides": (OUTDATED,),
+    "epoch of the ledger": (LEDGER_EPOCH,),
+    "an end for a revoked key": (REVOKED,),
     "order where it is accepted": (ORDER_ACCEPTED,),
     "order": (ORDER_ACCEPTED, ORDER_HEARD),
     "author": (AUTHOR,),

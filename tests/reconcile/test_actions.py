@@ -94,6 +94,28 @@ def test_an_expired_advance_is_not_applied_although_it_was_accepted_in_time(kit)
     assert scene.ask(now_ms=NOW_MS) is None
 
 
+def test_what_is_not_the_authors_newest_word_takes_nobody_forward_and_back_all_the_same(kit):
+    """A retreat may hide behind it: stories 29631 (a stolen key's command took its place) and 105968 (its key was revoked)."""
+    forward, back = Scene(kit), Scene(kit, move=Move.RETREAT, phase=Phase.ROLLING_BACK, cohorts=())
+
+    def ask(scene, running):
+        held = {"shop": replace(scene.held, applied=running)}
+        return next_action("n0", held, {"shop": scene.runs(running)}, NOW_MS, outdated={"shop"})
+
+    assert ask(forward, forward.one) is None
+    assert ask(back, back.two).artifact == back.one
+
+
+def test_what_failed_by_a_clock_that_was_set_back_since_is_not_waited_for(kit):
+    """Story 35374: a service that ended while the clock was an hour ahead was down for an hour."""
+    scene, hour_ms = Scene(kit, cohorts=()), 3_600_000
+    again = scene.ask(scene.runs(None), applied=scene.one, exits_ms=(NOW_MS + hour_ms, NOW_MS + hour_ms + 1))
+    assert (again.kind, again.artifact) == (Kind.REVIVE, scene.one)
+    back = Scene(kit, move=Move.RETREAT, phase=Phase.ROLLING_BACK, cohorts=())
+    failure = replace(back.failure(FailureKind.START, back.one, count=3), last_ms=NOW_MS + hour_ms)
+    assert back.ask(back.runs(back.two), applied=back.two, failure=failure).artifact == back.one
+
+
 def test_a_retreat_never_expires(kit):
     scene = Scene(kit, move=Move.RETREAT, phase=Phase.ROLLING_BACK, cohorts=(), expires_ms=1)
     action = scene.ask(scene.runs(scene.two), applied=scene.two)

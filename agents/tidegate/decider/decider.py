@@ -180,6 +180,7 @@ class Decider:
             log.info("key document accepted", root_version=self._inbox.trust.root_version)
             await self._seat.rehear(self._inbox.trust)
         await self._book.mend(self._log)
+        self._seat.decided(self._book.ledger.epoch)
         self._inbox.forget(self._book.ledger.inputs)
         if self._seat.lost:
             log.warning("another one leads", epoch=self._seat.leadership.epoch, life=self._seat.leadership.life)
@@ -220,7 +221,7 @@ class Decider:
     async def _lead_if_free(self) -> None:
         """Claim the next epoch where the place is free; lead once the log says that it is won (E2)."""
         entitled = self._seat.entitled(self._inbox.trust)
-        if self._counted and not entitled:
+        if not entitled and (self._counted or self._seat.revoked(self._inbox.trust)):
             raise Problem(f"this process may not decide any more: {self.not_ready()}", KEYS)
         self._counted = entitled
         if not (self._seat.won or self._seat.free):
@@ -248,7 +249,7 @@ class Decider:
         if not self._seat.won:
             if not self._seat.free:
                 return
-            await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0], self._book.ledger.epoch)
+            await self._seat.claim(self._inbox.trust, self._reader.positions()["desired", 0])
             await self._catch_up()
         if self._seat.won and self._seat.witness.wrong:
             self._complain()

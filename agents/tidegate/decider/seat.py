@@ -39,6 +39,10 @@ class Seat:
         author.
         """
         self._used = 0
+        self._decided = 0
+        """Epoch of the ledger. Records go on where claims do not: those of a revoked key are void, what was decided under
+        them is not; and a claim that is written again stands elsewhere once the log is compacted.
+        """
         self._spent = 0
         """The highest epoch that a claim names which does not count: its life may have won it before its key was revoked, and its
         takeover may still be on its way. So nobody leads by the same number; a number is worth nothing by itself.
@@ -65,6 +69,10 @@ class Seat:
             self._used = max(self._used, claim.epoch)
         self.leadership = claimed(self.leadership, claim, now_s)
 
+    def decided(self, epoch: int) -> None:
+        """Take the epoch of the ledger, as far as that has been folded."""
+        self._decided = epoch
+
     async def rehear(self, trust: Trust) -> None:
         """Fold all claims anew under other keys: one that was refused may count now, and those of a revoked key do not (H1).
 
@@ -85,20 +93,27 @@ class Seat:
         """Return whether this process's key may decide under a key document."""
         return trust.keys.get(self._signer.key_id) == self._public
 
+    def revoked(self, trust: Trust) -> bool:
+        """Return whether this process's key will never count again under a key document."""
+        return self._public.public in trust.revoked
+
     @property
     def lost(self) -> bool:
-        """Whether this process acts in an epoch that is another's, or void, or whose claim has been evicted by now (E6)."""
-        return bool(self.epoch) and (self._evicted or not self._mine(self.epoch))
+        """Whether this process acts in an epoch that is another's, or void, or behind the ledger's, or whose claim is evicted by
+        now (E6).
+        """
+        return bool(self.epoch) and (self._evicted or self._decided > self.epoch or not self._mine(self.epoch))
 
     @property
     def won(self) -> int:
-        """The epoch that this life has won and not acted in yet; 0: none."""
-        return self.leadership.epoch if self.leadership.epoch > self._used and self._mine(self.leadership.epoch) else 0
+        """The epoch that this life has won and nobody has acted in yet; 0: none."""
+        epoch = self.leadership.epoch
+        return epoch if epoch > max(self._used, self._decided) and self._mine(epoch) else 0
 
     @property
     def free(self) -> bool:
-        """Whether this life may claim the next epoch: nobody sits there, or it sat there itself and had to get up."""
-        mine = self._used > 0 and self._mine(self._used)
+        """Whether this life may claim the next epoch: nobody sits there, or it has won the last and cannot act in it any more."""
+        mine = bool(self.leadership.epoch) and self._mine(self.leadership.epoch) and not self.won
         return mine or may_claim(self.leadership, self._clock.monotonic_s(), self._timings.takeover_s)
 
     def excuse(self) -> None:
@@ -106,12 +121,9 @@ class Seat:
         if self.leadership.epoch:
             self.leadership = replace(self.leadership, heard_s=self._clock.monotonic_s())
 
-    async def claim(self, trust: Trust, read_to: int, decided_epoch: int) -> None:
-        """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it.
-
-        ``decided_epoch``: the ledger's. Claims of a revoked key are void, what was decided under them is not: epochs go on.
-        """
-        epoch = self._claimed = max(self.leadership.epoch, self._claimed, self._spent, decided_epoch) + 1
+    async def claim(self, trust: Trust, read_to: int) -> None:
+        """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it."""
+        epoch = self._claimed = max(self.leadership.epoch, self._claimed, self._spent, self._decided) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
         self._claim, self._evicted = seal(claim, self._signer), False
         await self._append(_claim_key(epoch, self.life), self._claim)
@@ -119,8 +131,10 @@ class Seat:
     async def decline(self, fleet: str, digest: str) -> None:
         """Give up the epoch that was won, without having acted in it: another one may claim the next at once."""
         self.sit(self.won)
-        await self.beat(fleet, digest, resigned=True)
-        self.rise()
+        try:
+            await self.beat(fleet, digest, resigned=True)
+        finally:
+            self.rise()  # whoever got no answer leads no more than who got one
 
     def sit(self, epoch: int) -> None:
         """Act in an epoch from now on."""

@@ -21,6 +21,10 @@ class StartFailed(Exception):
     """A version did not become ready. What ran before still runs. Carries the last lines of its standard error."""
 
 
+class Late(Exception):
+    """The time in which a start might begin was over before it did. What ran before still runs, nothing was touched."""
+
+
 class Launch(Struct, frozen=True, kw_only=True):
     """One start of one version. ``boot`` names this life of the service process.
 
@@ -34,6 +38,13 @@ class Launch(Struct, frozen=True, kw_only=True):
     token: str = ""
     cohort: CohortName = CohortName.REST
     put_back: bool = True
+    before_ms: int = 0
+    """An advance begins before this time of the machine's clock or not at all (F1); 0: whenever."""
+
+    def refuse_late(self, now_ms: int) -> None:
+        """Raise Late where the time is over. Asked by an executor when nothing but the start itself is left to do."""
+        if 0 < self.before_ms <= now_ms:
+            raise Late(f"{self.artifact.version} was to begin {now_ms - self.before_ms} ms ago")
 
 
 class Executor(Protocol):
@@ -65,7 +76,7 @@ class Executor(Protocol):
     async def swap(self, launch: Launch) -> None:
         """Start a version, beside what runs, and take that out of service once the new one is ready.
 
-        StartFailed, and cancellation before it is ready, leave what ran before as it was, or put it back (see ``Launch``).
+        StartFailed, Late, and cancellation before it is ready, leave what ran before as it was, or put it back (see ``Launch``).
         """
         ...
 

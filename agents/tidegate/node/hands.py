@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
-from tidegate.node.executor import Executor, FetchFailed, Launch, Probing, StartFailed
+from tidegate.node.executor import Executor, FetchFailed, Late, Launch, Probing, StartFailed
 from tidegate.node.memory import Memory
 from tidegate.node.reading import Reading
 from tidegate.ports import Clock
-from tidegate.reconcile.accept import Refusal, accept
+from tidegate.reconcile.accept import Refusal, accept, expires_ms, is_newest
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Held, identity, same
 from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good
@@ -19,6 +19,9 @@ from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Artifact
+
+NEWS_S = 2.0
+"""What goes forward has read everything that is so old."""
 
 log_of_node = structlog.get_logger("node")
 
@@ -177,6 +180,10 @@ class Hands:
             log.warning("action failed", problem=str(error))
             self.actions[action.kind, "failed"] += 1
             self._memory.failed(action, str(error), self._clock.now_ms())
+        except Late as late:
+            log.warning("action ended early", problem=str(late))
+            self.actions[action.kind, "ended early"] += 1
+            self._memory.undone(action)
         except asyncio.CancelledError:
             log.info("action ended early")
             self.actions[action.kind, "ended early"] += 1
@@ -200,19 +207,28 @@ class Hands:
     async def _begin(self, action: Action) -> bool:
         """Ask at the last moment whether this is still what is wanted, and write it down (F1).
 
-        What goes forward waits until the log is read to an end captured now. What goes back, or puts back what ran, needs no
-        network.
+        What goes forward waits until the log is read to an end captured now, again where that took so long that it is no news any
+        more. What goes back, or puts back what ran, needs no network. The executor asks once more whether it is in time.
         """
-        if not action.retreat and action.kind is not Kind.REVIVE:
+        if action.retreat or action.kind is Kind.REVIVE:
+            return self._next() == action and self._memory.begin(action, self._clock.now_ms())
+        asked_s = self._clock.monotonic_s() - 2 * NEWS_S
+        while self._clock.monotonic_s() - asked_s > NEWS_S:
+            asked_s = self._clock.monotonic_s()
             with self._may_be_interrupted():
                 await self._reading.catch_up()
-            self._take_news()
-        return self._next() == action and self._memory.begin(action, self._clock.now_ms())
+        self._take_news()
+        if self._next() != action or not self._memory.begin(action, self._clock.now_ms()):
+            return False
+        if self._clock.monotonic_s() - asked_s > NEWS_S:  # the disk took its time
+            self._memory.undone(action)
+            return False
+        return True
 
     def _launch(self, action: Action) -> Launch:
         self._launches += 1
         held, running = self._memory.held(action.service), self._executors[action.service].running(action.service)
-        target = target_of(held.accepted, self._node)
+        target, forward = target_of(held.accepted, self._node), not action.retreat and action.kind is not Kind.REVIVE
         return Launch(
             service=action.service,
             artifact=action.artifact,
@@ -220,11 +236,14 @@ class Hands:
             token=action.token,
             cohort=target.cohort,
             put_back=running is None or not barred(held, target, running.artifact),
+            before_ms=expires_ms(held.accepted.document, held.accepted.plan) if forward and held.accepted is not None else 0,
         )
 
     def _next(self) -> Action | None:
         seen = {service: self.seen(service) for service in self._executors}
-        return next_action(self._node, self._memory.state.services, seen, self._clock.now_ms(), self._reading.pulse)
+        services, heard, pulse = self._memory.state.services, self._reading.heard, self._reading.pulse
+        outdated = {service for service, held in self._held() if not is_newest(heard, service_subject(service), held)}
+        return next_action(self._node, services, seen, self._clock.now_ms(), pulse, outdated=outdated)
 
     def _kept(self) -> list[Artifact]:
         """Return what is never thrown away: what runs, what it came from, and what the plans name."""

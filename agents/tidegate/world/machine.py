@@ -140,6 +140,7 @@ class MachineExecutor:
         """Run it, if it starts."""
         process, machine = self._process, self._machine
         await process.reach_out()
+        launch.refuse_late(process.clock.now_ms())
         truth = machine.truth(launch.artifact.version)
         machine.launched(launch)
         if machine.start_ms:

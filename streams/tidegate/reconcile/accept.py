@@ -126,6 +126,16 @@ def accept(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | Re
     return found if less == held.accepted else less
 
 
+def is_newest(heard: Heard, subject: str, held: Held) -> bool:
+    """Return whether what is held is what the author says last, as far as was read.
+
+    It is not where something newer was refused, could not be written down, or was said by a key that counts no more; nor where
+    the author of what is held counts no more itself.
+    """
+    candidate = heard.candidates.get(subject)
+    return candidate is not None and held.accepted is not None and candidate.digest == held.accepted.digest
+
+
 def _newest(heard: Heard, subject: str, held: Held, now_ms: int) -> Accepted | Refusal | None:
     candidate = heard.candidates.get(subject)
     if candidate is None:
@@ -172,12 +182,16 @@ def _faults(document: Desired, plan: Plan | None, roster: Roster | None, now_ms:
         yield _refuse(Reason.EXPIRED, "is an advance whose time is over")
 
 
-def expired(document: Desired, plan: Plan | None, now_ms: int) -> bool:
-    """Return whether an advance may no longer be applied; retreats and holds never expire (F1)."""
+def expires_ms(document: Desired, plan: Plan | None) -> int:
+    """Return until when an advance may be applied, 0: for ever; retreats and holds never expire (F1)."""
     if document.move is not Move.ADVANCE:
-        return False
-    limits = [document.expires_ms, plan.expires_ms if plan is not None else 0]
-    return any(0 < limit <= now_ms for limit in limits)
+        return 0
+    return min(filter(None, (document.expires_ms, plan.expires_ms if plan is not None else 0)), default=0)
+
+
+def expired(document: Desired, plan: Plan | None, now_ms: int) -> bool:
+    """Return whether an advance may no longer be applied."""
+    return 0 < expires_ms(document, plan) <= now_ms
 
 
 def _beyond_plan(document: Desired, plan: Plan | None) -> Iterator[Refusal]:

@@ -5,7 +5,7 @@ Nothing here waits: the shell asks again at every change and every second, and w
 (CrowdStrike, 2024-07-19: hosts that could not reach those who would have taken it back).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -88,17 +88,28 @@ class _Case(Struct, frozen=True):
     seen: Seen
     now_ms: int
     pulse: Pulse
+    outdated: bool
 
 
 def next_action(
-    node: str, held: Mapping[str, Held], seen: Mapping[str, Seen], now_ms: int, pulse: Pulse = BEATING
+    node: str,
+    held: Mapping[str, Held],
+    seen: Mapping[str, Seen],
+    now_ms: int,
+    pulse: Pulse = BEATING,
+    *,
+    outdated: Collection[str] = (),
 ) -> Action | None:
-    """Return the one thing to do next on a node, None where nothing is to be done or all must wait."""
+    """Return the one thing to do next on a node, None where nothing is to be done or all must wait.
+
+    ``outdated``: services of which what is held is not the author's newest word (``is_newest``). There may be a retreat that is
+    not held, so nothing of them goes forward.
+    """
     found: list[Action] = []
     for service in sorted(seen):
         one = held.get(service, NOTHING)
         target = leased(target_of(one.accepted, node), one.accepted, pulse)
-        found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse))
+        found += _wanted(_Case(service, one, target, seen[service], now_ms, pulse, service in outdated))
     return min(found, key=lambda action: (1 if action.retreat else _RANK[action.kind], action.service), default=None)
 
 
@@ -160,7 +171,7 @@ def _from_nothing(case: _Case) -> Iterator[Action]:
         return
     changes = list(_change(Kind.START, case)) if target is not None and not same(target, before) else []
     yield from changes
-    if changes or before is None or (case.held.exits_ms and case.now_ms < _revive_ms(case.held)):
+    if changes or before is None or (case.held.exits_ms and _rests(*_last_exits(case.held), case.now_ms)):
         return
     if identity(before) in case.seen.cached:
         yield Action(kind=Kind.REVIVE, service=case.service, artifact=before, token=case.held.applied_token)
@@ -200,7 +211,7 @@ def _change(kind: Kind, case: _Case) -> Iterator[Action]:
     document = accepted.document
     if forward and (case.held.freeze or document.move is Move.RETREAT or expired(document, accepted.plan, case.now_ms)):
         return
-    if forward and (not case.pulse.agrees or (document.move is Move.ADVANCE and not case.pulse.fresh)):
+    if forward and (case.outdated or not case.pulse.agrees or (document.move is Move.ADVANCE and not case.pulse.fresh)):
         return
     if not forward:
         artifact = rung(case.held, case.target, case.seen.cached)
@@ -248,22 +259,25 @@ def _rested(case: _Case, artifact: Artifact) -> bool:
     """Return whether an artifact that did not start has rested long enough; given up, it rests longest."""
     bad, failure = bad_of(case.held, artifact), case.held.failure
     if bad is not None:
-        return case.now_ms >= bad.last_ms + BACKOFF_MOST_MS
-    return failure is None or not same(failure.artifact, artifact) or case.now_ms >= _again_ms(failure.count, failure.last_ms)
+        return not bad.last_ms <= case.now_ms < bad.last_ms + BACKOFF_MOST_MS
+    return failure is None or not same(failure.artifact, artifact) or not _rests(failure.count, failure.last_ms, case.now_ms)
 
 
 def _fetch(case: _Case, artifact: Artifact, *, retreat: bool = False) -> Iterator[Action]:
     failure = case.held.failure
     failed = failure is not None and failure.kind is FailureKind.FETCH and same(failure.artifact, artifact)
-    if failure is None or not failed or case.now_ms >= _again_ms(failure.count, failure.last_ms):
+    if failure is None or not failed or not _rests(failure.count, failure.last_ms, case.now_ms):
         yield Action(kind=Kind.FETCH, service=case.service, artifact=artifact, retreat=retreat)
 
 
-def _revive_ms(held: Held) -> int:
+def _last_exits(held: Held) -> tuple[int, int]:
+    """Return how many exits came soon before the last one, and when that was."""
     last = held.exits_ms[-1]
-    return _again_ms(len([at for at in held.exits_ms if last - at <= CRASH_WINDOW_MS]) - 1, last)
+    return len([at for at in held.exits_ms if last - at <= CRASH_WINDOW_MS]) - 1, last
 
 
-def _again_ms(count: int, last_ms: int) -> int:
-    """Return when a thing that failed ``count`` times may be tried again: at once, then after 1 s, 2 s, 4 s, at most 30 s."""
-    return last_ms if count <= 0 else last_ms + min(BACKOFF_MOST_MS, BACKOFF_MS << min(count - 1, 10))
+def _rests(count: int, last_ms: int, now_ms: int) -> bool:
+    """Return whether a thing that failed ``count`` times is not to be tried again yet: it is at once, then after 1 s, 2 s, 4 s,
+    at most 30 s. What failed in the future did so under another clock, which nobody waits for.
+    """
+    return last_ms <= now_ms < last_ms + (min(BACKOFF_MOST_MS, BACKOFF_MS << min(count - 1, 10)) if count > 0 else 0)

@@ -168,8 +168,12 @@ class Deployment:
             self._watching = asyncio.ensure_future(self._watch())
 
     async def swap(self, launch: Launch) -> None:
-        """Let a version run in place of what runs. StartFailed, FetchFailed and cancellation put back what ran, where it may."""
+        """Let a version run in place of what runs. StartFailed, FetchFailed and cancellation put back what ran, where it may.
+
+        Late leaves it as it is.
+        """
         release = await self._release(launch.artifact)
+        launch.refuse_late(self._clock.now_ms())
         deed = Deed(to=Deployed(release=release, launch=launch), before=self._journal.current, was=self._activation.was())
         try:
             self._write(Journal(machine=machine_boot(), current=deed.before, deed=deed))

@@ -57,6 +57,7 @@ class NoneExecutor:
 
     async def swap(self, launch: Launch) -> None:
         """Run it."""
+        launch.refuse_late(self._clock.now_ms())
         self.launches.append(launch)
         self._refuse_broken(launch)
         self._running[launch.service] = Running(

@@ -94,7 +94,7 @@ class Slot:
         self._end_strays()
 
     async def swap(self, launch: Launch) -> None:
-        """Start a version beside what runs; once it is ready, it counts and the old one drains. StartFailed, FetchFailed."""
+        """Start a version beside what runs; once it is ready, it counts, the old one drains. StartFailed, FetchFailed, Late."""
         self._hand_over(await self._started(launch))
 
     async def probe(self, launch: Launch) -> None:
@@ -159,6 +159,7 @@ class Slot:
             fd = self._listener.fileno() if self._listener is not None else None
             self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
             bound_outputs(self._output)
+            launch.refuse_late(self._clock.now_ms())  # to read a large artifact again has taken its time
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             return Watch(replace(child, pid=pid, started=started_ticks(pid) or 0))
         except (OSError, ListenFailed) as error:
