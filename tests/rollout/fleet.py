@@ -391,7 +391,7 @@ class Fleet:
         if after.plan_digest in plans and after.phase not in (Phase.IDLE, Phase.DONE):
             document = plans[after.plan_digest].plan
             roster = decision.roster or self.ledger.rosters[decision.subject]
-            assert after.released <= size_of(document.stages[after.stage], len(roster.nodes))
+            assert after.released <= size_of(document.stages[after.stage], len(roster.nodes), roster.waves)
         if decision.kind in (DecisionKind.PROMOTE, DecisionKind.WATCH) and before.settled is not None and not fast:
             verdict = self.view.verdicts[decision.subject]
             assert verdict.outcome is Outcome.PASS

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from tests.rollout.fleet import plan
 
 from tidegate.rollout.stages import control_size, placement, size_of, sizes
+from tidegate.wire.documents import Roster
 from tidegate.wire.plans import ControlMode, Stage
+
+
+def roster(rollout: str, whole: int) -> Roster:
+    return Roster(fleet="test", subject="svc/shop", rollout=rollout, nodes=tuple(f"n{number}" for number in range(whole)))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_stages_grow_and_canary_and_control_fit_on_the_roster(whole, weights):
 
 
 def test_beyond_a_quarter_of_the_roster_there_is_no_control():
-    assert [control_size(canary, 12) for canary in (1, 2, 3, 4, 12)] == [1, 2, 3, 0, 0]
+    assert [control_size(canary, 12, 12) for canary in (1, 2, 3, 4, 12)] == [1, 2, 3, 0, 0]
 
 
 def test_a_first_plan_and_one_without_control_have_none():
@@ -47,14 +52,14 @@ def test_a_first_plan_and_one_without_control_have_none():
 
 def test_a_placement_changes_with_rollout_attempt_stage_and_size_and_with_nothing_else():
     document = plan("2")
-    base = placement(document, "r.1", 1, 0, 12)
-    assert placement(document, "r.1", 1, 0, 12) == base
+    base = placement(document, roster("r.1", 12), 1, 0)
+    assert placement(document, roster("r.1", 12), 1, 0) == base
     others = {
-        placement(document, "r.2", 1, 0, 12),
-        placement(document, "r.1", 2, 0, 12),
-        placement(document, "r.1", 1, 1, 12),
-        placement(plan("3"), "r.1", 1, 0, 12),
-        placement(document, "r.1", 1, 2, 13),
+        placement(document, roster("r.2", 12), 1, 0),
+        placement(document, roster("r.1", 12), 2, 0),
+        placement(document, roster("r.1", 12), 1, 1),
+        placement(plan("3"), roster("r.1", 12), 1, 0),
+        placement(document, roster("r.1", 13), 1, 2),
     }
     assert base not in others
     assert len(others) == 5

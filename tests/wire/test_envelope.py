@@ -58,7 +58,7 @@ ROOT = Root(fleet="test", version=1, issued_ms=1, keys=tuple(SIGNERS[role].publi
 NODE = Enrolment(fleet="test", node="n1", key=SIGNERS[KeyRole.NODE].public(KeyRole.NODE, "n1"), issued_ms=1)
 TOKEN = Token(fleet="test", key=SIGNERS[KeyRole.JOIN].public(KeyRole.JOIN), nodes="web-*", expires_ms=9, issued_ms=1)
 TRUST = enrol(trust_of(ROOT), NODE)
-TRUST = msgspec.structs.replace(TRUST, keys=TRUST.keys | {TOKEN.key.id: TOKEN.key}, tokens={TOKEN.key.id: TOKEN})
+TRUST = msgspec.structs.replace(TRUST, keys={**TRUST.keys, TOKEN.key.id: TOKEN.key}, tokens={TOKEN.key.id: TOKEN})
 
 DOCUMENTS = {
     Plan: Plan(

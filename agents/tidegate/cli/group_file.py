@@ -45,9 +45,9 @@ class GroupDraft(Struct, frozen=True, kw_only=True):
 
 
 def is_group_file(path: Path) -> bool:
-    """Return whether a file has waves. Problem where it cannot be read."""
+    """Return whether a file has waves of plans, not of one service's zones. Problem where it cannot be read."""
     raw = load(path, "plan or group")
-    return isinstance(raw, dict) and "waves" in raw
+    return isinstance(raw, dict) and "waves" in raw and "service" not in raw
 
 
 def read_group(path: Path, given: Given) -> GroupDraft:

@@ -58,10 +58,12 @@ def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: 
     # Without anybody to ask no home is needed either; a plan that is only looked at may belong to any fleet.
     name = home.settings.fleet if asks else "none"
     draft = read_plan(file, Given(fleet=name, now_ms=now_ms, expires_ms=now_ms + 1, actor=""))
-    fleet = run(ask(home, draft.plan.service, listen=rate is None)) if asks else Fleet()
+    if nodes is not None and draft.plan.waves:
+        raise Problem("waves are of zones, and --nodes names none", "leave out --nodes: then the fleet is asked", code=2)
+    fleet = run(ask(home, draft.plan, listen=rate is None)) if asks else Fleet()
     drift, priors = _learned(home, draft.plan.service) if asks else (None, "no broker was asked")
     whole, service = nodes or fleet.nodes, rollout_sight.service_of(fleet.kpis, rate, errors, drift)
-    stages = rollout_sight.stages_of(draft.plan, whole, service, first=fleet.first)
+    stages = rollout_sight.stages_of(draft.plan, whole, service, first=fleet.first, waves=fleet.waves)
     if form != "table":
         dump(stages, form)
         return

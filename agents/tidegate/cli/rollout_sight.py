@@ -10,7 +10,7 @@ from tidegate.detect import known
 from tidegate.detect.detectability import SEEN, sight
 from tidegate.detect.drift.state import Drift
 from tidegate.detect.expected import Nodes, Service
-from tidegate.rollout.stages import sizes
+from tidegate.rollout.stages import Sizes, sizes
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import ControlMode, Plan, Rollback
 
@@ -64,16 +64,18 @@ def basis(service: Service, drift: Drift | None, priors: str) -> str:
     return f"how healthy servers differ: learned of {learned.restarts} restarts and {drift.past.minutes} quiet min"
 
 
-def stages_of(plan: Plan, whole: int, service: Service, *, first: bool) -> list[Stage]:
-    """Return each stage on a roster of ``whole``. ``first``: no version is there to compare with (B7)."""
+def stages_of(plan: Plan, whole: int, service: Service, *, first: bool, waves: tuple[int, ...] = ()) -> list[Stage]:
+    """Return each stage on a roster of ``whole``. ``first``: no version is there to compare with (B7). ``waves``: how many nodes
+    are in the plan's waves up to each.
+    """
     if not first and plan.rollback is None:
         # The ledger fills in what it goes back to; which version that is does not matter here.
         plan = replace(plan, rollback=Rollback(artifact=plan.artifact))
-    return [_stage(plan, place, whole, service) for place in range(len(plan.stages))]
+    return [_stage(plan, place, sizes(plan, place, whole, waves), whole, service) for place in range(len(plan.stages))]
 
 
-def _stage(plan: Plan, place: int, whole: int, service: Service) -> Stage:
-    stage, size = plan.stages[place], sizes(plan, place, whole)
+def _stage(plan: Plan, place: int, size: Sizes, whole: int, service: Service) -> Stage:
+    stage = plan.stages[place]
     # Controls that are only observed are not of the canary's age.
     controls = size.control if plan.control is ControlMode.RESTART else 0
     others = 0 if plan.rollback is None else whole - size.canary

@@ -6,12 +6,13 @@ import click
 from msgspec import Struct
 
 from tidegate.cli.session import Session, session
-from tidegate.rollout.roster import eligible, why_none
+from tidegate.rollout.roster import eligible, wave_ends, why_none
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
 from tidegate.wire.names import service_of, service_subject
 from tidegate.wire.partition import partition_of
+from tidegate.wire.plans import Plan
 from tidegate.wire.topics import BY_NAME
 
 WINDOW_S = 10
@@ -40,21 +41,27 @@ class Fleet(Struct, frozen=True, kw_only=True):
     """Nodes that could take part now (B1), whether nothing is settled yet (B7), and KPIs of one window, by cohort."""
 
     nodes: int = 0
+    waves: tuple[int, ...] = ()
+    """How many of them are in the plan's waves up to each."""
     first: bool = False
     kpis: tuple[Traffic, ...] = ()
 
 
-async def ask(home: Home, service: str, *, listen: bool) -> Fleet:
-    """Return what the log says. Problem where no node could take part, or where no KPI comes though it is listened for them."""
+async def ask(home: Home, plan: Plan, *, listen: bool) -> Fleet:
+    """Return what the log says of a plan's service. Problem where no node could take part, or where no KPI comes though it is
+    listened for them.
+    """
     async with session(home) as here:
         ledger, view = here.model.ledger, here.model.view
-        subject, now_ms = service_subject(service), time.time_ns() // 1_000_000
+        subject, now_ms = service_subject(plan.service), time.time_ns() // 1_000_000
         settled = ledger.subject(subject).settled
         able = eligible(ledger, view, subject, settled, now_ms)
         nodes = len(able.free) + len(able.held)
         if not nodes:
             raise Problem(why_none(ledger, view, subject, now_ms), "or give --nodes and --rate")
-        return Fleet(nodes=nodes, first=settled is None, kpis=await _listen(here, service) if listen else ())
+        waves = wave_ends(able.free + able.held, view, plan.waves)
+        kpis = await _listen(here, plan.service) if listen else ()
+        return Fleet(nodes=nodes, waves=waves, first=settled is None, kpis=kpis)
 
 
 async def _listen(here: Session, service: str) -> tuple[Traffic, ...]:

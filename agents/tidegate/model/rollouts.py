@@ -130,7 +130,7 @@ def counted(told: Iterable[Told]) -> list[Told]:
 def _stages(scene: Scene) -> tuple[StageRow, ...]:
     found = []
     for index, stage in enumerate(scene.plan.stages):
-        size = sizes(scene.plan, index, len(scene.roster.nodes))
+        size = sizes(scene.plan, index, len(scene.roster.nodes), scene.roster.waves)
         found.append(
             StageRow(
                 stage=index + 1,

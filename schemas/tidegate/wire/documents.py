@@ -56,13 +56,15 @@ class Move(StrEnum):
     RETREAT = "retreat"
 
 
-class Roster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="roster", tag_field="kind"):
+class Roster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="roster", tag_field="kind"):
     """The nodes eligible for one rollout, in the order in which they are reached (B1). Late joiners are appended (B6)."""
 
     fleet: Name
     subject: Subject
     rollout: Label
     nodes: tuple[Name, ...]
+    waves: tuple[Number, ...] = ()
+    """How many of them are in the plan's waves up to each (``Plan.waves``)."""
 
 
 class Cohort(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -13,6 +13,8 @@ from tidegate.wire.names import Duration, Label, Name, Sha256, Share, duration_m
 from tidegate.wire.probes import Probe, probe_faults
 
 STAGES_MAX = 50
+WAVES_MAX = 20
+ZONES_MAX = 100
 LEASE_LEAST_MS = 30_000
 
 
@@ -102,9 +104,12 @@ class Pause(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 
 
 class Stage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """One step. Exactly one of ``setNodes`` (a number of nodes) and ``setWeight`` (percent of the roster, B1)."""
+    """One step. Exactly one of ``setNodes`` (a number of nodes), ``setWave`` (all nodes up to and with this wave of zones,
+    counted from 1) and ``setWeight`` (percent of the roster, B1).
+    """
 
     set_nodes: Annotated[int, Meta(ge=1)] | None = None
+    set_wave: Annotated[int, Meta(ge=1, le=WAVES_MAX)] | None = None
     set_weight: Annotated[int, Meta(ge=1, le=100)] | None = None
     bake: Duration = "60s"
     min_requests: Annotated[int, Meta(ge=0)] = 100
@@ -139,6 +144,12 @@ class Plan(
     artifact: Artifact
     rollback: Rollback | None = None
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1, max_length=STAGES_MAX)]
+    waves: Annotated[
+        tuple[Annotated[tuple[Label, ...], Meta(min_length=1, max_length=ZONES_MAX)], ...], Meta(max_length=WAVES_MAX)
+    ] = ()
+    """Zones, in waves: no node of a later wave is reached before all of the earlier ones. Zones that no wave names come last;
+    without waves all zones take turns (B1).
+    """
     guardrails: tuple[Guardrail, ...] = ()
     """Beside these the default ones hold (C1) unless ``defaultGuardrails`` is false."""
     default_guardrails: bool = True
@@ -181,10 +192,12 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for index, stage in enumerate(plan.stages):
         at = f"stages[{index}]"
-        if (stage.set_nodes is None) == (stage.set_weight is None):
-            found.append((at, "give exactly one of setNodes and setWeight"))
+        if sum(one is not None for one in (stage.set_nodes, stage.set_wave, stage.set_weight)) != 1:
+            found.append((at, "give exactly one of setNodes, setWave and setWeight"))
+        if stage.set_wave is not None and stage.set_wave > len(plan.waves):
+            found.append((f"{at}.setWave", f"is {stage.set_wave}; the plan has {len(plan.waves)} waves"))
         before = plan.stages[index - 1] if index else None
-        for field in ("set_nodes", "set_weight"):
+        for field in ("set_nodes", "set_wave", "set_weight"):
             now, then = getattr(stage, field), getattr(before, field) if before else None
             if now is not None and then is not None and now <= then:
                 found.append((f"{at}.{_camel(field)}", f"must exceed the stage before it ({then}); a stage only grows"))
@@ -200,6 +213,7 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
         found.append(("fast", "the first plan of a service goes back to nothing; leave it out"))
     if plan.despite_alarms and not plan.reason:
         found.append(("despiteAlarms", "needs a reason: say it in the plan or with --reason"))
+    found += _wave_faults(plan.waves)
     found += guardrail_faults(plan.guardrails)
     found += absence_faults(plan.absence)
     if plan.probe is not None:
@@ -226,6 +240,17 @@ def guardrail_faults(guardrails: tuple[Guardrail, ...]) -> list[tuple[str, str]]
         broken, window = map(int, guardrail.of.split("/"))
         if broken > window:
             found.append((f"{at}.of", f"{guardrail.of} asks for more broken panes than it looks at"))
+    return found
+
+
+def _wave_faults(waves: tuple[tuple[str, ...], ...]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    first: dict[str, str] = {}
+    for number, wave in enumerate(waves):
+        for index, zone in enumerate(wave):
+            at = f"waves[{number}][{index}]"
+            if first.setdefault(zone, at) != at:
+                found.append((at, f"zone {zone} is in {first[zone]} already"))
     return found
 
 

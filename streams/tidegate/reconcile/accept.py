@@ -216,12 +216,14 @@ def _beyond_caps(document: Desired, plan: Plan | None, roster: Roster | None) ->
             yield _refuse(Reason.NOT_ALLOWED, f"gives the plan's version to cohort {cohort.name} from position {cohort.first}")
         elif document.stage >= len(plan.stages):
             yield _refuse(Reason.NOT_ALLOWED, f"is at stage {document.stage} of a plan with {len(plan.stages)}")
-        elif cohort.count > (cap := _cap(plan.stages[document.stage], len(roster.nodes))):
+        elif cohort.count > (cap := _cap(plan.stages[document.stage], roster)):
             yield _refuse(Reason.NOT_ALLOWED, f"gives {cohort.count} nodes the plan's version; this stage allows {cap}")
 
 
-def _cap(stage: Stage, whole: int) -> int:
-    return share_of(f"{stage.set_weight}%" if stage.set_weight is not None else str(stage.set_nodes), whole)
+def _cap(stage: Stage, roster: Roster) -> int:
+    if stage.set_wave is not None:
+        return roster.waves[stage.set_wave - 1] if stage.set_wave <= len(roster.waves) else 0
+    return share_of(f"{stage.set_weight}%" if stage.set_weight is not None else str(stage.set_nodes), len(roster.nodes))
 
 
 def _hear_claim(heard: Heard, claim: Claim, arrived: Arrived) -> tuple[Heard, Refusal | None]:

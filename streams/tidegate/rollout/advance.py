@@ -171,7 +171,9 @@ def _promote(ledger: Ledger, scene: Scene) -> Change:
     late: tuple[str, ...] = ()
     if stage == len(scene.plan.stages) - 1:
         free = eligible(ledger, scene.view, state.subject, state.settled, scene.now_ms).free
-        late = in_order(state.rollout, tuple(node for node in free if node not in set(roster.nodes)), scene.view)
+        late = in_order(
+            state.rollout, tuple(node for node in free if node not in set(roster.nodes)), scene.view, scene.plan.waves
+        )
         roster = replace(roster, nodes=roster.nodes + late) if late else roster
     facts = _evidence(scene)
     if late:
@@ -194,7 +196,7 @@ def _promote(ledger: Ledger, scene: Scene) -> Change:
             gate_since_ms=0,
             gate_passed=False,
             roster_digest=digest_of(roster),
-            placement=placement(scene.plan, state.rollout, state.attempt, stage, len(roster.nodes)),
+            placement=placement(scene.plan, roster, state.attempt, stage),
         ),
     )
 

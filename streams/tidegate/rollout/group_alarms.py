@@ -13,7 +13,7 @@ GROUP_STOPPED = AlarmKind(
     severity=Severity.WARNING,
     writer=WRITER,
     meaning="A member of a group cannot start: what came before it is promoted, and the rest waits.",
-    remedy="`tidegate rollout explain group/NAME` says why. Mend that and resume the group, or abort it: then all of it goes back.",
+    remedy="`tidegate rollout explain group/NAME` says why. Mend that and resume the group, or abort it: then all goes back.",
     timing="with the decision, until somebody resumes or aborts the group",
 )
 KINDS = (GROUP_STOPPED,)

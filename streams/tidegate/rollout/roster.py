@@ -11,6 +11,9 @@ from tidegate.rollout.sharing import HOLDING, held_nodes
 from tidegate.rollout.view import View, holds
 from tidegate.wire.plans import Artifact
 
+Waves = tuple[tuple[str, ...], ...]
+"""Zones of each wave, as in ``Plan.waves``."""
+
 
 class Eligible(Struct, frozen=True):
     """Nodes that a rollout may have, and those it could have if no other rollout held them."""
@@ -58,21 +61,36 @@ def why_none(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
     return f"none of the {len(view.enrolled)} enrolled nodes can take part: {told}; see: tidegate fleet list"
 
 
-def in_order(rollout: str, nodes: tuple[str, ...], view: View) -> tuple[str, ...]:
-    """Return nodes in the order in which a rollout reaches them: by hash, the zones taking turns (B1).
+def in_order(rollout: str, nodes: tuple[str, ...], view: View, waves: Waves = ()) -> tuple[str, ...]:
+    """Return nodes in the order in which a rollout reaches them: by hash, the zones taking turns, wave by wave (B1).
 
     The same for every order of ``nodes``; stages are beginnings of it, so they are nested.
     """
     zones: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
-        seen = view.reports.get(node)
-        zones[seen.report.zone if seen is not None else ""].append(node)
+        zones[_zone(node, view)].append(node)
     turns = [
-        (turn, _hash(rollout, f"zone {zone}"), node)
+        (_wave(zone, waves), turn, _hash(rollout, f"zone {zone}"), node)
         for zone, members in zones.items()
         for turn, node in enumerate(sorted(members, key=lambda node: _hash(rollout, node)))
     ]
-    return tuple(node for _, _, node in sorted(turns))
+    return tuple(node for *_, node in sorted(turns))
+
+
+def wave_ends(nodes: tuple[str, ...], view: View, waves: Waves) -> tuple[int, ...]:
+    """Return how many of these nodes are in the waves up to each."""
+    found = [_wave(_zone(node, view), waves) for node in nodes]
+    return tuple(sum(wave <= number for wave in found) for number in range(len(waves)))
+
+
+def _zone(node: str, view: View) -> str:
+    seen = view.reports.get(node)
+    return seen.report.zone if seen is not None else ""
+
+
+def _wave(zone: str, waves: Waves) -> int:
+    """Return the number of a zone's wave; those of none come last."""
+    return next((number for number, wave in enumerate(waves) if zone in wave), len(waves))
 
 
 def _held_elsewhere(ledger: Ledger, view: View, subject: str, now_ms: int) -> frozenset[str]:

@@ -66,7 +66,7 @@ class Scene(Struct, frozen=True, dict=True):
     @cached_property
     def sizes(self) -> Sizes:
         """Sizes of the stage when it is complete."""
-        return sizes(self.plan, self.state.stage, len(self.roster.nodes))
+        return sizes(self.plan, self.state.stage, len(self.roster.nodes), self.roster.waves)
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from tidegate.rollout.membership import holding, turn
 from tidegate.rollout.policies import resting_from
 from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.restraint import restraint
-from tidegate.rollout.roster import Eligible, eligible, in_order, why_none
+from tidegate.rollout.roster import Eligible, eligible, in_order, wave_ends, why_none
 from tidegate.rollout.stages import placement, shrinking, size_of
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
@@ -55,7 +55,7 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
     nodes = eligible(ledger, view, state.subject, state.settled, now_ms)
     if not nodes.free and not nodes.held:
         return Reason.NO_ELIGIBLE_NODES, why_none(ledger, view, state.subject, now_ms)
-    return _too_few(plan, nodes)
+    return _too_few(plan, nodes, view)
 
 
 def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
@@ -96,7 +96,13 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
     attempt = state.attempt + 1 if state.plan_digest == plan_digest else 1
     rollout = f"{plan.id}.{attempt}"
     free = eligible(ledger, view, state.subject, state.settled, now_ms).free
-    roster = Roster(fleet=plan.fleet, subject=state.subject, rollout=rollout, nodes=in_order(rollout, free, view))
+    roster = Roster(
+        fleet=plan.fleet,
+        subject=state.subject,
+        rollout=rollout,
+        nodes=in_order(rollout, free, view, plan.waves),
+        waves=wave_ends(free, view, plan.waves),
+    )
     nodes, stages = counted(len(roster.nodes), "node"), counted(len(plan.stages), "stage")
     new = SubjectState(
         subject=state.subject,
@@ -107,7 +113,7 @@ def begin(ledger: Ledger, view: View, state: SubjectState, plan_digest: str, now
         rollout=rollout,
         attempt=attempt,
         roster_digest=digest_of(roster),
-        placement=placement(plan, rollout, attempt, 0, len(roster.nodes)),
+        placement=placement(plan, roster, attempt, 0),
         started_ms=now_ms,
         stage_ms=now_ms,
         settled=state.settled,
@@ -163,10 +169,11 @@ def _waits(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: 
     return restraint(ledger, view, plan, now_ms) or resting_from(ledger, state, now_ms)
 
 
-def _too_few(plan: Plan, nodes: Eligible) -> Obstacle | None:
+def _too_few(plan: Plan, nodes: Eligible, view: View) -> Obstacle | None:
     """Return ALREADY_RUNNING where others hold so many that a first stage and as many controls do not fit."""
     every = len(nodes.free) + len(nodes.held)
-    if nodes.held and len(nodes.free) < min(every, 2 * size_of(plan.stages[0], every)):
+    first = size_of(plan.stages[0], every, wave_ends(nodes.free + nodes.held, view, plan.waves))
+    if nodes.held and len(nodes.free) < min(every, 2 * first):
         return Reason.ALREADY_RUNNING, f"{len(nodes.held)} of {every} eligible nodes take part in another rollout"
-    shrinks = shrinking(plan, len(nodes.free))
+    shrinks = shrinking(plan, len(nodes.free), wave_ends(nodes.free, view, plan.waves))
     return (Reason.BAD_DOCUMENT, shrinks) if shrinks else None
