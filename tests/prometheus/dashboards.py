@@ -64,7 +64,12 @@ def rollout() -> Json:
     ]
     of_service = variable("service", "tidegate_rollout_phase")
     return dashboard(
-        "tidegate-rollout", "Tidegate: rollout", panels, [of_service], "One service: canary beside control, and why."
+        "tidegate-rollout",
+        "Tidegate: rollout",
+        panels,
+        [of_service],
+        about="One service: canary beside control, and why.",
+        marked=OF,
     )
 
 
