@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tidegate.broker.local import free_ports
 from tidegate.otlp.identity import NODE_FROM
 from tidegate.ports import SystemClock
 from tidegate.runtime.settings import BridgeSettings
-from tidegate.wire.telemetry import Telemetry, decode
+from tidegate.wire.telemetry import HISTOGRAM_OFFSET, HISTOGRAM_SLOTS, Telemetry, decode
 
 DEADLINE_S = 60.0
 
@@ -95,22 +96,21 @@ class Rows:
         if self._reader is not None:
             await self._reader.close()
 
-    @property
-    def requests(self) -> int:
-        return sum(row.requests for row in self.seen.values())
+    def of(self, service: str) -> list[Telemetry]:
+        return [row for row in self.seen.values() if row.service == service]
 
-    @property
-    def errors(self) -> int:
-        return sum(row.errors for row in self.seen.values())
 
-    @property
-    def slots(self) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for row in self.seen.values():
-            if row.latency is not None:
-                for at, count in enumerate(row.latency.values(), row.latency.offset):
-                    found[at] = found.get(at, 0) + count
-        return found
+def counts_of(rows: list[Telemetry]) -> list[int]:
+    """Latencies of rows, by slot."""
+    found = Counter[int]()
+    for row in rows:
+        if row.latency is not None:
+            found.update(dict(enumerate(row.latency.values(), row.latency.offset)))
+    return [found[HISTOGRAM_OFFSET + slot] for slot in range(HISTOGRAM_SLOTS)]
+
+
+def total(rows: list[Telemetry], field: str = "requests") -> int:
+    return sum(getattr(row, field) for row in rows)
 
 
 async def settled(rows: Rows, seconds: int = 2) -> None:
