@@ -1,6 +1,5 @@
 // Begins the page: theme, who looks, the stream of events, and the view that the address names.
 import { html, render } from "./html.mjs";
-import { goLive } from "./data/live.mjs";
 import { lookWho } from "./data/who.mjs";
 import { Shell } from "./shell.mjs";
 import { beginTheme } from "./theme.mjs";
@@ -29,4 +28,3 @@ const view = ({ view: name, parts }) => (Object.hasOwn(VIEWS, name) ? VIEWS[name
 beginTheme();
 render(html`<${Shell} view=${view} />`, document.getElementById("app"));
 lookWho();
-goLive();

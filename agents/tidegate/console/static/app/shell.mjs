@@ -1,11 +1,13 @@
 // What stands around every view: where one can go, who one is, whether the data is live and how old it is.
-import { html, useEffect, useState } from "./html.mjs";
+import { html, useEffect } from "./html.mjs";
 import { useNow } from "./data/clock.mjs";
 import { useConnection } from "./data/live.mjs";
 import { STALE_MS, firstProblem, shownAgeMs } from "./data/store.mjs";
 import { useWho } from "./data/who.mjs";
 import { Help } from "./parts/help.mjs";
 import { Icon } from "./parts/icons.mjs";
+import { Opened, open } from "./parts/open.mjs";
+import { Trouble } from "./parts/small.mjs";
 import { Account, SignIn } from "./parts/signin.mjs";
 import { useKeys } from "./keys.mjs";
 import { nextTheme } from "./theme.mjs";
@@ -16,27 +18,31 @@ export const VIEWS = { fleet: "Fleet", rollouts: "Rollouts", flags: "Flags", exp
 export function Shell({ view }) {
   const route = useRoute();
   const who = useWho();
-  const [open, setOpen] = useState("");
-  useKeys({ help: () => setOpen("help"), theme: nextTheme });
+  useKeys({ help, theme: nextTheme });
   useEffect(() => {
     document.title = `${VIEWS[route.view] ?? "Tidegate"}${route.parts.length ? ` · ${route.parts.join("/")}` : ""} · Tidegate`;
   }, [route]);
-  const close = () => setOpen("");
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
       <a class="brand" href="#/fleet"><img src="favicon.svg" alt="" width="24" height="24" />Tidegate${who.fleet && html`<span class="soft">${who.fleet}</span>`}</a>
       <${Connection} />
-      <span class="top-end"><${Person} who=${who} onSignIn=${() => setOpen("account")} />
+      <span class="top-end"><${Person} who=${who} onSignIn=${account} />
         <button type="button" class="icon-button" onClick=${nextTheme} aria-label="Light, dark or as the system" title="Light, dark or as the system (d)"><${Icon} name="theme" /></button>
-        <button type="button" class="icon-button" onClick=${() => setOpen("help")} aria-label="Keys" title="Keys (?)"><${Icon} name="keys" /></button></span>
+        <button type="button" class="icon-button" onClick=${help} aria-label="Keys" title="Keys (?)"><${Icon} name="keys" /></button></span>
     </header>
     <nav class="nav" aria-label="Views">${Object.entries(VIEWS).map(
       ([name, text]) => html`<a key=${name} href=${to(name)} aria-current=${route.view === name ? "page" : undefined}><${Icon} name=${name} /><span>${text}</span></a>`,
     )}</nav>
     <${Stale} />
-    <main id="main" tabindex="-1">${who.wanted ? html`<${SignIn} page=${true} />` : view(route)}</main>
-    ${open === "help" && html`<${Help} onClose=${close} />`}
-    ${open === "account" && html`<${Account} onClose=${close} />`}`;
+    <main id="main" tabindex="-1">${who.wanted ? html`<${SignIn} page=${true} />` : who.known ? view(route) : html`<${Beginning} problem=${who.problem} />`}</main>
+    <${Opened} />`;
+}
+
+const help = () => open((close) => html`<${Help} onClose=${close} />`);
+const account = () => open((close) => html`<${Account} onClose=${close} />`);
+
+function Beginning({ problem }) {
+  return problem ? html`<${Trouble} problem=${problem} />` : html`<p class="waiting" role="status">Beginning …</p>`;
 }
 
 function skip(event) {

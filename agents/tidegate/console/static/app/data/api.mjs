@@ -31,6 +31,8 @@ export async function ask(path, { method = "GET", body, also = {} } = {}) {
   } catch {
     throw new Problem({ status: 0, title: "The API does not answer", remedy: "This page asks again by itself." });
   }
+  // Who is asked for by /me is told by its answer.
+  if (answer.status === 401 && path !== "me") dispatchEvent(new Event("unknown-visitor"));
   return read(answer);
 }
 

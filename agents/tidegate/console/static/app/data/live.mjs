@@ -29,16 +29,17 @@ function end(stream) {
   stream.stop();
 }
 
+// Anew for each visitor: what one saw is no business of the next.
 export function goLive() {
-  begin(main);
-}
-
-// With another token, or none: what the old one saw is no business of the new one.
-export function restart() {
-  end(main);
+  leave();
   main.lastId = "";
   begin(main);
   readAllAgain();
+}
+
+export function leave() {
+  end(main);
+  tell("connecting");
 }
 
 export function useConnection() {

@@ -12,8 +12,8 @@ export const STALE_MS = 10_000;
 const entries = new Map();
 
 class Entry {
-  constructor(path, concerns) {
-    Object.assign(this, { path, concerns, users: new Set(), value: null, problem: null, etag: "", knownAt: 0, begun: -GAP_MS });
+  constructor(path, concerns, everyMs) {
+    Object.assign(this, { path, concerns, everyMs, users: new Set(), value: null, problem: null, etag: "", knownAt: 0, begun: -GAP_MS });
   }
 
   async load() {
@@ -34,13 +34,13 @@ class Entry {
     }
     this.busy = false;
     this.users.forEach((tell) => tell());
-    this.plan(this.again ? GAP_MS : AGAIN_MS);
+    this.plan(this.again ? GAP_MS : this.everyMs);
   }
 
   // Read again so long after the last read began, unless it is to be so earlier already.
   plan(afterMs) {
     if (this.busy) {
-      this.again ||= afterMs < AGAIN_MS;
+      this.again ||= afterMs < this.everyMs;
       return;
     }
     clearTimeout(this.timer);
@@ -62,12 +62,13 @@ async function whole(path) {
   return first;
 }
 
-// concerns(kind, subjects): whether an event may change what stands at the path. Returns {value, problem, etag, path}.
-export function useData(path, concerns) {
+// concerns(kind, subjects): whether an event may change what stands at the path. everyMs: how
+// often it is read without any. Returns {value, problem, etag, path}.
+export function useData(path, concerns, everyMs = AGAIN_MS) {
   const [, again] = useState(0);
   useEffect(() => {
     if (!path) return undefined;
-    const entry = entries.get(path) ?? new Entry(path, concerns);
+    const entry = entries.get(path) ?? new Entry(path, concerns, everyMs);
     entries.set(path, entry);
     const tell = () => again((count) => count + 1);
     entry.users.add(tell);

@@ -1,41 +1,49 @@
 // Who looks, and what that person may do, as the API says it. It decides in any case: what is offered here is only what makes sense.
 import { useEffect, useState } from "../html.mjs";
-import { Problem, ask, token } from "./api.mjs";
-import { restart } from "./live.mjs";
+import { ask, token } from "./api.mjs";
+import { goLive, leave } from "./live.mjs";
 import { useData } from "./store.mjs";
 
+const AGAIN_MS = 2000;
 const listeners = new Set();
-let who = { known: false, wanted: false, name: "", role: "", fleet: "", rights: [], problem: null };
 
 function tell(next) {
   who = next;
   listeners.forEach((listener) => listener());
 }
 
+const nobody = { known: false, name: "", role: "", fleet: "", rights: [], scopes: [] };
+let who = { ...nobody, wanted: false, problem: null };
+
+// Nothing else is asked for before it is known who asks.
 export async function lookWho() {
   try {
     const { body } = await ask("me");
     tell({ ...body.item, known: true, wanted: false, problem: null });
+    goLive();
   } catch (problem) {
-    const wanted = problem instanceof Problem && (problem.status === 401 || problem.status === 403);
-    tell({ known: false, wanted, name: "", role: "", fleet: "", rights: [], problem });
-    if (!wanted) setTimeout(lookWho, 2000);
+    const wanted = problem.status === 401 || problem.status === 403;
+    tell({ ...nobody, wanted, problem });
+    if (wanted) leave();
+    else setTimeout(lookWho, AGAIN_MS);
   }
 }
 
+// Returns why not; null: it is done.
 export async function signIn(text) {
   token.keep(text);
   await lookWho();
-  if (who.known) restart();
-  else if (who.wanted) token.drop();
+  if (!who.known && who.wanted) token.drop();
   return who.known ? null : who.problem;
 }
 
 export async function signOut() {
   token.drop();
   await lookWho();
-  restart();
 }
+
+// A token may end while its visitor looks.
+addEventListener("unknown-visitor", () => who.known && lookWho());
 
 export function useWho() {
   const [, again] = useState(0);

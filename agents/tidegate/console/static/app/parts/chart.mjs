@@ -19,8 +19,8 @@ const DASHES = { canary: [], control: [7, 4], rest: [2, 3] };
 const WIDTHS = { canary: 2, control: 1.75, rest: 1.5 };
 
 // columns: [seconds, ...values]; lines: [{cohort, hidden}], one for each column of values; bands: [[upper, lower, cohort]];
-// limit: a level that is not to be passed; marks: [{at, text}] moments.
-export function Chart({ title, columns, lines, bands = [], limit = null, marks = [], shown, onMoment }) {
+// limit: a level that is not to be passed; least: what the axis reaches at least; marks: [{at, text}] moments.
+export function Chart({ title, columns, lines, bands = [], limit = null, least = 1, marks = [], shown, onMoment }) {
   const box = useRef(null);
   const plot = useRef(null);
   const now = useRef({});
@@ -30,7 +30,7 @@ export function Chart({ title, columns, lines, bands = [], limit = null, marks =
   useEffect(() => {
     const element = box.current;
     const ink = inks(element);
-    const made = new uPlot(options(element, { lines, bands, shown, ink, now }), now.current.columns, element);
+    const made = new uPlot(options(element, { lines, bands, least, shown, ink, now }), now.current.columns, element);
     plot.current = made;
     const fit = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
     fit.observe(element);
@@ -66,7 +66,7 @@ function inks(box) {
   return found;
 }
 
-function options(box, { lines, bands, shown, ink, now }) {
+function options(box, { lines, bands, least, shown, ink, now }) {
   const axis = { stroke: () => ink.soft, grid: { stroke: () => ink.line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
     width: box.clientWidth || 300,
@@ -74,7 +74,7 @@ function options(box, { lines, bands, shown, ink, now }) {
     padding: [14, 12, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "cohorts" }, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high ?? 0, now.current.limit ?? 0, 1e-9) * 1.12] } },
+    scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high ?? 0, now.current.limit ?? 0, least) * 1.12] } },
     axes: [
       { ...axis, values: (_plot, moments) => moments.map((one) => hour(one * 1000)), space: 46, size: 26 },
       { ...axis, values: (_plot, values) => values.map(shown), size: 58, space: 34 },

@@ -14,8 +14,8 @@ const MARKED = { start: "start", promote: "stage", pause: "pause", resume: "resu
 export function Compare({ service, guardrails, decisions }) {
   const seconds = useKept(service);
   const [moment, setMoment] = useState(null);
-  const cohorts = COHORTS.filter((name) => seconds.kept.has(name));
-  const columns = useMemo(() => aligned(seconds.kept, cohorts), [seconds.version]);
+  // Both of one moment: what came since is painted with the next.
+  const [cohorts, columns] = useMemo(() => aligned(seconds.kept), [seconds.version]);
   const marks = useMemo(() => decisions.filter((one) => MARKED[one.kind]).map((one) => ({ at: one.at_ms / 1000, text: MARKED[one.kind] })), [decisions]);
   const drawing = useDrawing();
   if (!cohorts.length) return html`<p class="empty">No second of this service was measured yet. ${seconds.problem?.detail ?? ""}</p>`;
@@ -27,7 +27,7 @@ export function Compare({ service, guardrails, decisions }) {
   const of = (fields) => [columns.at, ...cohorts.flatMap((cohort) => fields.map((field) => columns[cohort][field]))];
   return html`<div class="compare">
     <div class="charts">${drawing && html`
-      <${Chart} title="Errors, share of requests in 10 s" columns=${of(["errors"])} lines=${lines} limit=${limit} marks=${marks} shown=${(value) => percent(value, value < 0.01 ? 2 : 1)} onMoment=${setMoment} />
+      <${Chart} title="Errors, share of requests in 10 s" columns=${of(["errors"])} lines=${lines} limit=${limit} least=${0.002} marks=${marks} shown=${(value) => percent(value, value < 0.01 ? 2 : 1)} onMoment=${setMoment} />
       <${Chart} title="Latency: line p95, band p50 to p99" columns=${of(["p99_ms", "p95_ms", "p50_ms"])} lines=${quantiles} bands=${bands} marks=${marks} shown=${millis} onMoment=${setMoment} />
       <${Chart} title="Requests per second and node" columns=${of(["rate"])} lines=${lines} marks=${marks} shown=${number} onMoment=${setMoment} />`}
     </div>
@@ -106,7 +106,8 @@ function useDrawing() {
 const QUANTILES = ["p50_ms", "p95_ms", "p99_ms"];
 
 // uPlot wants one column of moments for all lines; where a cohort has no such second, or no requests in it, there is a gap.
-function aligned(kept, cohorts) {
+function aligned(kept) {
+  const cohorts = COHORTS.filter((name) => kept.has(name));
   const moments = new Set();
   for (const cohort of cohorts) for (const one of kept.get(cohort)) moments.add(one.end_ms);
   const all = [...moments].sort((a, b) => a - b);
@@ -120,7 +121,7 @@ function aligned(kept, cohorts) {
     const shares = new Map(summed(kept.get(cohort)));
     found[cohort].errors = of((one) => shares.get(one.end_ms));
   }
-  return found;
+  return [cohorts, found];
 }
 
 // The share of errors in the seconds up to each.

@@ -16,7 +16,7 @@ export function Dialog({ title, tone = "live", icon, onClose, children }) {
   useEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
-    return () => before?.isConnected && before.focus();
+    return () => (before?.isConnected ? before : document.getElementById("main")).focus();
   }, []);
   return html`<dialog class="dialog tone-${tone}" ref=${box} aria-labelledby=${name} onClose=${onClose}>
     <h2 id=${name}>${icon && html`<${Icon} name=${icon} />`}${title}</h2>
@@ -50,6 +50,8 @@ export function Ask({ wish, onClose, children, ready = true }) {
   }
 
   if (state.at === "told") return html`<${Answer} wish=${wish} item=${state.item} onClose=${onClose} />`;
+  // What was seen is not what stands there any more: asking the same of it again cannot help.
+  const outdated = state.problem?.status === 409;
   const busy = state.at === "sent";
   return html`<${Dialog} title=${wish.title} tone=${wish.tone} icon=${wish.icon} onClose=${onClose}>
     <form method="dialog" onSubmit=${send}>
@@ -61,8 +63,8 @@ export function Ask({ wish, onClose, children, ready = true }) {
       </label>
       ${state.at === "refused" && html`<${Trouble} problem=${named(state.problem)} />`}
       <div class="dialog-buttons">
-        <button type="button" class="button" onClick=${onClose}>Cancel</button>
-        <button type="submit" class="button primary" disabled=${busy || !reason.trim() || !ready}>${busy ? "Asking …" : wish.label}</button>
+        <button type="button" class="button" onClick=${onClose}>${outdated ? "Close" : "Cancel"}</button>
+        <button type="submit" class="button primary" disabled=${busy || outdated || !reason.trim() || !ready}>${busy ? "Asking …" : wish.label}</button>
       </div>
     </form>
   <//>`;

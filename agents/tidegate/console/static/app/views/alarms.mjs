@@ -1,5 +1,5 @@
 // Alarms that fire, loudest first; and silences: who hides what, until when, and what it hid.
-import { html, useState } from "../html.mjs";
+import { html } from "../html.mjs";
 import { useData } from "../data/store.mjs";
 import { useRights } from "../data/who.mjs";
 import { nowMs } from "../data/clock.mjs";
@@ -8,6 +8,7 @@ import { UNSILENCE } from "../parts/acts.mjs";
 import { Actions } from "../parts/actions.mjs";
 import { Filter, matching } from "../parts/filter.mjs";
 import { Icon } from "../parts/icons.mjs";
+import { open } from "../parts/open.mjs";
 import { Silence } from "../parts/silence.mjs";
 import { Ago, Badge, Clock, Waiting } from "../parts/small.mjs";
 import { refine, to, useRoute } from "../routes.mjs";
@@ -20,23 +21,21 @@ export function Alarms() {
   const past = Boolean(query.get("past"));
   const data = useData(`alarms?limit=500${past ? "&all=true" : ""}`, (kind, subjects) => kind === "alarm" || (kind === "decision" && ofFleet(subjects)));
   const silences = useData("silences", (kind, subjects) => kind === "alarm" || (kind === "decision" && ofFleet(subjects)));
-  const [hush, setHush] = useState(null);
-  const rights = useRights();
+  const maySilence = useRights().includes("silence");
   const all = data.value?.items ?? [];
   const shown = matching(all, query.get("q"), (one) => `${one.name} ${one.service} ${one.summary}`).sort(louder);
   return html`<section aria-labelledby="title">
     <header class="view-head"><h1 id="title">Alarms</h1>
-      ${rights.includes("silence") && html`<button type="button" class="button" onClick=${() => setHush({})}><${Icon} name="silence" />New silence</button>`}</header>
+      ${maySilence && html`<button type="button" class="button" onClick=${() => silence({})}><${Icon} name="silence" />New silence</button>`}</header>
     <div class="tools"><${Filter} label="Filter alarms" />
       <label class="check"><input type="checkbox" checked=${past} onChange=${(event) => refine({ past: event.target.checked ? "1" : "" })} />Also those that are over</label></div>
     <${Waiting} data=${data} of="alarms" empty=${shown.length ? "" : "Nothing fires."}>
-      <ul class="alarms">${shown.map((one) => html`<${Alarm} key=${one.key} one=${one} onSilence=${rights.includes("silence") ? setHush : null} />`)}</ul>
+      <ul class="alarms">${shown.map((one) => html`<${Alarm} key=${one.key} one=${one} maySilence=${maySilence} />`)}</ul>
     <//>
     <h2>Silences</h2>
     <${Waiting} data=${silences} of="silences" empty=${silences.value?.items.length === 0 ? "Nobody hides anything." : ""}>
       <ul class="alarms">${silences.value?.items.map((one) => html`<${Held} key=${one.id} one=${one} />`)}</ul>
     <//>
-    ${hush && html`<${Silence} of=${hush} onClose=${() => setHush(null)} />`}
   </section>`;
 }
 
@@ -45,7 +44,9 @@ const ofFleet = (subjects) => !subjects.length || subjects.includes("svc/fleet")
 
 const louder = (a, b) => (a.state === b.state ? LOUD.indexOf(a.severity) - LOUD.indexOf(b.severity) || b.start_ms - a.start_ms : a.state === "firing" ? -1 : 1);
 
-function Alarm({ one, onSilence }) {
+const silence = (of) => open((close) => html`<${Silence} of=${of} onClose=${close} />`);
+
+function Alarm({ one, maySilence }) {
   const over = one.state !== "firing";
   return html`<li class="alarm ${over || one.hidden_by ? "quiet" : ""} tone-${shownAs(SEVERITIES, one.severity)[0]}" data-alarm=${one.key}>
     <div class="alarm-head"><${Badge} shown=${over ? ["calm", "check", "over"] : shownAs(SEVERITIES, one.severity)} /><strong>${one.name}</strong>
@@ -54,7 +55,7 @@ function Alarm({ one, onSilence }) {
     <p>${one.summary}</p>
     <div class="alarm-foot">${Object.entries(one.labels).map(([name, value]) => html`<span key=${name} class="label">${name}=${value}</span>`)}
       ${one.hidden_by && html`<span class="soft"><${Icon} name="silence" />hidden by ${one.hidden_by}</span>`}
-      ${!over && !one.hidden_by && onSilence && html`<button type="button" class="button small" onClick=${() => onSilence(one)}><${Icon} name="silence" />Silence</button>`}</div>
+      ${!over && !one.hidden_by && maySilence && html`<button type="button" class="button small" onClick=${() => silence(one)}><${Icon} name="silence" />Silence</button>`}</div>
   </li>`;
 }
 

@@ -6,10 +6,11 @@ import { Badge, Share, Waiting } from "../parts/small.mjs";
 import { to } from "../routes.mjs";
 import { said } from "../words.mjs";
 
+const OFTEN_MS = 400; // sums of exposures are no events: they are asked for
 const OUTCOMES = { ship: ["good", "check"], keep_running: ["live", "play"], stop_no_difference: ["calm", "ring"], invalid: ["bad", "cross"] };
 
 export function Experiments() {
-  const data = useData("experiments", (kind) => kind === "experiment" || kind === "flag");
+  const data = useData("experiments", (kind) => kind === "flag", OFTEN_MS);
   const all = data.value?.items ?? [];
   return html`<section aria-labelledby="title">
     <header class="view-head"><h1 id="title">Experiments</h1></header>

@@ -65,7 +65,7 @@ function Notices({ row }) {
   const { summary } = row;
   const all = [];
   if (summary.glass) all.push(`Break-glass of ${summary.glass.actor} is in force (${said(summary.glass.action)}): ${summary.glass.reason}`);
-  if (summary.paused_reason) all.push(`Paused: ${said(summary.paused_reason)}.`);
+  if (summary.paused_reason) all.push(summary.paused_reason === "asked" ? "Paused, because somebody asked for it." : `Paused: ${said(summary.paused_reason)}.`);
   if (summary.waits) all.push(`The next plan waits: ${summary.waits}.`);
   if (summary.missing?.length) all.push(`Not reached: ${summary.missing.join(", ")}.`);
   if (summary.quarantined?.length) all.push(`In quarantine: ${summary.quarantined.join(", ")}.`);
@@ -77,7 +77,7 @@ function Lacks({ summary }) {
   const lacking = summary.blockers ?? [];
   if (!underWay(summary)) return html`<p>${summary.result ? `The last rollout ended: ${said(summary.result)}.` : "Nothing is under way."} ${summary.settled ? `Settled on ${summary.settled}.` : ""}</p>`;
   if (!lacking.length) return html`<p class="tone-good ink"><${Icon} name="check" />Nothing: it goes on by itself.</p>`;
-  return html`<ul class="lacks">${lacking.map((one) => html`<li key=${one.reason}><strong>${said(one.reason)}</strong><span>${one.sentence}</span></li>`)}</ul>`;
+  return html`<ul class="lacks">${lacking.map((one) => html`<li key=${one.reason}><strong>${one.reason === "asked" ? "paused" : said(one.reason)}</strong><span>${one.sentence}</span></li>`)}</ul>`;
 }
 
 function Cohorts({ summary }) {

@@ -1,0 +1,185 @@
+"""Each view shows what is written to the log soon after, in a real browser, from a real broker."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+from playwright.async_api import Response
+from tests.console.look import looking
+from tests.rollout.flags import ramp, spec
+
+from tidegate.wire.experiments import Experiment, Metric
+from tidegate.wire.flagspecs import FlagSpec
+from tidegate.wire.judgement import Outcome, Severity
+from tidegate.wire.reasons import Reason
+
+pytestmark = [pytest.mark.kafka, pytest.mark.asyncio(loop_scope="module")]
+
+HALVES = {"fractional": [["off", 50], ["on", 50]]}
+TRIED = FlagSpec(
+    definition=msgspec.Raw(
+        msgspec.json.encode(
+            {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off", "targeting": HALVES}
+        )
+    ),
+    safe_variant="off",
+    immediate=True,
+    experiment=Experiment(name="express", control="off", primary=Metric(name="order")),
+)
+PAGE_BYTES_MAX = 200_000
+
+
+async def test_each_view_shows_what_is_written_while_it_is_open(site, browser, say):
+    await site.set_flag("shop/express", TRIED)
+    await site.set_flag("web/dark", spec(guard=("shop",)), ramp())
+    await site.measure("canary")
+    written: dict[str, tuple[tuple[str, ...], str, str, Callable[[], Awaitable[object]]]] = {
+        "fleet": (("fleet",), '[data-key="shop"]', "environment", lambda: site.judge(reason=Reason.ENVIRONMENT)),
+        "rollouts": (("rollouts",), '.card[href$="shop"]', "both silent", lambda: site.judge(reason=Reason.BOTH_SILENT)),
+        "rollout, seconds": (
+            ("rollouts", "shop"),
+            '[data-cohort="canary"]',
+            "321 ms",
+            lambda: site.measure("canary", p95_ms=321.0),
+        ),
+        "rollout, verdict": (
+            ("rollouts", "shop"),
+            ".verdict",
+            "as calm as ever",
+            lambda: site.judge(Outcome.HOLD, Reason.WARMING_UP, sentence="The canary is as calm as ever."),
+        ),
+        "flags": (("flags",), '[data-flag="web/light"]', "on", lambda: site.set_flag("web/light", spec(immediate=True))),
+        "flag": (("flags", "web", "dark"), "h1", "killed", lambda: site.post("/flags/web/dark/kill", "olga", {"reason": "cut"})),
+        "experiments": (
+            ("experiments",),
+            '[data-experiment="express"]',
+            "20,110",
+            lambda: site.count(TRIED, "shop/express", {"off": (20_110, 2_011), "on": (20_020, 2_262)}),
+        ),
+        "alarms": (
+            ("alarms",),
+            ".alarm",
+            "it burns",
+            lambda: site.alarm("latency_high", "it burns", service="shop", severity=Severity.CRITICAL),
+        ),
+        "timeline": (("timeline",), ".entry", "the disk is full", lambda: site.alarm("disk", "the disk is full", service="web")),
+    }
+    took: dict[str, float] = {}
+    async with looking(browser, site, "olga") as look:
+        for name, (parts, where, text, write) in written.items():
+            await look.open(*parts)
+            await look.live()
+            await look.sees_not(".waiting")
+            began_s = time.monotonic()
+            await write()
+            took[name] = await look.seen_after_s(began_s, where, text)
+            await look.picture(f"live-{name.replace(', ', '-')}")
+    told = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in took.items())
+    say(f"console: from a record's writing to its being seen at most {max(took.values()) * 1000:.0f} ms ({told})")
+
+
+async def test_the_first_view_is_small(site, browser, say):
+    async with looking(browser, site, "olga") as look:
+        responses: list[Response] = []
+
+        def came(one: Response) -> None:
+            responses.append(one)
+
+        look.page.on("response", came)
+        await look.open("fleet")
+        await look.live()
+        await look.sees('[data-key="shop"]')
+        for one in responses:
+            if "/events" not in one.url:
+                await look.count_bytes(one)
+    say(f"console: first view is {look.bytes / 1000:.0f} kB over the wire in {len(responses)} requests")
+    assert look.bytes <= PAGE_BYTES_MAX
+
+
+async def test_the_policy_is_strict_and_without_a_token_nothing_but_the_page_is_served(site, browser):
+    async with looking(browser, site) as look:
+        answer = await look.page.goto(site.served.url)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        field = await look.sees("input[type=password]")
+        look.faults.clear()  # that /me is refused is said on the console by the browser itself
+        await field.fill("tgapi_nonsense")
+        await field.press("Enter")
+        await look.sees("[role=alert]", "show a token that is good")
+        look.faults.clear()
+        await field.fill(site.texts["vera"])
+        await field.press("Enter")
+        await look.live()
+        await look.sees('[data-key="shop"]')
+        await look.open("rollouts", "shop")
+        await look.sees(".track")
+        assert await look.page.locator("[data-right]").count() == 0
+        assert await look.page.evaluate("localStorage.getItem('tidegate.token')") is None
+
+
+async def test_every_view_is_there_in_light_and_dark_and_on_a_phone_without_sideways_scrolling(site, browser):
+    views = (("fleet",), ("fleet", "shop"), ("rollouts",), ("rollouts", "shop"), ("flags",), ("flags", "web", "dark"))
+    async with looking(browser, site, "olga") as look:
+        for view in (*views, ("experiments",), ("alarms",), ("timeline",)):
+            await look.open(*view)
+            await look.live()
+            await look.sees_not(".waiting")
+            for name, width, scheme in (("light", 1280, "light"), ("dark", 1280, "dark"), ("phone", 360, "light")):
+                await look.page.set_viewport_size({"width": width, "height": 760})
+                await look.page.emulate_media(color_scheme=scheme)
+                assert await look.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, view)
+                await look.picture(f"{name}-{'-'.join(view)}")
+
+
+async def test_what_is_old_is_marked_and_gets_young_again(site, browser):
+    async with looking(browser, site, "olga") as look:
+        await look.page.clock.install()
+        await look.open("fleet")
+        await look.live()
+        await look.sees('[data-key="shop"]')
+        await look.page.route("**/api/**", lambda route: route.abort())
+        await look.page.clock.fast_forward(12_000)
+        await look.sees(".stale-note", "The API does not answer")
+        assert await look.page.evaluate("document.documentElement.classList.contains('stale')")
+        await look.picture("stale")
+        await look.page.unroute("**/api/**")
+        await look.page.clock.fast_forward(5_000)
+        await look.sees_not(".stale-note")
+        look.faults.clear()  # the browser tells of each request that failed
+
+
+async def test_everything_is_reached_by_keys(site, browser):
+    async with looking(browser, site, "olga") as look:
+        keys = look.page.keyboard
+        await look.open("fleet")
+        await look.sees('[data-key="shop"]')
+        await keys.press("j")
+        await keys.press("Enter")
+        await look.sees("h1", "shop")
+        await look.sees('[data-right="pause"]')
+        await keys.press("p")
+        await look.sees("dialog[open]", "Pause the rollout of shop")
+        assert await look.page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+        await look.close_dialog()
+        await keys.press("?")
+        await look.sees("dialog[open]", "this list")
+        await look.close_dialog()
+        for key, heading in {
+            "r": "Rollouts",
+            "l": "Flags",
+            "e": "Experiments",
+            "a": "Alarms",
+            "t": "Timeline",
+            "f": "Fleet",
+        }.items():
+            await keys.press("g")
+            await keys.press(key)
+            await look.sees("h1", heading)
+        await keys.press("/")
+        await keys.type("web")
+        await look.sees_not('[data-key="shop"]')
+        await look.page.locator("body").click()
+        await keys.press("d")
+        assert await look.page.evaluate("document.documentElement.dataset.theme") == "dark"
