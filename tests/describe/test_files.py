@@ -15,6 +15,7 @@ from tests.describe.published import published
 
 from tidegate.cli.flag_file import read_change
 from tidegate.cli.group import run
+from tidegate.cli.group_file import read_group
 from tidegate.cli.plan_file import Given, read_plan
 from tidegate.cli.policy_file import read_policy
 from tidegate.describe.files import FILES, FlagFile, file_schema
@@ -100,6 +101,9 @@ def read(name: str, path: Path) -> None:
             load_config(path)
         case "plan":
             read_plan(path, Given(fleet="local", now_ms=0, expires_ms=1, actor="kim"))
+        case "group":
+            (path.parent / "shop.yaml").write_text(yaml.safe_dump(SOUND["plan"]))
+            read_group(path, Given(fleet="local", now_ms=0, expires_ms=1, actor="kim"))
         case "policy":
             read_policy(path, {"fleet": "local", "issuedMs": 1})
         case _:
@@ -135,6 +139,7 @@ SOUND: dict[str, Any] = {
         "stages": [{"setNodes": 1, "maxUnavailable": 1}, {"setWeight": 100}],
         "guardrails": [{"metric": "errorRatio", "max": 0.02}],
     },
+    "group": {"name": "checkout", "waves": [{"plans": ["shop.yaml"], "bake": "10m"}], "reason": "because"},
     "policy": {
         "name": "xmas",
         "freezes": [{"from": "2026-12-24T18:00:00+01:00", "until": "2027-01-02T08:00:00+01:00"}],
@@ -165,6 +170,12 @@ BROKEN: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("plan", ("guardrails", 0, "metric"), "errors"),
     ("plan", ("rollback", "maxUnavailable"), "many"),
     ("plan", ("onFail",), "ignore"),
+    ("plan", ("stages", 0, "setWave"), 0),
+    ("plan", ("waves",), [[]]),
+    ("group", ("waves",), []),
+    ("group", ("waves", 0, "plans"), []),
+    ("group", ("waves", 0, "bake"), "soon"),
+    ("group", ("name",), "two words"),
     ("policy", ("rollbackBudget", "rollbacks"), 0),
     ("policy", ("freezes", 0, "fom"), 1),
     ("policy", ("dwell",), 3),

@@ -12,23 +12,8 @@ from tidegate.rollout.ledger import Ledger
 from tidegate.runtime.faults import Fault, faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.envelope import Signs, seal
-from tidegate.wire.groups import Group, Wave
-from tidegate.wire.names import Duration, Label, Name, service_subject
-
-
-class WaveFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wave as a person writes it: plan files, beside the group file."""
-
-    plans: tuple[str, ...]
-    bake: Duration | None = None
-
-
-class GroupFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group as a person writes it."""
-
-    name: Name
-    waves: tuple[WaveFile, ...]
-    reason: Label = ""
+from tidegate.wire.groups import Group, GroupFile, Wave
+from tidegate.wire.names import service_subject
 
 
 class GroupDraft(Struct, frozen=True, kw_only=True):

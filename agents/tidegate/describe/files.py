@@ -16,6 +16,7 @@ from tidegate.runtime.settings import Settings
 from tidegate.wire.flagchanges import FlagRamp
 from tidegate.wire.flags import Definition
 from tidegate.wire.flagspecs import FlagSpec
+from tidegate.wire.groups import GroupFile
 from tidegate.wire.plans import Plan
 from tidegate.wire.policies import Policy
 
@@ -85,6 +86,7 @@ FILES: dict[str, File] = {
     "config": File(Settings, "config.yaml of a home: all that a role is told besides its keys.", _settings),
     "node": File(NodeConfig, "The file of one node agent: tidegate node --config FILE."),
     "plan": File(Plan, "A plan: tidegate rollout start FILE.", _plan),
+    "group": File(GroupFile, "A group of plans in waves: tidegate rollout start FILE."),
     "policy": File(Policy, "A policy: tidegate policy set FILE.", _policy),
     "flag": File(FlagFile, "A flag, and the ramp by which it comes: tidegate flag set SET/FLAG FILE.", _flag),
     "signer": File(Command, "A key that is a command: keys/ID.signer."),

@@ -52,6 +52,22 @@ class Group(
         return f"{GROUP_PREFIX}{self.name}"
 
 
+class WaveFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wave as a person writes it."""
+
+    plans: Annotated[tuple[str, ...], Meta(min_length=1, max_length=MEMBERS_MAX)]
+    """Plan files, beside the group file."""
+    bake: Duration | None = None
+
+
+class GroupFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group as a person writes it: it becomes a ``Group`` with all of its plans signed."""
+
+    name: Name
+    waves: Annotated[tuple[WaveFile, ...], Meta(min_length=1, max_length=WAVES_MAX)]
+    reason: Label = ""
+
+
 def is_group(subject: str) -> bool:
     """Return whether a subject is a group.
 
