@@ -56,6 +56,7 @@ async def test_the_environment_changes_with_the_link(bench, executor):
         assert f"TIDEGATE_VERSION={version}\n" in told
         assert f"TIDEGATE_BOOT={executor.running('shop').boot}\n" in told
         assert "TIDEGATE_NODE=n1\n" in told
+        assert f"tidegate.node=n1,tidegate.version={version}," in told
 
 
 @pytest.mark.parametrize("how", ["link", "file", "new file", "mode", "gone", "unpointed"])

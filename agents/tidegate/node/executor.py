@@ -26,7 +26,8 @@ class Late(Exception):
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """One start of one version. ``boot`` names this life of the service process.
+    """One start of one version. ``boot`` names this life of the service process, ``rollout`` what asked for it; empty: what is
+    settled.
 
     ``put_back`` is false where what runs must not run again: a start that fails then leaves it running if it never stopped, and
     nothing running otherwise.
@@ -37,6 +38,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     boot: str
     token: str = ""
     cohort: CohortName = CohortName.REST
+    rollout: str = ""
     put_back: bool = True
     before_ms: int = 0
     """An advance begins before this time of the machine's clock or not at all (F1); 0: whenever."""

@@ -235,6 +235,7 @@ class Hands:
             boot=f"{self._boot}-{self._launches}",
             token=action.token,
             cohort=target.cohort,
+            rollout=held.accepted.document.rollout if held.accepted is not None else "",
             put_back=running is None or not barred(held, target, running.artifact),
             before_ms=expires_ms(held.accepted.document, held.accepted.plan) if forward and held.accepted is not None else 0,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Launch
+from tidegate.node.executors.resource import resource_of
 
 OURS = ("TIDEGATE_", "LISTEN_", "NOTIFY_SOCKET")
 """What the agent itself was told is not passed on."""
@@ -35,12 +36,13 @@ def where_of(config: NodeConfig, service: str) -> dict[str, str]:
     }
 
 
-def life_of(launch: Launch) -> dict[str, str]:
-    """Return what one life of a version is told."""
+def life_of(launch: Launch, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what one life of a version is told beside ``environment``, which all of them are."""
     return {
         "TIDEGATE_VERSION": launch.artifact.version,
         "TIDEGATE_BOOT": launch.boot,
         "TIDEGATE_COHORT": launch.cohort.value,
+        **resource_of(environment, launch),
     }
 
 

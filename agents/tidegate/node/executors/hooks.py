@@ -110,7 +110,7 @@ class Lifecycle:
         for script in scripts:
             order = Order(
                 words=(str(inside(release, script.location)),),
-                environment=self._place.environment | life_of(to.launch) | told,
+                environment=self._place.environment | life_of(to.launch, self._place.environment) | told,
                 folder=release,
                 within_s=script.timeout,
                 output=output_of(self._place, to),

@@ -151,7 +151,7 @@ class Slot:
     def _spawn(self, launch: Launch, notify: str) -> Watch:
         child = Child(pid=0, started=0, machine=machine_boot(), artifact=launch.artifact, boot=launch.boot, token=launch.token)
         told = {"TIDEGATE_LAUNCH": encode(child).decode(), "NOTIFY_SOCKET": notify}
-        environment = self._blueprint.environment | life_of(launch) | told
+        environment = self._blueprint.environment | life_of(launch, self._blueprint.environment) | told
         try:
             if self._blueprint.config.listen is not None:
                 self._listener = self._listener or open_listener(self._blueprint.config.listen)

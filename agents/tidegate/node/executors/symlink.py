@@ -83,8 +83,9 @@ class Link:
         """Let the link name a release whose environment is there already."""
         if os.path.lexists(self._link) and not self._link.is_symlink():
             raise CommandFailed(None, f"{self._link} is no link; move it away, it is where this executor puts one")
-        told = life_of(to.launch) | {key: value for key, value in self._place.environment.items() if key.startswith("TIDEGATE_")}
-        told |= self._place.config.env
+        own = self._place.environment
+        told = {key: value for key, value in own.items() if key.startswith("TIDEGATE_")} | self._place.config.env
+        told |= life_of(to.launch, own)
         path = self._place.releases.folder / to.release / ENVIRONMENT
         beside = path.with_name("env.new")
         with beside.open("w") as file:
@@ -113,7 +114,9 @@ class Link:
         }
         order = Order(
             words=tuple(filled(words, values)),
-            environment=self._place.environment | life_of(life.launch) | {"TIDEGATE_RELEASE": str(release)},
+            environment=self._place.environment
+            | life_of(life.launch, self._place.environment)
+            | {"TIDEGATE_RELEASE": str(release)},
             folder=self._place.folder,
             within_s=within_s,
             output=output_of(self._place, life),
