@@ -60,9 +60,10 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, config: Path) -> AsyncIterator[Server]:
-    """Run one with a configuration until the block ends."""
-    (program, home), port = await asyncio.to_thread(alertmanager, folder), free_ports(1)[0]
+async def serving(folder: Path, config: Path, port: int = 0) -> AsyncIterator[Server]:
+    """Run one with a configuration until the block ends. Port 0: any free one."""
+    program, home = await asyncio.to_thread(alertmanager, folder)
+    port = port or free_ports(1)[0]
     log = folder / "alertmanager.log"
     with log.open("wb") as told:
         process = await asyncio.create_subprocess_exec(

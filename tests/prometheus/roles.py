@@ -16,6 +16,7 @@ from tidegate.api import Board, Control, Mirror
 from tidegate.api import Metrics as ApiMetrics
 from tidegate.api.metrics_kpis import KpiMetrics
 from tidegate.api.metrics_rollouts import RolloutMetrics
+from tidegate.bridge import Metrics as BridgeMetrics
 from tidegate.decider.metrics import Metrics as DecideMetrics
 from tidegate.node.metrics import NodeMetrics
 from tidegate.notify import Gatekeeper
@@ -53,6 +54,7 @@ ROLES: dict[str, Callable[[CollectorRegistry, World], object]] = {
     "intake": lambda registry, _: IntakeMetrics(registry),
     "judge": lambda registry, _: JudgeMetrics(registry),
     "experiment": lambda registry, _: ExperimentMetrics(registry),
+    "bridge": lambda registry, _: BridgeMetrics(registry),
     "decide": lambda registry, _: DecideMetrics(registry),
     "node": lambda registry, world: registry.register(NodeMetrics(world._agent(NODES[0]))),
     "notify": _notify,

@@ -19,6 +19,8 @@ class Metrics:
         self.subscribers = Gauge(
             "tidegate_api_subscribers", "Open streams, by kind (sync, events).", ("kind",), registry=registry
         )
+        for kind in ("sync", "events"):
+            self.subscribers.labels(kind)  # none is 0, not nothing
         self.slow = Counter("tidegate_api_slow_subscribers", "Sync streams ended since they did not read.", registry=registry)
         age = Gauge(
             "tidegate_api_flags_age_seconds",
