@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from msgspec import Struct
 
 from tidegate.broker.admin import open_admin
 from tidegate.broker.connection import BrokerProblem, Connection
@@ -96,18 +97,29 @@ async def settle_topics(connection: Connection, names: Sequence[str]) -> None:
         await admin.close()
 
 
-async def check_topics(connection: Connection) -> list[str]:
-    """Return every difference between the table and the cluster as a sentence; empty where there is none."""
+class Difference(Struct, frozen=True):
+    """One thing in which a cluster is not as the table says, and what to do."""
+
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return both in a sentence."""
+        return f"{self.what}; {self.remedy}"
+
+
+async def check_topics(connection: Connection) -> list[Difference]:
+    """Return every difference between the table and the cluster; empty where there is none."""
     admin = await _admin(connection)
     try:
         there = set(await admin.list_topics())
-        found: list[str] = []
+        found: list[Difference] = []
         for topic in TOPICS:
             name = f"{connection.prefix}{topic.name}"
             if name in there:
                 found += await _differences(admin, name, topic)
             else:
-                found.append(f"{name} is missing; run: tidegate topics create")
+                found.append(Difference(f"{name} is missing", "run: tidegate topics create"))
         return found
     finally:
         await admin.close()
@@ -163,20 +175,23 @@ async def _actual(admin: AIOKafkaAdminClient, name: str) -> tuple[dict[str, str]
     return {entry[0]: entry[1] for entry in entries}, f"{for_code(code).__name__} {message or ''}".strip() if code else ""
 
 
-async def _differences(admin: AIOKafkaAdminClient, name: str, topic: Topic) -> list[str]:
-    found: list[str] = []
+async def _differences(admin: AIOKafkaAdminClient, name: str, topic: Topic) -> list[Difference]:
+    found: list[Difference] = []
     (described,) = await admin.describe_topics([name])
     partitions = len(described["partitions"])
     if partitions != topic.partitions:
         found.append(
-            f"{name} has {partitions} partitions instead of {topic.partitions}; "
-            "the count is fixed when a topic is made: make it anew"
+            Difference(
+                f"{name} has {partitions} partitions instead of {topic.partitions}",
+                "the count is fixed when a topic is made: make it anew",
+            )
         )
     replicas = min((len(partition["replicas"]) for partition in described["partitions"]), default=0)
     actual, trouble = await _actual(admin, name)
     if trouble:
-        return [*found, f"{name}: its settings cannot be read: {trouble}"]
-    for key, value in _settings(topic, replicas).items():
-        if actual.get(key) != value:
-            found.append(f"{name}: {key} is {actual.get(key)} instead of {value}; set it with kafka-configs")
-    return found
+        return [*found, Difference(f"{name}: its settings cannot be read: {trouble}", "ask as the role admin")]
+    return found + [
+        Difference(f"{name}: {key} is {actual.get(key)} instead of {value}", "set it with kafka-configs")
+        for key, value in _settings(topic, replicas).items()
+        if actual.get(key) != value
+    ]

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("tidegate.cli.replay:replay", "Derive what was decided again, byte for byte."),
     "export": ("tidegate.cli.archive:export", "Write the control topics to one file."),
     "restore": ("tidegate.cli.archive:restore", "Make the control topics of a cluster from such a file."),
+    "doctor": ("tidegate.cli.doctor:doctor", "Look at an installation and say what to mend."),
     "topics": ("tidegate.cli.topics:topics", "Create, check and list topics."),
     "schema": ("tidegate.cli.schema:schema", "Print the JSON Schema of a file, for editors."),
     "sim": ("tidegate.cli.sim:sim", "Judge one rollout of a simulated fleet."),

@@ -5,6 +5,7 @@ from importlib.metadata import version
 import click
 
 from tidegate.broker import check_topics, create_topics
+from tidegate.broker.topics import Difference
 from tidegate.cli.connect import connection, insist, run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.topics_acl import acl
@@ -38,7 +39,7 @@ def check(home: Home) -> int:
     """Compare the broker's topics with the table. Exit code 1 where they differ."""
     differences = run(_check(home))
     for difference in differences:
-        click.echo(difference)
+        click.echo(str(difference))
     click.echo(f"{len(differences)} differences" if differences else f"all {len(TOPICS)} topics are as they should be")
     return 1 if differences else 0
 
@@ -80,7 +81,7 @@ async def _create(home: Home) -> list[str]:
     return await create_topics(where)
 
 
-async def _check(home: Home) -> list[str]:
+async def _check(home: Home) -> list[Difference]:
     where = connection(home, "admin")
     await insist(where)
     return await check_topics(where)

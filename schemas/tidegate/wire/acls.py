@@ -60,7 +60,11 @@ def rights(principal: Principal, prefix: str = "tidegate.") -> list[Right]:
     """
     if principal == "admin":
         own = [Right(Resource.TOPIC, prefix, operation, prefixed=True) for operation in Operation]
-        return sorted([*own, Right(Resource.CLUSTER, CLUSTER, Operation.DESCRIBE)])
+        looks = [
+            Right(Resource.GROUP, prefix, Operation.DESCRIBE, prefixed=True),
+            Right(Resource.CLUSTER, CLUSTER, Operation.DESCRIBE),
+        ]
+        return sorted([*own, *looks])
     found = [Right(Resource.GROUP, f"{prefix}{principal}", Operation.READ)] if principal in GROUPS else []
     for topic in TOPICS:
         for operation, roles in ((Operation.READ, topic.readers), (Operation.WRITE, topic.writers)):

@@ -59,7 +59,7 @@ class Topic(Struct, frozen=True, kw_only=True):
         return settings
 
 
-_CONTROL: tuple[Role, ...] = ("api", "notify", "operator")
+_CONTROL: tuple[Role, ...] = ("api", "operator")
 
 TOPICS: tuple[Topic, ...] = (
     Topic(
@@ -151,7 +151,7 @@ TOPICS: tuple[Topic, ...] = (
         log_append_time=True,
         message_bytes_max=4 << 20,
         writers=("decide",),
-        readers=("decide", *_CONTROL),
+        readers=("decide", "notify", *_CONTROL),
     ),
     Topic(
         name="desired",
@@ -161,7 +161,7 @@ TOPICS: tuple[Topic, ...] = (
         log_append_time=True,
         message_bytes_max=4 << 20,
         writers=("decide", "breakglass"),
-        readers=("node", "decide", "breakglass", *_CONTROL),
+        readers=("node", "decide", "breakglass", "notify", *_CONTROL),
     ),
     Topic(
         name="keys",
@@ -170,7 +170,7 @@ TOPICS: tuple[Topic, ...] = (
         compacted=True,
         log_append_time=True,
         writers=("operator", "join", "decide"),
-        readers=("node", "decide", "service", "breakglass", "join", *_CONTROL),
+        readers=("node", "decide", "service", "breakglass", "join", "notify", *_CONTROL),
     ),
     Topic(
         name="reports",
@@ -197,7 +197,7 @@ TOPICS: tuple[Topic, ...] = (
         compacted=True,
         log_append_time=True,
         writers=("judge", "decide", "api", "experiment"),
-        readers=("decide", "experiment", *_CONTROL),
+        readers=("decide", "experiment", "notify", *_CONTROL),
     ),
     Topic(
         name="deadletters",
@@ -205,7 +205,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         retention_ms=14 * DAY_MS,
         writers=("intake", "judge", "decide", "experiment", "bridge"),
-        readers=_CONTROL,
+        readers=("operator",),
     ),
 )
 

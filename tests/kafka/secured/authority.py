@@ -16,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 class Authority:
     """An authority with its certificate in ``ca.pem`` of a folder."""
 
-    def __init__(self, folder: Path, name: str = "test authority") -> None:
+    def __init__(self, folder: Path, name: str = "test authority", *, days: float = 365) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -34,9 +34,9 @@ class Authority:
             decipher_only=False,
         )
         extensions = [x509.BasicConstraints(ca=True, path_length=None), usage]
-        self.ca.write_bytes(self._sign(self._name, self._key, days=30, extensions=extensions))
+        self.ca.write_bytes(self._sign(self._name, self._key, days=days, extensions=extensions))
 
-    def certify(self, name: str, *, days: float = 30, address: str = LOOPBACK) -> Path:
+    def certify(self, name: str, *, days: float = 365, address: str = LOOPBACK) -> Path:
         """Return a PEM file with a new private key and its certificate, readable by its owner alone."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

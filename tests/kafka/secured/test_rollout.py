@@ -121,7 +121,7 @@ async def test_a_release_is_promoted_with_every_role_under_its_own_principal(who
 
     seen = Sightings(len(NODES))
     whole.load.heard = seen.heard
-    flag = write_flag(whole.folder, "express", ({"setWeight": 50, "bake": "30s", "minExposures": 1_000},))
+    flag = write_flag(whole.folder, "express")
     flagged = await whole.type("flag", "set", FLAG, "-f", str(flag), "--reason", "a flag reaches services")
     assert (flagged.code, flagged.err) == (0, "")
     await until(lambda: seen.shown, WITHIN_S)

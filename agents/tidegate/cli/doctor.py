@@ -1,0 +1,106 @@
+"""``tidegate doctor``: looks at a real installation and says what to mend."""
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+
+import click
+
+from tidegate.broker import Connection
+from tidegate.cli.connect import run
+from tidegate.cli.doctor_broker import doors, rights_findings, topic_findings
+from tidegate.cli.doctor_finding import Finding, Level, note, problem, told
+from tidegate.cli.doctor_fleet import fleet_findings, worker_findings
+from tidegate.cli.doctor_home import home_findings, roles_here
+from tidegate.cli.output import dump, table
+from tidegate.cli.session import Exit
+from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
+from tidegate.wire.acls import Principal
+from tidegate.wire.names import duration_ms
+
+READY_WITHIN_S = 2.0
+ORDER = tuple(Level)
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Warnings, too, end it with exit code 1.")
+@click.option(
+    "--output", "-o", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+@click.pass_obj
+def doctor(home: Home, strict: bool, form: str) -> int:
+    """Look at an installation and say what to mend: settings, keys, secrets, certificates, disk; broker, topics and rights;
+    decision agent, workers and nodes, their clocks, dead letters. Changes nothing; takes until the next heartbeat, at most 10 s.
+
+    \b
+    Exit codes: 0 no problem (warnings may be told), 1 a problem, or with --strict a warning.
+    """  # noqa: D301 - click's mark for text that keeps its line breaks
+    found = sorted(run(examine(home)), key=lambda one: ORDER.index(one.level))
+    counts = {level: sum(one.level is level for one in found) for level in Level}
+    if form == "json":
+        dump({"problems": counts[Level.PROBLEM], "warnings": counts[Level.WARNING], "findings": found}, "json")
+    elif found:
+        click.echo("\n".join(table([_row(one) for one in found])))
+    if form == "table":
+        click.echo(f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings" if found else "nothing to mend")
+    return Exit.FAILED if counts[Level.PROBLEM] or (strict and counts[Level.WARNING]) else Exit.OK
+
+
+async def examine(home: Home) -> list[Finding]:
+    """Return everything that should be otherwise. What needs something that is broken is not looked at."""
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        found = home_findings(home, now_ms)
+    except Problem as said:
+        return [told("settings", said)]
+    try:
+        bootstrap = home.bootstrap()
+    except Problem as said:
+        return [*found, told("broker", said)]
+    kafka = home.settings.kafka
+    where = {role: Connection(bootstrap, kafka.prefix, kafka.access.of(role, home.folder)) for role in roles_here(home)}
+    faults, inside = await doors(where, now_ms)
+    found += [*faults, *await asyncio.to_thread(lambda: list(_processes(home)))]
+    return found + await _inside({role: where[role] for role in inside}, home)
+
+
+async def _inside(where: Mapping[Principal, Connection], home: Home) -> list[Finding]:
+    """Return what can be seen by the roles that the broker let in."""
+    if not where:
+        return []
+    found = await rights_findings(where)
+    admin, operator = where.get("admin"), where.get("operator")
+    if admin is None:
+        found.append(note("topics", "topics and workers were not looked at", "run it where the password of the role admin is"))
+    else:
+        found += await topic_findings(admin)
+    if any(one.level is Level.PROBLEM and one.about in ("topics", "rights") for one in found):
+        return found  # who cannot read waits for ever
+    if admin is not None:
+        found += await worker_findings(admin)
+    if operator is None:
+        found.append(note("fleet", "agents and nodes were not looked at", "run it where the password of the role operator is"))
+    else:
+        takeover_s = duration_ms(home.settings.timings.takeover) / 1_000
+        found += await fleet_findings(operator, home.trust, takeover_s)
+    return found
+
+
+def _processes(home: Home) -> Iterator[Finding]:
+    """Yield which of the processes of a ``tidegate up`` that runs here are not ready, and why."""
+    for path in sorted(home.state.glob("*.address")):
+        try:
+            with urllib.request.urlopen(f"{path.read_text().splitlines()[0]}/readyz", timeout=READY_WITHIN_S):  # noqa: S310 - ours
+                pass
+        except urllib.error.HTTPError as error:
+            why = error.read(500).decode(errors="replace").strip()
+            yield problem(path.stem, f"it is not ready: {why}", f"see {home.logs / path.stem}.log")
+        except (OSError, IndexError):
+            yield problem(path.stem, "it does not answer", f"see {home.logs / path.stem}.log")
+
+
+def _row(one: Finding) -> dict[str, object]:
+    return {"": str(one.level), "about": one.about, "what": one.what, "do": one.remedy}
