@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests import debian
 from tests.broker.daemon import write_tools
+from tests.notify.server import alertmanager
 
 ROOT = Path(__file__).parents[2]
-STOP_WITHIN_S = 10
-"""What compose gives a container to end by itself."""
 UP_WITHIN_S = 60
 RUN_WITHIN_S = 90
 HEALTHY_WITHIN_S = 60
@@ -33,6 +33,12 @@ exec {python} -c '
 import asyncio, sys
 from tidegate.broker.kafka import answers
 sys.exit(not asyncio.run(answers(sys.argv[1])))' "$2"
+"""
+
+
+WGET = """#!/bin/sh
+for url; do :; done
+exec {python} -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$url"
 """
 
 
@@ -65,8 +71,9 @@ class Composition:
         self._addresses = {name: f"{net}.{number}" for number, name in enumerate(self.services, 2)}
         self._tools = folder / "tools"
         write_tools(self._tools, class_path)
-        (self._tools / "kafka-broker-api-versions.sh").write_text(PROBE.format(python=sys.executable))
-        (self._tools / "kafka-broker-api-versions.sh").chmod(0o755)
+        for name, text in (("kafka-broker-api-versions.sh", PROBE), ("wget", WGET)):
+            (self._tools / name).write_text(text.format(python=sys.executable))
+            (self._tools / name).chmod(0o755)
         self._mounts: dict[str, Path] = {}
         for service in self.services.values():
             for source, target, *_ in (one.split(":") for one in service["volumes"]):
@@ -132,7 +139,7 @@ class Composition:
             if process.returncode is None:
                 process.send_signal(self.image.stop)
             try:
-                async with asyncio.timeout(STOP_WITHIN_S):
+                async with asyncio.timeout(int(self.services[name]["stop_grace_period"].removesuffix("s"))):
                     await process.wait()
             except TimeoutError:
                 process.kill()
@@ -163,13 +170,20 @@ class Composition:
                     case other:
                         raise AssertionError(other)
         service = self.services[name]
-        if service["image"].startswith("apache/kafka:"):
-            command = await self._format(name)
-        elif "entrypoint" in service:
-            command = [*service["entrypoint"], *service.get("command", ())]
-        else:
-            command = [*self.image.entrypoint, *service.get("command", self.image.command)]
-        self.processes[name] = await self._start(name, command, name)
+        folder = self.working_folder(name)
+        match service["image"].partition(":")[0]:
+            case "apache/kafka":
+                command = await self._format(name)
+            case "prom/prometheus":
+                command = [await asyncio.to_thread(debian.program, "prometheus", "prometheus"), *service["command"]]
+            case "prom/alertmanager":
+                program, folder = await asyncio.to_thread(alertmanager, folder)
+                command = [program, *service["command"]]
+            case _ if "entrypoint" in service:
+                command = [*service["entrypoint"], *service.get("command", ())]
+            case _:
+                command = [*self.image.entrypoint, *service.get("command", self.image.command)]
+        self.processes[name] = await self._start(name, command, name, folder)
 
     async def _format(self, name: str) -> list[str]:
         """Make properties of the environment as the image does, prepare the data folder; return what starts the broker."""
@@ -203,7 +217,7 @@ class Composition:
             assert self.processes[name].returncode is None, f"{name} ended: {self.said(name)}"
             assert time.monotonic() < last_s, f"{name} does not become healthy: {self.said(f'{name}-health')} {self.said(name)}"
 
-    async def _start(self, name: str, command: list[str], log: str) -> asyncio.subprocess.Process:
+    async def _start(self, name: str, command: list[str], log: str, folder: Path | None = None) -> asyncio.subprocess.Process:
         self.working_folder(name).mkdir(parents=True, exist_ok=True)
         environment = self._environment(name)
         command = [self.rewritten(name, str(word)) for word in command]
@@ -215,7 +229,7 @@ class Composition:
                 program,
                 *command[1:],
                 env=environment,
-                cwd=self.working_folder(name),
+                cwd=folder or self.working_folder(name),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -224,8 +238,9 @@ class Composition:
 
     def _environment(self, name: str) -> dict[str, str]:
         service = self.services[name]
-        image = {"PATH": "$PATH"} if "kafka" in service["image"] else self.image.environment
-        told = image | {key: str(value) for key, value in service["environment"].items()}
+        ours = service["image"].startswith("tidegate:")
+        image = self.image.environment if ours else {"PATH": f"{self._tools}:$PATH"}
+        told = image | {key: str(value) for key, value in service.get("environment", {}).items()}
         return {key: self.rewritten(name, value).replace("$PATH", os.environ["PATH"]) for key, value in told.items()}
 
     def _tmpfs(self, name: str) -> dict[str, Path]:
@@ -242,7 +257,9 @@ class Composition:
         return self.folder / "logs" / f"{name}.log"
 
     def _fill(self, source: Path, target: Path) -> None:
-        for path in source.iterdir():
+        for path in source.rglob("*.*"):
             text = path.read_text()
             owner = path.stem if path.stem in self.services else "operator"
-            (target / path.name).write_text(self.rewritten(owner, text) if path.suffix == ".yaml" else text)
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(self.rewritten(owner, text) if path.suffix in (".yaml", ".yml") else text)

@@ -1,6 +1,7 @@
 """docker-compose.yml does what its head says, on processes instead of containers."""
 
 import asyncio
+import json
 import signal
 import tempfile
 import time
@@ -17,7 +18,7 @@ from tidegate.broker.jars import VERSION, kafka_jars
 from tidegate.wire.topics import TOPICS
 
 FLEET = Path(__file__).parents[2] / "deploy" / "compose"
-ROLES = ("kafka", "intake", "judge", "experiment", "decide", "decide-2", "notify", "api", "n1", "n2", "n3", "n4")
+ROLES = ("kafka", "intake", "judge", "experiment", "decide", "decide-2", "notify", "api", "bridge", "n1", "n2", "n3", "n4")
 LOOKED_AT = 50
 SIGTERM_OF_JAVA = 128 + signal.SIGTERM
 
@@ -39,28 +40,42 @@ async def test_the_compose_file_installs_a_release_and_takes_a_bad_one_back(comp
     assert composition.services["kafka"]["image"] == f"apache/kafka:{VERSION}"
     began_s = time.monotonic()
     await composition.up("init")
-    first, second, token = composition.typed
+    first, second, *tokens = composition.typed
     # Before the api: without a token it serves this machine alone, and its container is a machine of its own.
-    made = await composition.run("operator", *token.split())
+    made = [await composition.run("operator", *token.split()) for token in tokens]
     await composition.up()
     healthy = await composition.healthy()
     up_s = time.monotonic() - began_s
     again = await composition.run("init", *composition.services["init"]["command"])
     first, second = [await composition.run("operator", *line.split()) for line in (first, second)]
-    seen = [await ask(composition, path, made[1].split()[-1]) for path in ("/api/v1/rollouts/shop", "/")]
+    seen = [await ask(composition, path, made[0][1].split()[-1]) for path in ("/api/v1/rollouts/shop", "/")]
+    scraped = await scrapes(composition)
     unlike = await unpublished(f"{composition.address('kafka')}:9092")
     codes = await composition.stop()
 
-    assert [made[0], again[0]] == [0, 0], made[1] + again[1]
+    assert [code for code, _ in (*made, again)] == [0, 0, 0], (made, again)
     assert first[0] == 0, first[1]
     assert (second[0], "(exit code 3: rolled back)" in (FLEET / "v2.yaml").read_text()) == (3, True), second[1]
     assert "rolled" in seen[0]
     assert "<html" in seen[1]
+    assert {job for job, up in scraped.items() if not up} == set()
+    assert set(scraped) >= {"intake", "judge", "decide", "notify", "api", "bridge", "node"}
     assert unlike == []
     assert set(ROLES) <= set(healthy)
     assert codes == {**dict.fromkeys(codes, 0), "kafka": SIGTERM_OF_JAVA}
     assert [name for name in codes if any(composition.working_folder(name).iterdir())] == []
     say(f"up after {up_s:.0f} s, a bad release back after {time.monotonic() - began_s:.0f} s")
+
+
+async def scrapes(composition: Composition) -> dict[str, bool]:
+    """Whether Prometheus finds every process of a role."""
+    url = f"http://{composition.address('prometheus')}:9090/api/v1/targets"
+    told = json.loads(await asyncio.to_thread(lambda: urlopen(url, timeout=10).read()))["data"]["activeTargets"]
+    roles: dict[str, bool] = {}
+    for target in told:
+        role = target["labels"].get("role", target["labels"]["job"])
+        roles[role] = roles.get(role, True) and target["health"] == "up"
+    return roles
 
 
 async def ask(composition: Composition, path: str, token: str) -> str:
