@@ -28,16 +28,23 @@ log = structlog.get_logger("tidegate.bridge")
 
 
 class Collected:
-    """``topics``: full name to encoding."""
+    """``topics``: full name to encoding; ``instance``: as of ``Member``."""
 
     def __init__(
-        self, connection: Connection, topics: Mapping[str, Encoding], log: Log, sorter: Sorter, metrics: Metrics
+        self,
+        connection: Connection,
+        topics: Mapping[str, Encoding],
+        log: Log,
+        sorter: Sorter,
+        metrics: Metrics,
+        *,
+        instance: str = "",
     ) -> None:
         self._topics = topics
         self._log = log
         self._sorter = sorter
         self._metrics = metrics
-        self._member = Member(connection, sorted(topics), f"{connection.prefix}bridge", reset="latest")
+        self._member = Member(connection, sorted(topics), instance and f"{instance}-collect")
 
     async def run(self) -> None:
         """Read until cancelled; returns at once where no topic is named."""

@@ -37,15 +37,13 @@ log = structlog.get_logger("tidegate.bridge")
 
 
 class Converter(ConsumerRebalanceListener):
-    """One member of the group that shares the partitions of ``otlp``."""
+    """One member of the group that shares the partitions of ``otlp``; ``instance``: as of ``Member``."""
 
-    def __init__(self, connection: Connection, log: Log, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, connection: Connection, log: Log, clock: Clock, metrics: Metrics, *, instance: str = "") -> None:
         self._log = log
         self._clock = clock
         self._metrics = metrics
-        self._member = Member(
-            connection, [f"{connection.prefix}{TOPIC}"], f"{connection.prefix}bridge", reset="latest", listener=self
-        )
+        self._member = Member(connection, [f"{connection.prefix}{TOPIC}"], instance and f"{instance}-convert", listener=self)
         self._states: dict[TopicPartition, State] = {}
         self._next: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, tuple[int, int]] = {}

@@ -24,8 +24,9 @@ SEND_WITHIN_S = 5.0
 
 
 @click.group(invoke_without_command=True)
+@click.option("--instance", default="", help="Name of this bridge, kept over restarts: its partitions wait 6 s for it then.")
 @click.pass_context
-def bridge(ctx: click.Context) -> None:
+def bridge(ctx: click.Context, instance: str) -> None:
     """Take OTLP metrics: over HTTP at bridge.port of config.yaml, and from the topics of collectors that bridge.topics names.
 
     `tidegate up` runs it too, where config.yaml has the section bridge. Any number may run and share the work. Without any token
@@ -34,7 +35,7 @@ def bridge(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         home: Home = ctx.obj
         configure(home.settings.log, sys.stderr, role="bridge")
-        asyncio.run(_run(home, connection(home, "bridge")))
+        asyncio.run(_run(home, connection(home, "bridge"), instance))
 
 
 @bridge.command()
@@ -63,16 +64,16 @@ def revoke(home: Home, name: str) -> None:
     click.echo(f"token {name} is revoked")
 
 
-async def _run(home: Home, where: Connection) -> None:
+async def _run(home: Home, where: Connection, instance: str) -> None:
     stop = stop_signals()
     settings = home.settings.bridge or BridgeSettings()
     clock, metrics = SystemClock(), Metrics(REGISTRY)
     known = Tokens(home.folder / FILE, clock.now_ms)
     log = KafkaLog(where, client_id="bridge", send_timeout_s=SEND_WITHIN_S)
     sorter = Sorter(log, metrics, settings.node)
-    converter = Converter(where, log, clock, metrics)
+    converter = Converter(where, log, clock, metrics, instance=instance)
     topics = {one.topic: Encoding(one.encoding) for one in settings.topics}
-    collected = Collected(where, topics, log, sorter, metrics)
+    collected = Collected(where, topics, log, sorter, metrics, instance=instance)
     try:
         async with (
             received(Receiver(sorter, known, metrics), known, settings) as url,

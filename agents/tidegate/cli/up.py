@@ -100,8 +100,9 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     tidegate = (sys.executable, "-m", "tidegate.cli.main", "--home", str(home.folder))
     environment = {"TIDEGATE_BOOTSTRAP": bootstrap}
     ends = () if keep_services else ("--stop-services",)
-    # A name of its own: a worker that falls over finds its place kept, and the others of a group are not disturbed.
-    worker = ("worker", "--instance", f"up-{socket.gethostname()}")
+    # A name of its own: a member of a group that falls over finds its place kept, and the others are not disturbed.
+    named = ("--instance", f"up-{socket.gethostname()}")
+    worker = ("worker", *named)
     control: dict[str, tuple[str, ...]] = {role: (*worker, role) for role in WORKERS}
     control["decide"] = ("decide",)
     if home.settings.notify.targets or home.settings.notify.gates:
@@ -109,7 +110,7 @@ def _programs(home: Home, nodes: list[Path], bootstrap: str, *, keep_services: b
     if home.settings.api is not None:
         control["api"] = ("api",)
     if home.settings.bridge is not None:
-        control["bridge"] = ("bridge",)
+        control["bridge"] = ("bridge", *named)
     fleet = {f"node-{path.stem}": ("node", "--config", str(path), *ends) for path in nodes}
     return [
         Program(name=name, command=(*tidegate, *command), environment=environment, wave=wave)
