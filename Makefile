@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check types units thorough bench sim sim-protocol prove lock clean
+.PHONY: help demo test check types units thorough bench sim sim-protocol prove sbom lock clean
 
 # The interpreter that .venv is made with: PYTHON=... or the first of these that is 3.11 or later.
 PYTHON ?=
@@ -34,6 +34,7 @@ help:
 	@echo "make sim     the judgement and its rivals on 60 healthy hours of simulated fleets, and under faults -> build/sim.json"
 	@echo "make sim-protocol  deciders and nodes in simulated worlds under every fault -> build/sim-protocol.json"
 	@echo "make prove   the long proofs, minutes each (ARGS=\"--only NAME\") -> docs/proofs/"
+	@echo "make sbom    what the image has in it, as CycloneDX, and whether its licences allow ours -> build/sbom.json"
 	@echo "make lock    resolve the dependencies of pyproject.toml anew into requirements.lock and deploy/ (needs uv)"
 	@echo "make clean   remove build/ and the caches; .venv stays"
 
@@ -86,6 +87,19 @@ lock:
 	$$compile --upgrade --extra quickstart --extra people --group dev pyproject.toml --output-file requirements.lock > /dev/null; \
 	$$compile --constraint requirements.lock --extra people pyproject.toml --output-file deploy/requirements.lock > /dev/null; \
 	$$compile --constraint requirements.lock --group build --output-file deploy/build.lock > /dev/null
+
+# What the image runs with, as it gets it: for the list of it, and the licences of all of it.
+build/runtime/.ready: deploy/requirements.lock
+	@rm -rf build/runtime
+	@$(BIN)/python -m venv --without-pip build/runtime
+	@$(BIN)/python -m pip --python build/runtime/bin/python install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+sbom: $(READY) build/runtime/.ready
+	@build/runtime/bin/python tests/deploy/licences.py > build/licences.txt
+	@$(BIN)/cyclonedx-py environment build/runtime/bin/python --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--of JSON --output-file build/sbom.json
+	@echo "$$(wc -l < build/licences.txt) packages, every licence allowed (build/licences.txt); CycloneDX: build/sbom.json"
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
