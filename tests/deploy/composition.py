@@ -26,6 +26,8 @@ UP_WITHIN_S = 60
 RUN_WITHIN_S = 90
 HEALTHY_WITHIN_S = 60
 IMAGE_DEFAULTS = {"log.dirs": "/tmp/kafka-logs"}  # noqa: S108 - Kafka's own, where the environment names none
+NOT_HERE = "grafana/grafana:"
+"""Debian has no package of it: what it shows is tried on real Prometheus, in tests/prometheus."""
 NO_PROPERTIES = ("KAFKA_HEAP_OPTS",)
 """What the image apache/kafka reads itself."""
 PROBE = """#!/bin/sh
@@ -61,7 +63,8 @@ class Composition:
 
     def __init__(self, folder: Path, class_path: str) -> None:
         text = (ROOT / "docker-compose.yml").read_text()
-        self.services: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+        written: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+        self.services = {name: one for name, one in written.items() if not one["image"].startswith(NOT_HERE)}
         self.typed = re.findall(r"^# +docker compose run --rm operator (.+?)(?:  .*)?$", text, re.MULTILINE)
         """What the head of the file tells a person to type, after the name of the service."""
         self.image = Image(ROOT / "deploy" / "Dockerfile")
