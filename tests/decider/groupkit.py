@@ -33,9 +33,9 @@ class Deadly(Grip):
 
 
 class Services(World):
-    """Nodes that run three services, and a judge who finds version v2 of one of them bad."""
+    """Nodes that run three services, and a judge who finds one version of one of them bad."""
 
-    bad = "c"
+    bad = ("c", "v2")
 
     def start(self, life, *, dies_at=None):
         decider = super().start(life)
@@ -77,7 +77,7 @@ class Services(World):
             if not state.placement or not state.released:
                 continue
             artifact = ledger.plans[state.plan_digest].plan.artifact
-            bad = subject == f"svc/{self.bad}" and artifact.version == "v2"
+            bad = (subject[4:], artifact.version) == self.bad
             verdict = Verdict(
                 subject=subject,
                 service=subject[4:],
@@ -124,7 +124,8 @@ class Services(World):
         raise AssertionError(f"still {self.ledger().groups}")
 
     def _service(self, service: str, node: str) -> ServiceReport:
-        value, roster = self.level(f"svc/{service}"), self.ledger().rosters.get(f"svc/{service}")
+        ledger = self.ledger()
+        value, roster = self.level(f"svc/{service}"), ledger.rosters.get(f"svc/{service}")
         if value is None or roster is None:
             return ServiceReport(service=service, executor="none", state=ServiceState.STOPPED)
         command, position = desired(value), roster.nodes.index(node)
@@ -138,7 +139,7 @@ class Services(World):
             digest=artifact(version).sha256 if version else "",
             token=inside[0].token if inside else "",
             order=command.order,
-            prefetched=("v1", "v2"),
+            prefetched=(ledger.plans[ledger.subject(f"svc/{service}").plan_digest].plan.artifact.version,),
         )
 
 
