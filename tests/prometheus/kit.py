@@ -15,6 +15,7 @@ from tidegate.api.roles import Role
 from tidegate.api.tokens import FILE, Grant, make_token
 from tidegate.broker.local import free_ports
 from tidegate.demo.fleet import FLEET, TIDEGATE
+from tidegate.demo.load import Load
 from tidegate.demo.shop import FLAG_SET
 from tidegate.runtime.supervise import Program
 
@@ -32,6 +33,7 @@ groups:
         annotations: { summary: "carts are slow" }
 """
 """As the people of a service would write them: about what Tidegate does not see."""
+RATE_PER_SERVER = 20.0
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
 
 
@@ -56,6 +58,10 @@ class Watched(System):
 
     alertmanager = ""
     """Address of it, before the system starts."""
+
+    def __init__(self, folder: Path, servers: int, bootstrap: str) -> None:
+        super().__init__(folder, servers, bootstrap, flagged=True)
+        self.load = Load(self.addresses, RATE_PER_SERVER)
 
     def _programs(self) -> Iterator[Program]:
         config = yaml.safe_load(self._home.config.read_text())

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import re
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +23,7 @@ from tests.prometheus.server import DEPLOYED, Prometheus
 
 from tidegate.broker.local import free_ports
 from tidegate.demo.checkout import FLAG, write_flag
+from tidegate.demo.releases import SERVICE
 from tidegate.demo.shop import EXPRESS_MENDED
 from tidegate.ports import Record
 from tidegate.wire.decisions import DecisionKind, Result
@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.scenario, pytest.mark.asyncio(loop_
 
 SERVERS = 4
 WITHIN_S = 60
+LOOK_EVERY_S = 0.5
 RECORDED = [
     rule["record"]
     for group in yaml.safe_load((DEPLOYED / "rules/recording.yml").read_text())["groups"]
@@ -44,7 +45,7 @@ RECORDED = [
 async def system(broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
     """Every role, v1 installed, under load; servers follow flags."""
     async with contextlib.AsyncExitStack() as stack:
-        system = Watched(tmp_path_factory.mktemp("system"), SERVERS, broker.bootstrap, flagged=True)
+        system = Watched(tmp_path_factory.mktemp("system"), SERVERS, broker.bootstrap)
         system.alertmanager = f"127.0.0.1:{free_ports(1)[0]}"
         stack.push_async_callback(system.stop)
         await system.start()
@@ -109,7 +110,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     for name, make in DASHBOARDS.items():
         board = make()
         parts = [(panel["title"], query) for panel in board["panels"] for query in panel["targets"]]
-        parts += [(mark["name"], mark) for mark in board["annotations"]["list"]]
+        parts += [(mark["name"], mark) for mark in board["annotations"]["list"] if (name, mark["name"]) != ("flags", "Back")]
         for title, query in parts:
             if query["datasource"]["type"] == "prometheus":
                 filled = query["expr"].replace("$__rate_interval", "5m").replace("$service", "shop").replace("$set", "shop")
@@ -127,14 +128,11 @@ async def test_every_role_is_asked_and_every_expression_and_every_recording_rule
     await system.log.append("telemetry", "nobody", b"no telemetry")
     await asyncio.to_thread(_asked, system, "/ofrep/v1/evaluate/flags", b'{"context": {"targetingKey": "u1"}}')
     wanted = {*expressions(), *((f"recorded: {one}", one) for one in RECORDED)}
-
-    def missing() -> list[str]:
-        return sorted(title for title, expr in wanted if not prometheus.query(expr))
-
-    try:
-        await until(lambda: not missing(), WITHIN_S)
-    except AssertionError:
-        pytest.fail(f"no data: {missing()}")
+    missing, deadline_s = set(wanted), time.monotonic() + WITHIN_S
+    while missing:
+        missing = {one for one in missing if not await asyncio.to_thread(prometheus.query, one[1])}
+        assert time.monotonic() < deadline_s, f"no data: {sorted(title for title, _ in missing)}"
+        await asyncio.sleep(LOOK_EVERY_S)
     say(f"{len(wanted)} expressions, all with data {time.monotonic() - began_s:.0f} s after the rollout was begun")
     health = prometheus.targets()
     assert {role: health[role] for role in system.roles} == {role: {"up"} for role in system.roles}
@@ -143,11 +141,14 @@ async def test_every_role_is_asked_and_every_expression_and_every_recording_rule
 
 async def test_decisions_are_marked_at_the_millisecond_at_which_they_were_made(watched):
     system, prometheus, _, _ = watched
-    last = {one.kind: at_ms for at_ms, one in system.decisions if one.subject == service_subject("shop")}
-    (marked,) = prometheus.query(
-        'max by (kind) (tidegate_decision_timestamp_seconds{subject="svc/shop", kind="rollback"}) * 1000'
-    )
-    assert float(marked["value"][1]) == pytest.approx(last[DecisionKind.ROLLBACK], abs=0.5)
+    await system.command("flag", "kill", FLAG, "--reason", "a test")
+    (mark,) = (one for one in DASHBOARDS["flags"]()["annotations"]["list"] if one["name"] == "Back")
+    killed = mark["expr"].replace("$set", "shop")
+    await until(lambda: prometheus.query(killed), WITHIN_S)
+    last = {(one.subject, one.kind): at_ms for at_ms, one in system.decisions}
+    assert prometheus.value(killed) == pytest.approx(last[f"flag/{FLAG}", DecisionKind.KILL], abs=0.5)
+    marked = prometheus.value('tidegate_decision_timestamp_seconds{subject="svc/shop", kind="rollback"} * 1000')
+    assert marked == pytest.approx(last[service_subject(SERVICE), DecisionKind.ROLLBACK], abs=0.5)
 
 
 async def test_records_are_such_as_grafanas_kafka_plugin_reads(watched):
@@ -159,7 +160,7 @@ async def test_records_are_such_as_grafanas_kafka_plugin_reads(watched):
     by_topic: dict[str, list[Record]] = {}
     for record in records:
         by_topic.setdefault(record.topic, []).append(record)
-    assert {topic: len(found) > 50 for topic, found in by_topic.items()} == dict.fromkeys(("kpis", "scores", "verdicts"), True)
+    assert {topic: len(found) > 10 for topic, found in by_topic.items()} == dict.fromkeys(("kpis", "scores", "verdicts"), True)
     types: dict[tuple[str, str], set[str]] = {}
     for record in records:
         for field, value in flat(record.value).items():
@@ -179,20 +180,3 @@ async def test_records_are_such_as_grafanas_kafka_plugin_reads(watched):
 def _named(panel) -> list[str]:
     (only,) = panel["transformations"]
     return only["options"]["include"]["names"]
-
-
-def test_provisioned_files_name_each_other():
-    grafana = DEPLOYED.parent / "grafana"
-    sources = {
-        one["uid"]: one for one in yaml.safe_load((grafana / "provisioning/datasources/tidegate.yaml").read_text())["datasources"]
-    }
-    assert sources["tidegate-kafka"]["type"] == KAFKA_TYPE
-    assert (
-        sources["tidegate-prometheus"]["jsonData"]["timeInterval"]
-        == yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())["global"]["scrape_interval"]
-    )
-    for path in (grafana / "dashboards").glob("*.json"):
-        board = json.loads(path.read_text())
-        assert re.fullmatch(r"tidegate-[a-z]+", board["uid"])
-        used = {part["datasource"]["uid"] for part in board["panels"]} - {"${datasource}"}
-        assert used <= set(sources), path
