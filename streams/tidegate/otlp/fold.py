@@ -71,6 +71,7 @@ class Series(Struct):
     """One series as it was. ``ends_ns``: of a delta the last times, of others the last one."""
 
     ends_ns: tuple[int, ...]
+    count: int
     held: Held | None
     heard_s: int
 
@@ -124,14 +125,16 @@ def take(state: State, export: Export, append_ms: int) -> None:
     newer = export.end_ns > process.told_ns and _is_now(export.end_ns, now_s)
     if newer:
         _spoke(process, export, first_s)
-    counted: dict[int, tuple[dict[int, int], dict[int, int]]] = {}
+    counted: dict[int, tuple[list[int], list[int]]] = {}
     for point in sorted(export.points, key=_newer_first):
         result, seconds, grown = _take(state, process, point, now_s)
         state.results[result] += 1
         if grown is not None:
-            slots = counted.setdefault(_spread_s(process, seconds), ({}, {}))[point.failed]
-            add(slots, grown, point.unit_s, phase_of(first_s))
-    process.portions += [Portion(first_s, seconds, *slots) for seconds, slots in counted.items() if any(slots)]
+            over_s = _spread_s(process, seconds)
+            if over_s not in counted:
+                counted[over_s] = ([0] * (HISTOGRAM_SLOTS + 1), [0] * (HISTOGRAM_SLOTS + 1))
+            add(counted[over_s][point.failed], grown, point.unit_s, phase_of(first_s))
+    process.portions += [Portion(first_s, seconds, *map(_slots, slots)) for seconds, slots in counted.items()]
 
 
 def rows(state: State, until_s: int) -> Iterator[Telemetry]:
@@ -215,12 +218,17 @@ def _take(state: State, process: Process, point: Point, now_s: int) -> tuple[Res
         return Result.FULL, 0, None
     if before is not None and _is_old(before, point):
         return Result.OLD, 0, None
+    if before is not None and not point.delta and before.count == point.count:
+        # The rule for most series: nothing was asked there since.
+        process.series[key] = Series((point.end_ns,), point.count, before.held, now_s)
+        _note(process, point)
+        return Result.COUNTED, 0, None
     now = held(point)
     began_ns = (
         point.start_ns or point.end_ns if point.delta else before.ends_ns[-1] if before else _began_ns(state, process, point)
     )
     known = (*(before.ends_ns if before and point.delta else ()), point.end_ns)
-    process.series[key] = Series(tuple(sorted(known))[-DELTAS_KNOWN:], None if point.delta else now, now_s)
+    process.series[key] = Series(tuple(sorted(known))[-DELTAS_KNOWN:], point.count, None if point.delta else now, now_s)
     _note(process, point)
     if not began_ns:
         return Result.FIRST, 0, None
@@ -255,6 +263,14 @@ def _note(process: Process, point: Point) -> None:
         process.families[point.metric] = Family(point.end_ns, point.end_ns, 0)
     elif point.end_ns > family.last_ns:
         family.before_ns, family.last_ns = family.last_ns, point.end_ns
+
+
+def _slots(counts: list[int]) -> dict[int, int]:
+    """Return the counts that are there, by slot; the last one is ``NO_LATENCY``."""
+    found = {slot: count for slot, count in enumerate(counts) if count}
+    if HISTOGRAM_SLOTS in found:
+        found[NO_LATENCY] = found.pop(HISTOGRAM_SLOTS)
+    return found
 
 
 def _seconds(duration_ns: int) -> int:

@@ -11,7 +11,6 @@ from tidegate.otlp.portions import NO_LATENCY
 from tidegate.scrape.increase import add_classic, add_native, classic_increase, native_increase
 from tidegate.scrape.page import Native
 from tidegate.wire.otlp import Explicit, Point
-from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 Held = dict[float, float] | Native
 """A histogram as it was: cumulative counts by upper bound, or exponential buckets."""
@@ -34,21 +33,14 @@ def growth(before: Held | None, after: Held) -> Held:
     return dict(classic_increase(before if isinstance(before, dict) else {}, after))
 
 
-def add(slots: dict[int, int], grown: Held, unit_s: float, phase: int) -> None:
-    """Add what has grown to counts by slot."""
-    ours = [0] * HISTOGRAM_SLOTS
+def add(slots: list[int], grown: Held, unit_s: float, phase: int) -> None:
+    """Add what has grown to counts by slot, the last of which is ``NO_LATENCY``."""
     if isinstance(grown, Native):
-        total = grown.zero + sum(grown.buckets.values())
-        add_native(ours, grown, unit_s, phase)
+        add_native(slots, grown, unit_s, phase)
+    elif len(grown) > 1:
+        add_classic(slots, grown, unit_s, phase)
     else:
-        total = round(grown[inf])
-        add_classic(ours, grown, unit_s, phase)
-    for slot, count in enumerate(ours):
-        if count:
-            slots[slot] = slots.get(slot, 0) + count
-    unknown = total - sum(ours)
-    if unknown > 0:
-        slots[NO_LATENCY] = slots.get(NO_LATENCY, 0) + unknown
+        slots[NO_LATENCY] += round(grown[inf])
 
 
 def _cumulative(buckets: Explicit, count: int) -> dict[float, float]:
