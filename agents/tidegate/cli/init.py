@@ -55,7 +55,9 @@ log:
 notify:               # who is told of alarms; docs/alarms.md
   targets: []
   # - {{kind: alertmanager, url: "http://127.0.0.1:9093"}}
-  # - {{kind: webhook, name: chat, url: "https://example.org/hook", secret: "file:keys/chat.secret"}}
+  # - {{kind: webhook, name: hook, url: "https://example.org/hook", secret: "file:keys/hook.secret"}}
+  # - {{kind: apprise, name: chat, url: "file:keys/chat.url"}}
+  # console: https://tidegate.example   # notices link there
 api:                  # serves flags to clients of others; who may ask: tidegate api token NAME; docs/api.md
   host: 127.0.0.1
   port: {ofrep:<14}# OFREP over HTTP
