@@ -127,6 +127,7 @@ async def test_what_a_pod_starts_becomes_ready_by_its_own_probe_and_ends(name, c
         "TIDEGATE__KAFKA": json.dumps({"bootstrap": connection.bootstrap, "prefix": connection.prefix}),
         "TIDEGATE__HTTP": "{}",
         "TIDEGATE__API": '{"port": 0, "sync": 0}',
+        "TIDEGATE__BRIDGE": '{"port": 0}',
     }
     main = spec["containers"][0]
     typed = ["tidegate", *(word.replace("$(POD_NAME)", f"{name}-0") for word in main["args"])]

@@ -26,6 +26,7 @@ STARTED = {
     "tidegate@decide": "tidegate@.service",
     "tidegate@api": "tidegate@.service",
     "tidegate@notify": "tidegate@.service",
+    "tidegate@bridge": "tidegate@.service",
     "tidegate-worker@intake": "tidegate-worker@.service",
     "tidegate-worker@judge": "tidegate-worker@.service",
     "tidegate-worker@experiment": "tidegate-worker@.service",
@@ -116,6 +117,7 @@ async def test_systemd_hears_that_each_is_ready_alive_and_ends(name, connection,
         "TIDEGATE_HOME": str(home),
         "TIDEGATE__NOTIFY__TARGETS": '[{"kind": "alertmanager", "url": "http://127.0.0.1:9"}]',
         "TIDEGATE__API": '{"port": 0, "sync": 0}',
+        "TIDEGATE__BRIDGE": '{"port": 0}',
     }
     process = await asyncio.create_subprocess_exec(
         *shlex.split(command), env=environment, preexec_fn=locked if "MemoryDenyWriteExecute" in unit["Service"] else None
