@@ -66,6 +66,8 @@ async def test_up_runs_every_role_until_ctrl_c(tmp_path: Path, kafka: str) -> No
     assert made.code == 0
     for path in (shell.home / "nodes").iterdir():
         path.write_text(path.read_text().replace("services: {}", "services: {shop: {executor: none}}"))
+    for name in ("root.key", "breakglass.key"):
+        (shell.home / "keys" / name).rename(tmp_path / name)
     (tmp_path / "shop-v1.tar").write_text("v1")
     (tmp_path / "plan.yaml").write_text(PLAN)
 
@@ -89,6 +91,8 @@ async def test_up_runs_every_role_until_ctrl_c(tmp_path: Path, kafka: str) -> No
         assert (checked.code, checked.err) == (0, "")
         started = await shell.type("rollout", "start", str(tmp_path / "plan.yaml"), "--wait", "--timeout", "40s")
         assert (started.code, started.err) == (0, "")
+        healthy = await shell.type("doctor", "--strict")
+        assert (healthy.code, healthy.out, healthy.err) == (0, "nothing to mend\n", "")
         nodes = json.loads((await shell.type("fleet", "list", "-o", "json")).out)
         assert [(row["node"], row["version"], row["state"]) for row in nodes] == [
             ("node-1", "v1", "ready"),
@@ -101,6 +105,8 @@ async def test_up_runs_every_role_until_ctrl_c(tmp_path: Path, kafka: str) -> No
     assert (up.returncode, out.decode().split()[-1]) == (0, "stopped"), err.decode()
     assert of_this_home(shell.home) == []
     assert not (shell.home / "state" / "broker").exists()
+    ended = json.loads((await shell.type("doctor", "-o", "json")).out)
+    assert "decide" in {one["about"] for one in ended["findings"]}  # a worker's place is kept for some seconds
 
 
 @pytest.mark.kafka

@@ -1,5 +1,6 @@
 """Access lists on the broker: read, made and removed; and what the broker says that a client may do."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from tidegate.broker.connection import BrokerProblem, Connection
 from tidegate.wire.acls import Operation, Resource, Right
 
 EVERY_HOST = "*"
+VISIBLE_WITHIN_S = 20.0
 
 # Numbers of Kafka's protocol.
 _ANY, _ALLOW = 1, 3
@@ -83,17 +85,34 @@ async def read_acls(connection: Connection) -> Lists:
 
 
 async def make_acls(connection: Connection, entries: Iterable[Entry]) -> None:
-    """Add entries; those that are there already stay. BrokerProblem where the broker refuses."""
-    response = await _asked(connection, _Create([_numbers(entry) for entry in sorted(entries)]))
+    """Add entries; those that are there already stay. Returns when they are seen; BrokerProblem where the broker refuses."""
+    made = frozenset(entries)
+    response = await _asked(connection, _Create([_numbers(entry) for entry in sorted(made)]))
     for code, message in response.creation_responses:
         _refuse(code, message, connection)
+    await _seen(connection, made, there=True)
 
 
 async def remove_acls(connection: Connection, entries: Iterable[Entry]) -> None:
-    """Remove entries. BrokerProblem where the broker refuses."""
-    response = await _asked(connection, _Delete([_numbers(entry) for entry in sorted(entries)]))
+    """Remove entries. Returns when they are seen no more; BrokerProblem where the broker refuses."""
+    gone = frozenset(entries)
+    response = await _asked(connection, _Delete([_numbers(entry) for entry in sorted(gone)]))
     for code, message, _removed in response.filter_responses:
         _refuse(code, message, connection)
+    await _seen(connection, gone, there=False)
+
+
+async def _seen(connection: Connection, entries: frozenset[Entry], *, there: bool) -> None:
+    """Wait until all of some entries count at the broker that is asked, or none of them: it hears of them from another."""
+    wanted = entries if there else frozenset()
+    try:
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while entries & (await read_acls(connection)).entries != wanted:  # noqa: ASYNC110 - another process has no event
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise BrokerProblem(
+            f"changed access lists do not count after {VISIBLE_WITHIN_S:.0f} s", "see the broker's log"
+        ) from error
 
 
 async def _asked(connection: Connection, request: Any) -> Any:
