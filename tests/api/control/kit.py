@@ -194,7 +194,7 @@ class Installation:
     async def until_recent(self, panes: int) -> None:
         """Wait until so many panes of the service shop were read."""
         async with asyncio.timeout(20):
-            while len(self.mirror.recent.kpis("shop")) < panes:
+            while len(list(self.mirror.recent.kpis("shop"))) < panes:
                 await self.mirror.wait("nothing", 0.02)
 
     async def until_counted(self, experiment: str) -> None:

@@ -181,7 +181,9 @@ class Reads:
     async def _kpis(self, call: Call) -> Reply:
         asked = call.query
         found = (
-            one for one in self._mirror.recent.kpis(call.path["service"], asked.window_s) if asked.cohort in ("", one.cohort)
+            one
+            for one in self._mirror.recent.kpis(call.path["service"])
+            if asked.cohort in ("", one.cohort) and asked.window_s in (0, one.window_s)
         )
         return self._answers.page(first(found, asked.limit))
 

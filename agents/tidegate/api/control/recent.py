@@ -1,37 +1,36 @@
-"""The last KPIs and scores of each service, as bytes until somebody asks; and each new second of KPIs for who follows them.
+"""The last KPIs and scores of each service: in columns for charts, whole ones as bytes until somebody asks, and each new second
+for who follows them.
 
-Bounded by services, and by panes of each. Seconds are told as they come and are kept for a moment only: who reads too slowly, or
-was away, asks for the series again.
+Bounded by services, by cohorts, and by windows of each. Seconds are told as they come and are kept for a moment only: who reads
+too slowly, or was away, asks for the series again.
 """
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import TypeVar
 
 from msgspec import Struct
 
+from tidegate.model.series import Series, Track
 from tidegate.ports import Record
 from tidegate.wire.codec import Malformed, convert, decode
 from tidegate.wire.judgement import Kpi, Score
 
 TOPICS = ("kpis", "scores")
 SERVICES_KEPT = 500
-PANES_KEPT = {1: 1_800, 10: 720, 60: 360}
-"""Of each service, by length in s: of three cohorts 10 minutes, 40 minutes, 2 hours."""
-SCORES_KEPT = 2_400
+KEPT = {"kpis": 400, "scores": 1_200}
+"""Whole records of each service."""
+WINDOWS_KEPT = {1: 600, 10: 180, 60: 180}
+"""Of each cohort, by length in s: 10 minutes, half an hour, three hours."""
+TRACKS_KEPT = 5_000
+"""Cohorts by lengths, of all services."""
 LIVE_KEPT = 4_096
 """Seconds of all services together that streams may be behind: with 100 services of four cohorts ten seconds."""
 
-Kept = TypeVar("Kept")
 _KPI_FIELDS = frozenset(Kpi.__struct_fields__)
-
-
-class _Head(Struct, frozen=True):
-    """What a pane is kept by."""
-
-    window_s: int
+TrackKey = tuple[str, str, str, int]
+"""(service, subject, cohort, length in s)."""
 
 
 class LivePane(Struct, frozen=True, dict=True):
@@ -50,8 +49,8 @@ class Recent:
     """``see`` takes records as they come; what cannot be read is left out when it is asked for."""
 
     def __init__(self) -> None:
-        self._panes: OrderedDict[str, dict[int, deque[bytes]]] = OrderedDict()
-        self._scores: OrderedDict[str, deque[bytes]] = OrderedDict()
+        self._kept: dict[str, OrderedDict[str, deque[bytes]]] = {topic: OrderedDict() for topic in TOPICS}
+        self._tracks: OrderedDict[TrackKey, Track] = OrderedDict()
         self._live: deque[LivePane] = deque(maxlen=LIVE_KEPT)
         self._bell = asyncio.Event()
         self.number = 0
@@ -61,26 +60,33 @@ class Recent:
         """Keep records; the service that was silent longest goes where there are too many."""
         before = self.number
         for record in records:
-            if record.value is None or record.key is None:
+            if record.value is None or record.key is None or record.topic not in self._kept:
                 continue
+            services = self._kept[record.topic]
+            if record.key not in services:
+                services[record.key] = deque(maxlen=KEPT[record.topic])
+                if len(services) > SERVICES_KEPT:
+                    services.popitem(last=False)
+            services.move_to_end(record.key)
+            services[record.key].append(record.value)
             if record.topic == "kpis":
-                self._pane(record.key, record.value)
-            elif record.topic == "scores":
-                _of(self._scores, record.key, lambda: deque(maxlen=SCORES_KEPT)).append(record.value)
+                self._track(record.key, record.value)
         if self.number > before:
             self._bell.set()
             self._bell = asyncio.Event()
 
-    def kpis(self, service: str, window_s: int = 0) -> list[Kpi]:
-        """Return panes of a service, the newest first; 0: of all lengths."""
-        lengths = self._panes.get(service, {})
-        found = [raw for length, kept in lengths.items() if window_s in (0, length) for raw in kept]
-        read = (one for raw in found if (one := _kpi(raw)) is not None)
-        return sorted(read, key=lambda one: one.end_ms, reverse=True)
+    def kpis(self, service: str) -> Iterator[Kpi]:
+        """Yield KPIs of a service, the newest first."""
+        yield from (one for raw in reversed(self._kept["kpis"].get(service, ())) if (one := _kpi(raw)) is not None)
 
-    def scores(self, service: str) -> list[Score]:
-        """Return scores of a service, the newest first."""
-        return [one for raw in reversed(self._scores.get(service, ())) if (one := _score(raw)) is not None]
+    def scores(self, service: str) -> Iterator[Score]:
+        """Yield scores of a service, the newest first."""
+        yield from (one for raw in reversed(self._kept["scores"].get(service, ())) if (one := _score(raw)) is not None)
+
+    def series(self, service: str, window_s: int, since_ms: int = 0) -> list[Series]:
+        """Return the windows of one length of a service, by subject and cohort."""
+        tracks = sorted(key for key in self._tracks if key[0] == service and key[3] == window_s)
+        return [found for key in tracks if (found := self._tracks[key].series(since_ms)) is not None]
 
     def since(self, number: int) -> list[LivePane]:
         """Return the seconds from a number on that are still kept."""
@@ -92,30 +98,23 @@ class Recent:
         while self.number <= number:
             await self._bell.wait()
 
-    def _pane(self, service: str, raw: bytes) -> None:
+    def _track(self, service: str, raw: bytes) -> None:
         try:
-            length_s = decode(raw, _Head).window_s
+            kpi = decode(raw, Kpi)
         except Malformed:
             return
-        if length_s not in PANES_KEPT:
+        if kpi.window_s not in WINDOWS_KEPT:
             return
-        _of(self._panes, service, _empty)[length_s].append(raw)
-        if length_s == 1:
+        key = service, kpi.subject, kpi.cohort, kpi.window_s
+        if key not in self._tracks:
+            self._tracks[key] = Track(WINDOWS_KEPT[kpi.window_s])
+            if len(self._tracks) > TRACKS_KEPT:
+                self._tracks.popitem(last=False)
+        self._tracks.move_to_end(key)
+        self._tracks[key].add(kpi)
+        if kpi.window_s == 1:
             self._live.append(LivePane(service, raw))
             self.number += 1
-
-
-def _empty() -> dict[int, deque[bytes]]:
-    return {length_s: deque(maxlen=most) for length_s, most in PANES_KEPT.items()}
-
-
-def _of(services: OrderedDict[str, Kept], service: str, empty: Callable[[], Kept]) -> Kept:
-    if service not in services:
-        services[service] = empty()
-        if len(services) > SERVICES_KEPT:
-            services.popitem(last=False)
-    services.move_to_end(service)
-    return services[service]
 
 
 def _kpi(raw: bytes) -> Kpi | None:

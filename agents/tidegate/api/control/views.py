@@ -12,7 +12,7 @@ from tidegate.api.control.reads import concerns
 from tidegate.api.roles import Right, Role, rights_of
 from tidegate.model.alarms import AlarmRow, alarm_rows
 from tidegate.model.overview import FlagGlance, FleetGlance, RolloutGlance, flag_glances, fleet_glance, rollout_glances
-from tidegate.model.series import Series, series_of
+from tidegate.model.series import Series
 from tidegate.model.timeline import Entry, EntryKind, Place, timeline
 from tidegate.wire.judgement import AlarmState
 
@@ -76,7 +76,7 @@ class OfSeries(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceSeries(Struct, frozen=True, kw_only=True):
-    """Of each cohort one series; of 1 s windows the last minutes, of 10 s and 60 s windows longer."""
+    """Of each cohort one series: 10 minutes of 1 s windows, half an hour of 10 s, three hours of 60 s."""
 
     service: str
     window_s: int
@@ -144,13 +144,9 @@ class Views:
 
     async def _series(self, call: Call) -> Reply:
         asked: OfSeries = call.query
-        found = (
-            one
-            for one in self._mirror.recent.kpis(call.path["service"], asked.window_s)
-            if asked.cohort in ("", one.cohort) and one.end_ms >= asked.since_ms
-        )
-        series = ServiceSeries(service=call.path["service"], window_s=asked.window_s, cohorts=tuple(series_of(found)))
-        return self._answers.one(series)
+        service, found = call.path["service"], self._mirror.recent.series(call.path["service"], asked.window_s, asked.since_ms)
+        cohorts = tuple(one for one in found if asked.cohort in ("", one.cohort))
+        return self._answers.one(ServiceSeries(service=service, window_s=asked.window_s, cohorts=cohorts))
 
 
 def _kinds(text: str) -> frozenset[str]:
