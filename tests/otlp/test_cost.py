@@ -49,8 +49,7 @@ def test_what_a_message_costs(kind, say):
         counted += state.results["counted"]
     costs_s["fold"] = (time.process_time() - began_s) / MESSAGES
     told = ", ".join(f"{name} {cost_s * 1e6:.0f} us ({1 / cost_s:,.0f}/s)" for name, cost_s in costs_s.items())
-    say(
-        f"{kind}, 16 series of {sizes[Encoding.PROTO]} B protobuf, {sizes[Encoding.JSON]} B JSON; sorted out, and folded to rows: {told}"
-    )
+    said = f"{sizes[Encoding.PROTO]} B protobuf, {sizes[Encoding.JSON]} B JSON; sorted out, and folded to rows: {told}"
+    say(f"{kind}, a message of 16 series, {said}")
     assert counted > MESSAGES
     assert rows >= MESSAGES

@@ -81,16 +81,16 @@ def add_classic(slots: list[int], grown: Mapping[float, float], unit_s: float, p
     """Spread each bucket of cumulative counts by upper bound. What lies above the last bound is put right above it, for nothing
     more is known.
     """
-    counted, low = 0, -inf
+    counted, below = 0, -inf
     for bound in sorted(grown):
         upto = max(counted, round(grown[bound]))
-        if bound == inf:
-            # With no other bound nothing at all is known of these latencies.
-            spread(slots, upto - counted if low > -inf else 0, low, low, phase)
-            return
-        high = place_of(bound * unit_s)
-        spread(slots, upto - counted, low, high, phase)
-        counted, low = upto, high
+        if upto > counted:
+            low = place_of(below * unit_s) if below > -inf else -inf
+            if bound < inf:
+                spread(slots, upto - counted, low, place_of(bound * unit_s), phase)
+            elif low > -inf:  # with no other bound nothing at all is known of these latencies
+                spread(slots, upto - counted, low, low, phase)
+        counted, below = upto, bound
 
 
 def add_native(slots: list[int], grown: Native, unit_s: float, phase: int) -> None:
