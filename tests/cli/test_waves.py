@@ -1,6 +1,7 @@
 """Groups on the command line, against the real agents on a log in memory: one file, one signature each, one answer."""
 
 import pytest
+import yaml
 from tests.cli.kit import NODES, World
 
 from tidegate.cli.session import Exit
@@ -85,6 +86,7 @@ def test_every_fault_of_every_plan_is_told_before_anything_moves(two: World) -> 
     ):
         assert told in refused.err
     assert two.log.topic("plans") == []
+    assert "group.yaml is a group" in two.type("rollout", "plan", file, "--nodes", "4", "--rate", "50").err
 
 
 def test_a_group_that_decide_refuses_ends_with_its_record_and_code_1(two: World) -> None:
@@ -100,3 +102,32 @@ def test_a_group_that_nobody_knows_is_named(two: World) -> None:
     for command in ("status", "explain", "watch"):
         assert "there is no group/none" in two.type("rollout", command, "group/none").err
     assert "there is no group/none" in two.type("rollout", "abort", "group/none").out
+
+
+REGIONAL = """
+service: shop
+artifact: {version: v2, path: shop-v2.tar}
+waves: [[b], [a]]
+stages: [{setWave: 1, bake: 0s, minRequests: 0}, {setWave: 2, bake: 0s, minRequests: 0}, {setWeight: 100}]
+watch: 0s
+"""
+
+
+def test_a_plan_whose_zones_come_in_waves_is_looked_at_with_the_zones_of_the_fleet(world: World) -> None:
+    for node, zone in zip(NODES, "aba", strict=True):
+        path = world.home.nodes / f"{node}.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"zone": zone}))
+    world.artifact("shop-v1.tar")
+    world.artifact("shop-v2.tar")
+    first = world.plan(plan_of("shop", "v1", "[{setWeight: 100, bake: 0s, minRequests: 0}]"), "first.yaml")
+    assert world.type("rollout", "start", first, "--wait", "--timeout", "20s").code == 0
+    stages = world.type("rollout", "plan", world.plan(REGIONAL), "--rate", "50", "-o", "json").json
+    assert [one["nodes"] for one in stages] == [1, 3, 3]
+    nowhere = world.type("rollout", "plan", world.plan(REGIONAL.replace("[a]", "[a], [mars]")), "--rate", "50")
+    assert (nowhere.code, "waves[2]: no eligible node is in mars" in nowhere.err) == (Exit.USAGE, True)
+    guessed = world.type("rollout", "plan", world.plan(REGIONAL), "--nodes", "40", "--rate", "50")
+    assert (guessed.code, "--nodes names none" in guessed.err) == (Exit.USAGE, True)
+    assert world.type("rollout", "start", world.plan(REGIONAL)).code == 0
+    facts = world.type("rollout", "explain", "shop", "-o", "json").json["decisions"]
+    given = [row["facts"]["batch"] for row in facts if row["kind"] == "release"]
+    assert given in ([], [["n2"]])

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from tidegate.reconcile.accept import BODIES_KEPT, Heard, Refusal, accept, hear
 from tidegate.reconcile.held import Accepted, Freeze, Held
-from tidegate.wire.documents import Move, Order, Phase
+from tidegate.wire.documents import Move, Order, Phase, digest_of
+from tidegate.wire.plans import Stage
 from tidegate.wire.reasons import Reason
 
 NOW_MS = 1_000_000
@@ -95,6 +96,18 @@ def test_versions_outside_the_plan_are_refused_whoever_signed(kit):
 def test_a_stage_of_the_plan_caps_the_canary(kit, stage, count, allowed):
     found = judge(kit, kit.arrived(kit.desired(stage=stage, cohorts=(kit.canary(count),))))
     assert isinstance(found, Accepted) is allowed
+
+
+@pytest.mark.parametrize(
+    ("stage", "count", "allowed"), [(0, 3, True), (0, 4, False), (1, 5, True), (1, 6, False), (2, 1, False), (3, 8, True)]
+)
+def test_a_stage_of_waves_caps_the_canary_by_the_counts_in_the_roster(kit, stage, count, allowed):
+    """Stage 2 names a wave that the roster does not count: nobody is of it."""
+    stages = (*(Stage(set_wave=number) for number in (1, 2, 3)), Stage(set_weight=100))
+    plan, roster = kit.plan(stages=stages), replace(kit.roster(), waves=(3, 5))
+    document = kit.desired(plan=plan, stage=stage, roster_digest=digest_of(roster), cohorts=(kit.canary(count),))
+    arrivals = [kit.claim(), *map(kit.arrived, (plan, roster, document))]
+    assert isinstance(accept(fold(*arrivals), kit.SUBJECT, Held(), NOW_MS), Accepted) is allowed
 
 
 def test_only_the_canary_from_the_first_position_gets_the_new_version(kit):

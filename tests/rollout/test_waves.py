@@ -214,6 +214,17 @@ def test_first_installs_have_nothing_to_go_back_to_and_are_named():
     assert "nothing to go back to: b" in fleet.last(NAME).message
 
 
+def test_a_first_install_that_fails_is_named_too():
+    fleet = installed("a")
+    fleet.services = ("a", "b")
+    fleet.turn()
+    fleet.submit_group(group(fleet, ["a"], [member("b", "3", None)]))
+    fleet.nodes["n00"].broken.add("3")
+    until(fleet, Phase.DONE)
+    assert (fleet.state("svc/a").result, fleet.state("svc/b").result) == (Result.ROLLED_BACK, Result.FAILED)
+    assert "nothing to go back to: b" in fleet.last(NAME).message
+
+
 def test_plans_of_others_wait_until_the_group_has_ended():
     fleet = begun(["a"], ["b"])
     (queued,) = fleet.submit(member("a", "3", "2"))

@@ -17,7 +17,6 @@ from tidegate.runtime.home import Home
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Hush, KeyRole, Verb
 from tidegate.wire.envelope import seal
-from tidegate.wire.names import service_subject
 
 HELP = {
     Verb.PAUSE: "Stop advances and batches; judgement and rollback go on.",
@@ -73,7 +72,7 @@ def _command(verb: Verb, help_: str) -> click.Command:
 @click.pass_obj
 def release(home: Home, service: str, version: str, reason: str, form: Format) -> int:
     """Take VERSION out of quarantine, where a rollback put it."""
-    return ask(home, service_subject(service), Verb.RELEASE, target=version, reason=reason, form=form)
+    return ask(home, subject_of(service), Verb.RELEASE, target=version, reason=reason, form=form)
 
 
 @click.command()
@@ -84,7 +83,7 @@ def release(home: Home, service: str, version: str, reason: str, form: Format) -
 @click.pass_obj
 def approve(home: Home, service: str, plan_id: str, reason: str, form: Format) -> int:
     """Approve of PLAN, which somebody else signed with another key, where it or a policy asks for a second person."""
-    return ask(home, service_subject(service), Verb.APPROVE, target=plan_id, reason=reason, form=form)
+    return ask(home, subject_of(service), Verb.APPROVE, target=plan_id, reason=reason, form=form)
 
 
 ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), release, approve]

@@ -8,9 +8,11 @@ import click
 
 from tidegate.cli.connect import run
 from tidegate.cli.group import missing
+from tidegate.cli.group_file import is_group_file
 from tidegate.cli.output import Format, dump, format_option, show
 from tidegate.cli.plan_file import Given, read_plan
 from tidegate.cli.rollout_traffic import Fleet, ask
+from tidegate.rollout.stages import shrinking
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 
@@ -53,6 +55,8 @@ def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: 
         from tidegate.cli import rollout_sight  # noqa: PLC0415 - so that what is missing can be named
     except ModuleNotFoundError as error:
         raise missing(error, "tidegate rollout plan") from error
+    if is_group_file(file):
+        raise Problem(f"{file} is a group", "give the files of its plans, one by one", code=2)
     asks = nodes is None or rate is None
     now_ms = time.time_ns() // 1_000_000
     # Without anybody to ask no home is needed either; a plan that is only looked at may belong to any fleet.
@@ -62,6 +66,8 @@ def plan(home: Home, file: Path, nodes: int | None, rate: float | None, errors: 
         raise Problem("waves are of zones, and --nodes names none", "leave out --nodes: then the fleet is asked", code=2)
     fleet = run(ask(home, draft.plan, listen=rate is None)) if asks else Fleet()
     drift, priors = _learned(home, draft.plan.service) if asks else (None, "no broker was asked")
+    if wrong := shrinking(draft.plan, nodes or fleet.nodes, fleet.waves):
+        raise Problem(wrong, "change the stages, or the nodes' zones", code=2)
     whole, service = nodes or fleet.nodes, rollout_sight.service_of(fleet.kpis, rate, errors, drift)
     stages = rollout_sight.stages_of(draft.plan, whole, service, first=fleet.first, waves=fleet.waves)
     if form != "table":

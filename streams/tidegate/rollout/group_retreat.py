@@ -89,7 +89,7 @@ def _back(ledger: Ledger, view: View, group: GroupState, member: Member, now_ms:
 
 
 def _returned(ledger: Ledger, group: GroupState) -> Change:
-    stay = [member for member in group.members if standing(ledger, member) is Standing.PROMOTED]
+    stay = [member for member in group.members if _stays(ledger, member)]
     partly = [
         member
         for member in group.members
@@ -108,6 +108,12 @@ def _returned(ledger: Ledger, group: GroupState) -> Change:
         message=" ".join(told),
         group=replace(group, phase=Phase.DONE),
     )
+
+
+def _stays(ledger: Ledger, member: Member) -> bool:
+    """Return whether a member keeps what the group has brought, since there was nothing before it (B7)."""
+    stands = standing(ledger, member)
+    return stands is Standing.PROMOTED or (stands is Standing.BACK and ledger.subject(member.subject).settled is None)
 
 
 def _overdue_ms(ledger: Ledger, member: Member) -> int:
