@@ -31,7 +31,7 @@ def test_the_path_comes_first_then_the_cache(tmp_path: Path, cache: Path, monkey
 
 def test_without_apt_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoProgram, match="no apt-get to fetch it; install it .*apt install tides"):
+    with pytest.raises(NoProgram, match=r"no apt-get to fetch it; install it .*apt install tides"):
         program("tides", "tide")
 
 
