@@ -1,6 +1,7 @@
 """Rights follow from the topic table, and give nobody more."""
 
 import pytest
+from tests.wire.rights_table import PAGE, page, table
 
 from tidegate.wire.acls import GROUPS, PRINCIPALS, Operation, Resource, Right, rights
 from tidegate.wire.topics import TOPICS
@@ -27,3 +28,8 @@ def test_a_role_has_something_to_do_and_only_admin_has_a_prefix_or_more_than_rea
 def test_no_right_is_outside_the_prefix_but_that_to_look_at_access_lists():
     beyond = {right for role in PRINCIPALS for right in rights(role, "p.") if not right.name.startswith("p.")}
     assert beyond == {Right(Resource.CLUSTER, "kafka-cluster", Operation.DESCRIBE)}
+
+
+def test_the_table_in_the_documentation_is_this_one():
+    assert PAGE.read_text() == page(), "write it anew: PYTHONPATH=. .venv/bin/python -m tests.wire.rights_table"
+    assert table() in page()
