@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
 from tidegate.broker.connection import Backoff, Connection
+from tidegate.runtime.access import Access
 from tidegate.runtime.problem import Problem
 
 RETRY_FIRST_S = 1.0
@@ -122,7 +123,7 @@ class Client(AIOKafkaClient):
             if now_s - self._made_s.pop(at, now_s) > RETRY_MOST_S:
                 self._backoffs[at].reset()
             await asyncio.sleep(self._backoffs[at].grow())
-            self._renew_access()
+            renew(self, self._access)
         self._backoffs.setdefault(at, Backoff(RETRY_FIRST_S, RETRY_MOST_S))
         conn: AIOKafkaConnection | None = await super()._get_conn(at[0], group=at[1])
         if conn is not None:
@@ -131,12 +132,6 @@ class Client(AIOKafkaClient):
         elif not any(other.connected() for other in self._conns.values()):
             await self._find_again(at[0])
         return conn
-
-    def _renew_access(self) -> None:
-        """Take a password or certificate that was replaced since; where it cannot be read, the last one is tried."""
-        with contextlib.suppress(Problem):
-            for name, value in self._access.arguments().items():
-                setattr(self, f"_{name}", value)
 
     def _apart(self, node_id: Any) -> bool:
         """Return whether there is a connection for fetches; begin to make it when it is time to."""
@@ -155,6 +150,15 @@ class Client(AIOKafkaClient):
         if broker is None or (broker.host, broker.port) not in [(host, port) for host, port, _ in self.hosts]:
             with contextlib.suppress(KafkaError):
                 await super().bootstrap()
+
+
+def renew(client: AIOKafkaClient, access: Access) -> None:
+    """Let a client take a password or certificate that was replaced since, for its next connection. Where it cannot be read, the
+    last one is tried.
+    """
+    with contextlib.suppress(Problem):
+        for name, value in access.arguments().items():
+            setattr(client, f"_{name}", value)  # there is no public way
 
 
 def _later_s() -> float:

@@ -16,9 +16,13 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from tidegate.broker import Connection
-from tidegate.broker.connection import TopicsMissing
+from tidegate.broker import Connection, knock
+from tidegate.broker.client import renew
+from tidegate.broker.connection import BrokerRefused, TopicsMissing, denied
 from tidegate.broker.patience import patiently
+from tidegate.broker.permits import permits
+from tidegate.runtime.access import PLAIN_TEXT
+from tidegate.wire.acls import Resource, rights
 from tidegate.wire.topics import TOPICS
 from tidegate.worker.outbox import Outbox, SendFailed
 from tidegate.worker.transport import Chunk, ChunkConsumer, ChunkSchema, Host, NoTables, broker_url, credentials
@@ -95,6 +99,8 @@ class Worker:
         self._app: WorkerApp | None = None
         self._leaving = False
         self._failure: SendFailed | None = None
+        self._told = ""
+        """What was said last of a broker that refuses."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then hand over cleanly. Waits for a broker that is away. WorkerFailed after a crash."""
@@ -144,6 +150,8 @@ class Worker:
                 looked_s = time.monotonic()
 
     async def _look(self, app: WorkerApp, watch: Watch) -> None:
+        for client in (*app.consumer.clients(), *app.producer.clients()):
+            renew(client, self.connection.access)
         if not app.consumer.flow_active:
             watch.stopped(time.monotonic())
             return
@@ -152,9 +160,17 @@ class Worker:
             async with asyncio.timeout(WATCH_EVERY_S):
                 ends = await app.consumer.highwaters(*positions) if positions else {}
         except (KafkaError, TimeoutError):
-            # A broker that is away says nothing about this worker.
+            # A broker that is away says nothing about this worker; one that refuses it says so.
             ends = {}
+            await self._tell()
         watch.flowing(positions, ends, app.consumer.committed(), time.monotonic())
+
+    async def _tell(self) -> None:
+        """Say once why the broker refuses this worker, if it does: Faust tries again and is silent."""
+        refused = await knock(self.connection)
+        if isinstance(refused, BrokerRefused) and refused.what != self._told:
+            self._told = refused.what
+            log.error(refused.what, remedy=refused.remedy)
 
     def _build(self) -> WorkerApp:
         app = build_app(self.role, self.connection, self._instance)
@@ -198,8 +214,19 @@ class Worker:
             missing = {f"{self.connection.prefix}{name}" for name in named} - present
             if missing:
                 raise TopicsMissing(missing)
+            if self.connection.access != PLAIN_TEXT:
+                await self._insist()
 
         await patiently("starting", self.connection, attempt)
+
+    async def _insist(self) -> None:
+        """Raise BrokerRefused where the broker does not let this role do its work: Faust itself would try for ever."""
+        needs = rights(self.role.value, self.connection.prefix)
+        topics = {right.name for right in needs if right.resource is Resource.TOPIC}
+        may = await permits(self.connection, topics, {right.name for right in needs} - topics)
+        lacking = {right.name for right in needs if right.operation not in (may[right.name] or ())}
+        if lacking:
+            raise denied(self.connection, "use", *sorted(lacking))
 
     async def _stop(self, app: WorkerApp) -> None:
         try:

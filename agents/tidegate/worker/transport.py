@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import faust
 from aiokafka import ConsumerRecord
+from aiokafka.client import AIOKafkaClient
 from faust.tables.manager import TableManager
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
@@ -269,6 +270,11 @@ class ChunkConsumer(driver.Consumer):
             await self.seek_wait(self._starts)
         self.host.on_positions(await self._thread.positions(self.assignment()))
 
+    def clients(self) -> list[AIOKafkaClient]:
+        """Return the connections of now: they may have to learn another password."""
+        consumer = self._thread._consumer  # noqa: SLF001 - no setting reaches it
+        return [] if consumer is None else [consumer._client]  # noqa: SLF001
+
     def leave_at_stop(self) -> None:
         """Give the partitions back at once when this worker stops: for scale-in, not for a restart."""
         self._thread.leave_at_stop()
@@ -279,6 +285,10 @@ class ChunkProducer(driver.Producer):
 
     def _settings_extra(self) -> dict[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
+
+    def clients(self) -> list[AIOKafkaClient]:
+        """Return the connections of now, likewise."""
+        return [] if self._producer is None else [self._producer.client]
 
 
 class NoTables(TableManager):
