@@ -22,9 +22,10 @@ from tests.broker.daemon import write_tools
 from tests.notify.server import alertmanager
 
 ROOT = Path(__file__).parents[2]
-UP_WITHIN_S = 60
-RUN_WITHIN_S = 90
-HEALTHY_WITHIN_S = 60
+UP_WITHIN_S = 120
+RUN_WITHIN_S = 180
+HEALTHY_WITHIN_S = 120
+PROBED_EVERY_S = 0.5
 IMAGE_DEFAULTS = {"log.dirs": "/tmp/kafka-logs"}  # noqa: S108 - Kafka's own, where the environment names none
 NOT_HERE = "grafana/grafana:"
 """Debian has no package of it: what it shows is tried on real Prometheus, in tests/prometheus."""
@@ -217,6 +218,7 @@ class Composition:
             probe = await self._start(name, [*shell, *command], f"{name}-health")
             if await probe.wait() == 0:
                 return
+            await asyncio.sleep(PROBED_EVERY_S)
             assert self.processes[name].returncode is None, f"{name} ended: {self.said(name)}"
             assert time.monotonic() < last_s, f"{name} does not become healthy: {self.said(f'{name}-health')} {self.said(name)}"
 
