@@ -13,6 +13,7 @@ from tidegate.wire.codec import Malformed
 from tidegate.wire.otlp import Explicit, Exponential
 from tidegate.wire.otlp import decode as unpack
 from tidegate.wire.otlp import encode as pack
+from tidegate.wire.topics import BY_NAME
 
 NODE = {"host.name": "web-1"}
 
@@ -192,3 +193,13 @@ def test_what_is_no_request_is_malformed(body, encoding):
 def test_nothing_at_all_is_a_request_without_anything():
     for body, encoding in ((b"", Encoding.PROTO), (b"{}", Encoding.JSON)):
         assert sort(decode(body, encoding)) == sort(decode(b"", Encoding.PROTO))
+
+
+def test_what_is_too_much_for_one_record_comes_in_parts():
+    points = [GOOD | {"attributes": [{"key": "n", "value": {"intValue": str(n)}}]} for n in range(600)]
+    found = of_json(histogram(*points))
+    assert [len(one.points) for one in found.exports] == [256, 256, 88]
+    assert len({point.series for one in found.exports for point in one.points}) == 600
+    wide = GOOD | {"count": 1 << 52, "bucketCounts": [1 << 52] + [0] * 1_023, "explicitBounds": [*range(1_023)]}
+    (largest,) = of_json(histogram(*[wide] * 256)).exports
+    assert len(pack(largest)) < BY_NAME["otlp"].message_bytes_max

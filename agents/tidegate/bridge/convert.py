@@ -8,6 +8,7 @@ A second's rows go out just after its end, by the broker's clock: that of this m
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 
 import structlog
@@ -32,6 +33,8 @@ LATE_S = 2
 """Seconds that ended longer ago are closed for the judge."""
 POLL_S = 0.1
 SENDS_AT_ONCE_MAX = 5_000
+BEGIN_WITHIN_S = 10.0
+TICKS_KEPT = 10
 
 log = structlog.get_logger("tidegate.bridge")
 
@@ -43,24 +46,32 @@ class Converter(ConsumerRebalanceListener):
         self._log = log
         self._clock = clock
         self._metrics = metrics
-        self._member = Member(connection, [f"{connection.prefix}{TOPIC}"], instance and f"{instance}-convert", listener=self)
+        self._member = Member(
+            connection, [f"{connection.prefix}{TOPIC}"], instance and f"{instance}-convert", wait=True, listener=self
+        )
         self._states: dict[TopicPartition, State] = {}
         self._next: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, tuple[int, int]] = {}
         """Partitions that are read again: up to which offset, and the last second of which no rows are made."""
-        self._ahead_ms = 0
-        """The broker's clock, minus ours."""
-        self._assigned = False
+        self._mine: set[TopicPartition] = set()
+        self._begun = True
+        """Whether all that is ours has a state, and is read from where it goes on."""
+        self._ahead_ms: deque[int] = deque(maxlen=TICKS_KEPT)
+        """The broker's clock minus ours, as the last ticks saw it; an answer that is late makes it less, so the most is right."""
 
     def not_ready(self) -> str | None:
         """Return why nothing is converted yet, or None; from any thread."""
-        return None if self._assigned else "waiting for the broker"
+        return None if self._mine and self._begun else "waiting for partitions"
 
     async def run(self) -> None:
         """Convert until cancelled."""
         try:
             while True:
-                self._fold(await self._member.poll(POLL_S))
+                found = await self._member.poll(POLL_S)
+                if self._begun:
+                    self._fold(found)
+                else:  # what came with a new assignment is read again, from where each partition goes on
+                    await self._begin()
                 until_s = (self._now_ms() - AFTER_MS) // 1_000 - 1
                 await self._emit(until_s)
         finally:
@@ -72,22 +83,33 @@ class Converter(ConsumerRebalanceListener):
         """Nothing: what comes back in the same round goes on."""
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Forget partitions that are others' now; begin to read new ones where their state began."""
-        mine = set(assigned)
+        """Note what is ours; what begins with it can fail, and is done again then, outside of the client's callback."""
+        self._mine, self._begun = set(assigned), False
+
+    async def _begin(self) -> None:
+        """Forget partitions that are others' now; begin to read new ones early enough to know what stood there before."""
+        mine = self._mine
         self._states = {tp: state for tp, state in self._states.items() if tp in mine}
         self._behind = {tp: behind for tp, behind in self._behind.items() if tp in mine}
         new = [tp for tp in mine if tp not in self._states]
-        now_ms = await self._ask_now_ms()
-        since_ms = now_ms - READ_AGAIN_MS
-        found = await self._member.consumer.offsets_for_times(dict.fromkeys(new, since_ms)) if new else {}
-        ends = await self._member.consumer.end_offsets(new) if new else {}
+        consumer = self._member.consumer
+        try:
+            now_ms = await self._ask_now_ms()
+            since_ms = now_ms - READ_AGAIN_MS
+            async with asyncio.timeout(BEGIN_WITHIN_S):
+                found = await consumer.offsets_for_times(dict.fromkeys(new, since_ms)) if new else {}
+                ends = await consumer.end_offsets(new) if new else {}
+            for tp in new:
+                self._next[tp] = found[tp].offset if found.get(tp) is not None else ends[tp]
+            for tp in mine:
+                consumer.seek(tp, self._next[tp])
+        except (SendUnknown, *UNANSWERED) as error:
+            log.warning("partitions not begun; trying again", error=str(error) or type(error).__name__)
+            return
         for tp in new:
             self._states[tp] = State(since_ms=since_ms, done_s=since_ms // 1_000 - 1)
-            self._next[tp] = found[tp].offset if found.get(tp) is not None else ends[tp]
             self._behind[tp] = (ends[tp], now_ms // 1_000 - LATE_S)
-        for tp in mine:
-            self._member.consumer.seek(tp, self._next[tp])
-        self._assigned = True
+        self._begun = self._mine is mine  # there may have been another assignment meanwhile
         self._metrics.partitions.set(len(mine))
         log.info("converting", partitions=sorted(tp.partition for tp in mine), read_again_s=READ_AGAIN_MS // 1_000)
 
@@ -95,7 +117,7 @@ class Converter(ConsumerRebalanceListener):
         for tp, records in found.items():
             state = self._states.get(tp)
             if state is None:
-                continue  # it was taken away while these were on their way
+                continue  # it is no longer ours
             for record in records:
                 self._next[tp] = record.offset + 1
                 if not record.value:
@@ -120,32 +142,29 @@ class Converter(ConsumerRebalanceListener):
         made = [row for state in ready for row in rows(state, until_s)]
         self._metrics.processes.set(sum(len(state.processes) for state in self._states.values()))
         for at in range(0, len(made), SENDS_AT_ONCE_MAX):
-            await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))
+            answers = await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))
+            self._ahead_ms.extend(sorted(ahead_ms for ahead_ms in answers if ahead_ms is not None)[-1:])
 
-    async def _send(self, row: Telemetry) -> None:
+    async def _send(self, row: Telemetry) -> int | None:
+        """Send one row; return how far the broker's clock is ahead, if it answers."""
         try:
             sent = await self._log.append("telemetry", row.node, encode_msgpack(row))
         except SendUnknown:
             self._metrics.rows_dropped.inc()
-            return
+            return None
         self._metrics.rows.inc()
-        self._heard(sent.time_ms)
+        return sent.time_ms - self._clock.now_ms()
 
     # time
 
     def _now_ms(self) -> int:
-        return self._clock.now_ms() + self._ahead_ms
+        return self._clock.now_ms() + max(self._ahead_ms, default=0)
 
     async def _ask_now_ms(self) -> int:
-        """Return the broker's time: that at which it appends something."""
-        try:
-            self._heard((await self._log.append(TOPIC, None, b"")).time_ms)
-        except (SendUnknown, *UNANSWERED):
-            log.warning("the broker did not tell the time; this machine's clock counts", during="taking over partitions")
-        return self._now_ms()
-
-    def _heard(self, time_ms: int) -> None:
-        self._ahead_ms = time_ms - self._clock.now_ms()
+        """Return the broker's time: that at which it appends something. SendUnknown where it does not answer."""
+        appended = await self._log.append(TOPIC, None, b"")
+        self._ahead_ms.append(appended.time_ms - self._clock.now_ms())
+        return appended.time_ms
 
 
 __all__ = ["Converter"]

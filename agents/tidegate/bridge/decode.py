@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from tidegate.otlp.messages import Request, from_json
 from tidegate.wire.codec import Malformed
 
-BODY_BYTES_MAX = 8 << 20
+BODY_BYTES_MAX = 4 << 20
 """Of one request, unpacked. SDKs send kilobytes, a collector's batch of 8,192 points is about one MiB."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
-from tidegate.broker.connection import UNANSWERED, Connection
+from tidegate.broker.connection import UNANSWERED, Connection, TopicsMissing
 from tidegate.broker.patience import patiently
 
 SESSION_TIMEOUT_MS = 6_000
@@ -20,6 +20,7 @@ FETCH_WAIT_MS = 50
 POLL_RECORDS_MAX = 5_000
 SILENT_S = 10.0
 STOP_WITHIN_S = 5.0
+AGAIN_AFTER_S = 1.0
 METADATA_MS = 10_000
 """A collector may make its topic later than this begins."""
 
@@ -32,11 +33,19 @@ class Member:
     """One member of the bridges' group. For one task at a time.
 
     ``instance``: its name, kept over restarts: who comes back within 6 s under it finds its partitions kept. Empty: none.
+    ``wait``: the topics are ours and must be there; others may come later.
     """
 
     def __init__(
-        self, connection: Connection, topics: Sequence[str], instance: str, *, listener: ConsumerRebalanceListener | None = None
+        self,
+        connection: Connection,
+        topics: Sequence[str],
+        instance: str,
+        *,
+        wait: bool = False,
+        listener: ConsumerRebalanceListener | None = None,
     ) -> None:
+        self._wait = wait
         self._connection = connection
         self._topics = topics
         self._group = f"{connection.prefix}bridge"
@@ -56,7 +65,13 @@ class Member:
         consumer: Any = self._consumer
         if consumer is None:
             consumer = self._consumer = await patiently(f"reading {', '.join(self._topics)}", self._connection, self._connect)
-        found: Records = await consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=POLL_RECORDS_MAX)
+        try:
+            found: Records = await consumer.getmany(timeout_ms=max(0, int(timeout_s * 1000)), max_records=POLL_RECORDS_MAX)
+        except UNANSWERED as error:
+            log.warning("reading failed; reading again on a new connection", topics=self._topics, error=str(error))
+            await self.close()
+            await asyncio.sleep(AGAIN_AFTER_S)
+            return {}
         now_s = asyncio.get_running_loop().time()
         if found:
             self._heard_s = now_s
@@ -98,11 +113,19 @@ class Member:
         consumer.subscribe(list(self._topics), listener=self._listener)
         try:
             await consumer.start()
+            self._look_for(await consumer.topics())
         except BaseException:
             await _stop(consumer)
             raise
         self._heard_s = asyncio.get_running_loop().time()
         return consumer
+
+    def _look_for(self, there: set[str]) -> None:
+        missing = sorted({*self._topics} - there)
+        if missing and self._wait:
+            raise TopicsMissing(", ".join(missing))
+        if missing:
+            log.warning("topics are not there yet; they are read as soon as they are", topics=missing)
 
     async def _is_deaf(self, consumer: AIOKafkaConsumer) -> bool:
         """Return whether there is something to read, or no answer."""

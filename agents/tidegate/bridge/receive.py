@@ -31,8 +31,8 @@ from tidegate.runtime.web import LOOPBACK, listen, web_server
 from tidegate.wire.codec import Malformed
 
 PATH = "/v1/metrics"
-AT_ONCE_MAX = 256
-"""Requests that are being written; beyond, senders are asked to wait."""
+AT_ONCE_MAX = 64
+"""Requests that are read and written at a time, so 256 MiB of bodies; beyond, senders are asked to wait."""
 AGAIN_AFTER_S = 2
 WORDS_MAX = 5
 """Reasons that one answer names."""

@@ -77,6 +77,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=4,
         retention_ms=HOUR_MS,
         log_append_time=True,
+        message_bytes_max=4 << 20,
         writers=("bridge",),
         readers=("bridge",),
     ),

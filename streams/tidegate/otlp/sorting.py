@@ -4,7 +4,7 @@ A fault costs the point that has it, or the resource that is nobody; the rest of
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct, field
@@ -20,6 +20,8 @@ DEPTH_MAX = 4
 """Of values within values of an attribute; deeper ones are all alike."""
 POINTS_MAX = 4_000
 """Of one process in one request: twice as many as SDKs let a metric have."""
+POINTS_OF_EXPORT_MAX = 256
+"""Of the longest histograms that are 2.4 MB; topic ``otlp`` takes 4 MiB."""
 LEVELS_MAX = 256
 
 
@@ -51,8 +53,7 @@ def sort(request: messages.Request, node_from: tuple[str, ...] = NODE_FROM) -> S
         except Nobody as nobody:
             found.rejected[Reason("nobody", str(nobody))] += len(resource.points) + len(resource.levels)
             continue
-        if resource.end_ns:
-            found.exports.append(resource.export(speaker))
+        found.exports += resource.exports(speaker)
     found.rejected = +found.rejected
     return found
 
@@ -95,19 +96,21 @@ class _Resource:
         elif metric.name in LEVELS and (kind == "gauge" or (kind == "sum" and data.aggregation_temporality == CUMULATIVE)):
             self._levels(metric.name, data.data_points, scope)
 
-    def export(self, speaker: Speaker) -> Export:
-        return Export(
-            resource=speaker.resource,
-            service=speaker.service,
-            node=speaker.node,
-            version=speaker.version,
-            end_ns=self.end_ns,
-            cohort=speaker.cohort,
-            zone=speaker.zone,
-            labels=speaker.labels,
-            points=self.points,
-            levels=self.levels,
-        )
+    def exports(self, speaker: Speaker) -> Iterator[Export]:
+        """Yield what was gathered, in as many parts as it takes; nothing where the process has said nothing at all."""
+        for at in range(0, max(len(self.points), 1) if self.end_ns else 0, POINTS_OF_EXPORT_MAX):
+            yield Export(
+                resource=speaker.resource,
+                service=speaker.service,
+                node=speaker.node,
+                version=speaker.version,
+                end_ns=self.end_ns,
+                cohort=speaker.cohort,
+                zone=speaker.zone,
+                labels=speaker.labels,
+                points=self.points[at : at + POINTS_OF_EXPORT_MAX],
+                levels=self.levels if at == 0 else [],
+            )
 
     def _durations(self, metric: messages.Metric, data: Any, scope: str) -> None:
         for told in data.data_points:
