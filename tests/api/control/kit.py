@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -83,13 +83,13 @@ class Installation:
         return name
 
     @contextlib.asynccontextmanager
-    async def serve(self, *, follow: bool = True) -> AsyncIterator["Installation"]:
+    async def serve(self, *, follow: bool = True, origins: Sequence[str] = ()) -> AsyncIterator["Installation"]:
         """Serve until the block ends."""
         clock = self.world.clock
         board = Board(self.log, clock, self.world.home.trust)
         self.control = Control(self.mirror, self.log, clock, self.signer, self.registry, alerts=self.alerts)
         self.tokens = tokens = Tokens(self.tokens_file, lambda: clock.now_ms() + self.ahead_ms)
-        settings = ApiSettings(port=0, sync=0)
+        settings = ApiSettings(port=0, sync=0, origins=list(origins))
         metrics = Metrics(self.registry, board)
         async with flags_served(board, metrics, tokens, settings, self.control, pages=files()) as self.served:
             following = asyncio.create_task(self.mirror.follow()) if follow else None

@@ -53,3 +53,23 @@ async def test_a_file_is_sent_again_only_when_it_is_another(world):
 async def test_nothing_else_is_served_there(world: Any, method: str, path: str, status: int) -> None:
     async with quiet(world) as here, here.serve():
         assert (await here.fetch(method, path, {})).status_code == status
+
+
+async def test_a_page_of_an_origin_that_is_named_resumes_streams_and_reads_what_it_needs(world):
+    ours, theirs = "https://console.example", "https://evil.example"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, if-match, last-event-id"}
+    async with quiet(world) as here:
+        here.token("ci", Role.VIEWER)
+        async with here.serve(origins=[ours]):
+            flight = await here.fetch("OPTIONS", "/api/v1/rollouts/shop/pause", {"Origin": ours} | asked)
+            assert (flight.status_code, flight.headers["access-control-allow-origin"]) == (204, ours)
+            allowed = flight.headers["access-control-allow-headers"].lower()
+            assert {"authorization", "if-match", "idempotency-key", "last-event-id"} <= {
+                one.strip() for one in allowed.split(",")
+            }
+            found = await here.get("/rollouts", "ci", Origin=ours)
+            exposed = found.headers["access-control-expose-headers"].lower()
+            assert {"etag", "location", "retry-after", "tidegate-lag-seconds"} <= {one.strip() for one in exposed.split(",")}
+            assert found.headers["x-content-type-options"] == "nosniff"
+            other = await here.get("/rollouts", "ci", Origin=theirs)
+            assert "access-control-allow-origin" not in other.headers
