@@ -21,7 +21,7 @@ from tidegate.node import NodeAgent, NoneExecutor, load_config
 from tidegate.node.config import load_signer, load_trust
 from tidegate.wire.codec import encode
 from tidegate.wire.documents import Intent, KeyRole, Report, ServiceReport, Verb
-from tidegate.wire.envelope import seal
+from tidegate.wire.envelope import Signer, seal
 from tidegate.wire.experiments import ArmSums, MetricSums, Point, Sums, trial_of
 from tidegate.wire.flagchanges import FlagChange, FlagRamp
 from tidegate.wire.flagspecs import FlagSpec
@@ -36,20 +36,25 @@ WITHIN_S = 30.0
 
 
 class Site(Installation):
-    """What a test holds of it. ``nodes``: by name their zone; ``ghost`` belongs to the fleet, and a test writes its reports."""
+    """What a test holds of it. ``nodes``: by name their zone, and on each an agent; ``ghosts`` belong to the fleet, and a test
+    writes their reports.
+    """
 
-    def __init__(self, folder: Path, log: KafkaLog, nodes: dict[str, str], services: tuple[str, ...] = SERVICES) -> None:
+    def __init__(self, folder: Path, log: KafkaLog, nodes: dict[str, str], ghosts: tuple[str, ...] = (GHOST,)) -> None:
         world = World(folder)
-        made = world.type("init", *(f"--node={node}={zone}" for node, zone in nodes.items()), f"--node={GHOST}")
+        made = world.type(
+            "init", *(f"--node={node}={zone}" for node, zone in nodes.items()), *(f"--node={one}" for one in ghosts)
+        )
         assert made.code == 0, made.err
         for node in nodes:
             path = world.home.nodes / f"{node}.yaml"
             config = yaml.safe_load(path.read_text())
-            config["services"] = {service: {"executor": "none"} for service in services}
+            config["services"] = {service: {"executor": "none"} for service in SERVICES}
             path.write_text(yaml.safe_dump(config))
         super().__init__(world, log)
         self.nodes = nodes
         self._reports = 0
+        self._signers: dict[str, Signer] = {}
 
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator["Site"]:
@@ -176,13 +181,14 @@ class Site(Installation):
         await self.log.append("verdicts", found.subject, encode(found))
         return found
 
-    async def report(self, *services: ServiceReport, **fields: Any) -> None:
-        """Write what the ghost says of itself."""
-        config = load_config(self.world.home.nodes / f"{GHOST}.yaml")
+    async def report(self, *services: ServiceReport, node: str = GHOST, **fields: Any) -> None:
+        """Write what a ghost says of itself."""
+        if node not in self._signers:
+            self._signers[node] = load_signer(load_config(self.world.home.nodes / f"{node}.yaml"))
         self._reports += 1
         known = {"boot": "b1", "agent_version": "1", "counter": self._reports, "issued_ms": self.world.clock.now_ms()}
-        report = Report(fleet=self.world.home.settings.fleet, node=GHOST, services=services, **(known | fields))
-        await self.log.append("reports", GHOST, seal(report, load_signer(config)))
+        report = Report(fleet=self.world.home.settings.fleet, node=node, services=services, **(known | fields))
+        await self.log.append("reports", node, seal(report, self._signers[node]))
 
     async def alarm(self, name: str, summary: str, *, state: AlarmState = AlarmState.FIRING, **fields: Any) -> Alarm:
         """Write the edge of an alarm."""

@@ -14,7 +14,7 @@ LINES_MAX = 400
 MAKES_CODE_OR_MARKUP = re.compile(
     r"\beval\b|new Function|innerHTML|outerHTML|insertAdjacent|document\.write|dangerously|javascript:"
 )
-IMPORTS = re.compile(r'from "([^"]+)"')
+IMPORTS = re.compile(r'(?:from |import\()"([^"]+)"')
 
 
 def text(path: str) -> str:

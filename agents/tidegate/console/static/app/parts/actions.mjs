@@ -1,7 +1,7 @@
 // The buttons of what may be asked of one thing: those that make sense of it now, and that its visitor has the right to.
 import { html } from "../html.mjs";
 import { useRights } from "../data/who.mjs";
-import { Ask } from "./dialog.mjs";
+import { Ask } from "./ask.mjs";
 import { Icon } from "./icons.mjs";
 import { open } from "./open.mjs";
 

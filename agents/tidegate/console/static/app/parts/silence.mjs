@@ -1,7 +1,7 @@
 // A new silence: which alarms, for how long. It hides those that have all that is named here; naming nothing is refused.
 import { html, useState } from "../html.mjs";
 import { durationMs, span } from "../numbers.mjs";
-import { Ask } from "./dialog.mjs";
+import { Ask } from "./ask.mjs";
 
 const LASTS = ["30m", "2h", "8h", "1d", "7d"];
 
