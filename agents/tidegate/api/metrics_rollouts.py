@@ -6,6 +6,7 @@ nodes report; no label holds a node, a rollout that is over, or what a person wr
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -34,7 +35,8 @@ class RolloutMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the present values. Called from the serving thread, so it only looks; ledger and view are values."""
-        model, now_ms = self._mirror.model, self._mirror.now_ms
+        # A copy: the event loop puts another ledger and view into the model meanwhile.
+        model, now_ms = copy(self._mirror.model), self._mirror.now_ms
         ledger, view = model.ledger, model.view
         states = [(service, state) for subject, state in sorted(ledger.subjects.items()) if (service := service_of(subject))]
         current = [(service, summary(model, state.subject, now_ms)) for service, state in states if state.phase in UNDER_WAY]

@@ -156,7 +156,7 @@ def _unread(mirror: Mirror) -> str:
 
 async def _follow(board: Board, control: Control) -> None:
     """Keep everything up to date, for ever."""
-    await asyncio.gather(board.follow(), control.mirror.follow(), control.alerts.expire())
+    await asyncio.gather(board.follow(), control.mirror.follow(), control.alerts.tidy())
 
 
 async def _ended(following: asyncio.Future[None]) -> None:

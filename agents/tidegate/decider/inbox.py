@@ -61,6 +61,8 @@ class Inbox:
     def take_news(self, record: Record) -> None:
         """Take what the judge, a node or an alarm says. Raises Malformed or Refused where it does not count."""
         self.inputs[place(record)] = record.offset + 1
+        if record.value is None and record.topic == "alarms":
+            return  # one that came from outside and was over long ago: what it said stays true
         self.see(view_event(record, self.trust))
 
     def take_question(self, record: Record, answered: Mapping[str, int]) -> None:

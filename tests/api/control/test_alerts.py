@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from tests.api.control.kit import NEW, Installation, installed
 
+from tidegate.api.control.alerts import OPEN_MAX, REMEMBERED_MS
 from tidegate.api.control.inbound import Alert, ended, fires
 from tidegate.api.roles import Role
 from tidegate.rollout.advance import blockers
@@ -203,10 +204,10 @@ async def test_what_is_not_told_again_for_too_long_is_over(world):
     async with serving(world, AlertSettings(lasts="1h")) as here:
         await post(here, alert(), alert(fingerprint="c3"))
         await here.until(lambda: len(alarms(here)) == 2)
-        await here.control.alerts.expire_now()
+        await here.control.alerts.tidy_now()
         assert len(alarms(here)) == 2
         here.mirror.told_ms["api/alertmanager/a1b2"] -= 3_600_001
-        await here.control.alerts.expire_now()
+        await here.control.alerts.tidy_now()
         await here.until(lambda: list(alarms(here)) == ["api/alertmanager/c3"])
         # What is told again in time is written again, so that every API process knows.
         here.mirror.told_ms["api/alertmanager/c3"] -= 900_001
@@ -215,6 +216,42 @@ async def test_what_is_not_told_again_for_too_long_is_over(world):
         await post(here, alert(fingerprint="c3"))
         await here.until(lambda: here.mirror.now_ms - here.mirror.told_ms["api/alertmanager/c3"] < 60_000)
         assert len(here.world.log.topic("alarms")) == before + 1
+
+
+async def test_what_was_over_long_ago_is_forgotten_and_nobody_stumbles_over_it(world):
+    async with serving(world) as here:
+        await post(here, alert())
+        await post(here, alert("resolved"))
+        await here.until(lambda: bool(here.mirror.told_ms) and not alarms(here))
+        await here.control.alerts.tidy_now()
+        assert here.world.log.topic("alarms")[-1].value is not None
+        here.mirror.told_ms["api/alertmanager/a1b2"] -= REMEMBERED_MS
+        await here.control.alerts.tidy_now()
+        async with asyncio.timeout(20):
+            while here.mirror.told_ms:
+                await here.mirror.wait("nothing", 0.02)
+        last = here.world.log.topic("alarms")[-1]
+        assert (last.key, last.value) == ("api/alertmanager/a1b2", None)
+        here.world.log.compact("alarms")
+        assert (await here.start("ci", "p2", **here.upgrade())).status_code == 200, "the decision agent goes on"
+        assert here.world.log.topic("deadletters") == []
+
+
+async def test_of_each_service_so_many_are_kept_and_each_may_abort(world):
+    async with serving(world) as here:
+        await under_way(here)
+        storm = [alert(fingerprint=f"{number:04x}", pod=f"pod-{number}") for number in range(150)]
+        slow = [alert(fingerprint=f"a{number:04x}", severity="warning") for number in range(3)]
+        for _ in range(2):
+            told = await post(here, *storm, *slow)
+            await here.until(lambda: len(alarms(here)) == OPEN_MAX + len(slow))
+        assert told.json()["item"]["taken"] == 153
+        last = await post(here, alert(fingerprint="ffff", tidegate="abort"))
+        assert (last.status_code, len(last.json()["item"]["aborts"])) == (200, 1)
+        await here.until(lambda: phase(here) is Phase.DONE)
+        assert len(alarms(here)) == OPEN_MAX + len(slow)
+        await post(here, *(alert("resolved", fingerprint=f"{number:04x}") for number in range(150)))
+        await here.until(lambda: len(alarms(here)) == len(slow))
 
 
 async def test_hundreds_of_alerts_are_one_post_and_what_is_no_payload_is_refused(world):

@@ -7,8 +7,10 @@ What comes from Tidegate itself is passed over: an alarm of ours that came back 
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -28,13 +30,17 @@ from tidegate.runtime.settings import AlertSettings
 from tidegate.wire.codec import encode
 from tidegate.wire.documents import Intent, Verb, digest_of
 from tidegate.wire.envelope import Signs, seal
-from tidegate.wire.judgement import INBOUND_WRITER, Alarm, AlarmState
+from tidegate.wire.judgement import INBOUND_WRITER, Alarm, AlarmState, Severity
 from tidegate.wire.names import duration_ms, is_name, service_of, service_subject
 
 OWN_WRITERS = frozenset({"judge", "decide", "experiment", "notify", INBOUND_WRITER})
 """The label ``writer`` of what notify posts to Alertmanager."""
 BODY_BYTES_MAX = 2 << 20
 LOOK_EVERY_S = 30.0
+OPEN_MAX = 100
+"""Alarms from outside that fire at once, of each service: critical ones, and others."""
+REMEMBERED_MS = 7 * 86_400_000
+"""So long the history of one that is over is kept."""
 
 log_of_api = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
@@ -93,37 +99,40 @@ class Alerts:
             )
         ]
 
-    async def expire(self) -> None:
-        """End what was not told again for too long, for ever: its end may never have been told."""
+    async def tidy(self) -> None:
+        """End what was not told again for too long, and forget what was over long ago; for ever."""
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
             if self._mirror.not_ready() is None:
-                await self.expire_now()
+                with contextlib.suppress(SendUnknown):  # the next turn looks again
+                    await self.tidy_now()
 
-    async def expire_now(self) -> None:
-        """End what was not told again for too long."""
-        now_ms = self._mirror.now_ms
+    async def tidy_now(self) -> None:
+        """Do so once. An end may never have been told; and an alert has labels such as a pod's name, so that its alarm may never
+        fire again: without tombstones the topic, and whoever reads it, would keep all there ever were. SendUnknown.
+        """
+        now_ms, view = self._mirror.now_ms, self._mirror.model.view
         for key, told_ms in list(self._mirror.told_ms.items()):
-            alarm = self._mirror.model.view.alarms.get(key)
+            alarm = view.alarms.get(key)
             if alarm is not None and now_ms - told_ms > self._lasts_ms:
                 log_of_api.warning("an alert was not told again; it is over", alarm=key, lasts=self._settings.lasts)
-                try:
-                    await self._log.append("alarms", key, encode(replace(alarm, state=AlarmState.RESOLVED, end_ms=now_ms)))
-                except SendUnknown:
-                    return  # the next turn looks again
+                await self._log.append("alarms", key, encode(replace(alarm, state=AlarmState.RESOLVED, end_ms=now_ms)))
+            elif alarm is None and now_ms - told_ms > REMEMBERED_MS:
+                await self._log.append("alarms", key, None)
 
     async def _take(self, call: Call) -> Reply:
         payload: Payload = call.body
         known, faults = self._services(), list[tuple[str, str]]()
         taken: list[tuple[Alert, Alarm | None]] = []
-        own = 0
+        room, own = self._room(), 0
         for at, alert in enumerate(payload.alerts):
             if alert.labels.get("writer") in OWN_WRITERS:
                 own += 1
             elif why := _refusal(alert, call.visitor, known):
                 faults.append((f"body.alerts[{at}].labels.service", why))
             else:
-                taken.append((alert, self._alarm(alert)))
+                alarm = self._alarm(alert)
+                taken.append((alert, alarm if alarm is None or room(alarm) else None))
         if payload.truncated_alerts:
             faults.append(("body.truncatedAlerts", f"{payload.truncated_alerts} alerts are missing: set max_alerts: 0"))
         try:
@@ -151,6 +160,24 @@ class Alerts:
         alarm = fires(alert, before, critical=self._aborts(alert))
         fresh = self._mirror.now_ms - self._mirror.told_ms.get(key, 0) < self._lasts_ms / 4
         return None if alarm == before and fresh else alarm
+
+    def _room(self) -> Callable[[Alarm], bool]:
+        """Return what says whether an alarm is one of those that are kept, after those before it in one post. Where so many of a
+        service fire already, one more would change nothing.
+        """
+        firing = self._mirror.model.view.alarms
+        open_now = Counts(
+            (one.service, one.severity is Severity.CRITICAL) for one in firing.values() if one.writer == INBOUND_WRITER
+        )
+
+        def room(alarm: Alarm) -> bool:
+            if alarm.state is AlarmState.RESOLVED or alarm.key in firing:
+                return True
+            kind = alarm.service, alarm.severity is Severity.CRITICAL
+            open_now[kind] += 1
+            return open_now[kind] <= OPEN_MAX
+
+        return room
 
     def _aborts(self, alert: Alert) -> bool:
         return any(wanted.items() <= alert.labels.items() for wanted in self._settings.aborts)

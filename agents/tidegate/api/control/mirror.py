@@ -190,6 +190,7 @@ class Mirror:
     def _fold(self, record: Record) -> None:
         self.window.passed(record)
         if record.value is None:
+            self.told_ms.pop(record.key or "", None)
             return
         if record.topic in ("plans", "intents"):
             self._note(record, record.value)
