@@ -44,9 +44,11 @@ def sizing(proof: dict[str, Any]) -> str:
     roles = "".join(
         f"| {name} | {one['cpu_percent_of_one_core']:.0f} % | {one['rss_mib']} |\n" for name, one in proof["roles"].items()
     )
+    bytes_ = "".join(f"| {name} | {one} |\n" for name, one in proof["bytes_of_a_row"].items())
     return (
         f"| topic | GB a day | days kept | GB kept |\n|---|---|---|---|\n{rows}\n"
-        f"| process | of one core | MiB |\n|---|---|---|\n{roles}"
+        f"| process | of one core | MiB |\n|---|---|---|\n{roles}\n"
+        f"| row | bytes |\n|---|---|\n{bytes_}"
     )
 
 

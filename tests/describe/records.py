@@ -49,7 +49,7 @@ def fault(message: str, published: dict[str, Any], value: bytes) -> str | None:
     # Through JSON, in which bytes are base64: that is how the schema tells of them.
     plain = json.loads(msgspec.json.encode(msgspec.msgpack.decode(value, strict=False))) if packed else json.loads(value)
     errors = list(validator(message).iter_errors(plain))
-    if not errors and "dsse" in published["contentType"]:
+    if not errors and "allOf" in published["payload"]:
         inside = published["payload"]["allOf"][1]["properties"]["payload"]["contentSchema"]["$ref"]
         sealed = validator_of(inside)
         errors = list(sealed.iter_errors(json.loads(base64.b64decode(plain["payload"]))))

@@ -92,6 +92,11 @@ def test_every_file_of_the_compose_fleet_is_sound_and_names_its_schema(path):
     assert (path.parent / schema[1]).resolve() == ROOT / "docs" / "schemas" / f"{name}.json"
 
 
+def test_the_settings_of_the_cluster_are_sound():
+    manifest = yaml.safe_load((ROOT / "deploy" / "k8s" / "config.yaml").read_text())
+    assert violations("config", yaml.safe_load(manifest["data"]["config.yaml"])) == []
+
+
 def test_what_init_writes_is_sound(tmp_path):
     assert run(["--home", str(tmp_path), "init", "--fleet", "local", "--node", "n1=a"]) == 0
     assert violations("config", yaml.safe_load((tmp_path / "config.yaml").read_text())) == []

@@ -21,7 +21,9 @@ INFO = (
 
 def asyncapi(version: str, prefix: str = "tidegate.") -> dict[str, Any]:
     """Return the document for the topics under a prefix. ``version`` is Tidegate's."""
-    kinds: dict[Any, None] = {kind: None for messages in MESSAGES.values() for one in messages for kind in (one.holds, one.stamp) if kind}
+    kinds: dict[Any, None] = {
+        kind: None for messages in MESSAGES.values() for one in messages for kind in (one.holds, one.stamp) if kind
+    }
     roots, schemas = schemas_of([*kinds, Envelope], REFER)
     references = dict(zip([*kinds, Envelope], roots, strict=True))
     return {
@@ -94,7 +96,7 @@ def _message(topic: Topic, message: Message, references: dict[type, Schema]) -> 
         found["headers"] = {"type": "object", "properties": headers}
     if message.holds is not None:
         payload = references[message.holds]
-        found["payload"] = _sealed(message.holds, payload, references[Envelope]) if message.form is Form.SIGNED else payload
+        found["payload"] = _sealed(message.holds, payload, references[Envelope]) if message.signed else payload
     return found
 
 
@@ -105,7 +107,7 @@ def _headers(topic: Topic, message: Message) -> dict[str, Schema]:
         found = dict.fromkeys(("ce_id", "ce_source", "ce_subject"), text)
         found |= {"ce_specversion": {"const": "1.0"}, "ce_type": {"const": kind}, "content-type": {"const": Form.JSON.value}}
     if message.stamp is not None:
-        found[HEADER] = text | {"description": one_line(message.stamp.__doc__ or ""), "contentMediaType": Form.SIGNED.value}
+        found[HEADER] = text | {"description": one_line(message.stamp.__doc__ or ""), "contentMediaType": Form.JSON.value}
     return found
 
 

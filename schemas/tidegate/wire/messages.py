@@ -38,8 +38,6 @@ class Form(StrEnum):
     PROTOBUF = "application/x-protobuf"
     BYTES = "application/octet-stream"
     """Nobody but its writer reads it."""
-    SIGNED = "application/json; profile=dsse"
-    """JSON of a DSSE envelope, in which the document's own JSON stands in base64."""
 
 
 class Message(Struct, frozen=True):
@@ -51,12 +49,14 @@ class Message(Struct, frozen=True):
     also: Form | None = None
     what: str = ""
     """What its struct does not say of itself."""
+    signed: bool = False
+    """What is written is a DSSE envelope, in which the document's own JSON stands in base64."""
     stamp: type[Struct] | None = None
     """What a header beside it signs."""
 
 
 def _signed(*kinds: Any) -> tuple[Message, ...]:
-    return tuple(Message(kind.__name__, kind, Form.SIGNED) for kind in kinds)
+    return tuple(Message(kind.__name__, kind, signed=True) for kind in kinds)
 
 
 def _plain(*kinds: Any, form: Form = Form.JSON) -> tuple[Message, ...]:
