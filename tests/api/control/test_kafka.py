@@ -5,6 +5,7 @@ and its own death in between.
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 import requests
 import yaml
 from tests.api.control.kit import BASE, Told, told
+from tests.api.control.test_reads import kpi
 from tests.api.test_kafka import until
 from tests.cli.test_kafka import running
 from tests.cli.test_up import Shell
 from tests.node.kit import free_port
 
-from tidegate.broker import Connection, delete_topics
+from tidegate.broker import Connection, KafkaLog, delete_topics
 from tidegate.runtime.home import Home
 from tidegate.wire.documents import KeyRole
 from tidegate.wire.envelope import seal
@@ -34,9 +36,10 @@ WHY = {"reason": "a test"}
 class Api:
     """The process, at a port that its clients know."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, prefix: str) -> None:
         self._shell = shell
         self.port = free_port()
+        self.connection = Connection(shell.environment["TIDEGATE_BOOTSTRAP"], prefix)
         path = shell.home / "config.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"api": {"port": self.port, "sync": 0}}))
         self.token = ""
@@ -56,6 +59,25 @@ class Api:
         data = {"data": body} if isinstance(body, bytes) else {"json": body}
         url = f"http://127.0.0.1:{self.port}{BASE}{path}"
         return await asyncio.to_thread(requests.request, method, url, headers=named, timeout=30, **data)
+
+    async def seconds(self, log: KafkaLog, count: int) -> list[float]:
+        """So many new seconds of KPIs: from being sent to being told, each in s."""
+        named, found = {"Authorization": f"Bearer {self.token}"}, []
+        url = f"http://127.0.0.1:{self.port}{BASE}/events"
+        async with (
+            asyncio.timeout(WITHIN_S),
+            httpx.AsyncClient(timeout=WITHIN_S) as client,
+            client.stream("GET", url, headers=named, params={"kinds": "kpi", "services": "shop"}) as answer,
+        ):
+            stream = told(answer)
+            await anext(stream)
+            for second in range(count):
+                sent_s = time.monotonic()
+                await log.append("kpis", "shop", kpi(second, "canary").flat())
+                event = await anext(stream)
+                found.append(time.monotonic() - sent_s)
+                assert (event.event, event.data["at_ms"]) == ("kpi", (second + 1) * 1_000)
+        return found
 
     async def events(self, last: str, enough: Callable[[list[Told]], bool]) -> list[Told]:
         """Events since an id (empty: from now on), until there are enough; the first says where they begin."""
@@ -86,7 +108,7 @@ async def served(tmp_path: Path, kafka: str) -> AsyncIterator[tuple[Api, bytes]]
     assert (await shell.type("init", "--nodes", "1", "--prefix", prefix, "--publish")).code == 0
     (node,) = (shell.home / "nodes").glob("*.yaml")
     node.write_text(node.read_text().replace("services: {}", "services: {shop: {executor: none}}"))
-    api = Api(shell)
+    api = Api(shell, prefix)
     api.token = (await shell.type("api", "token", "ci", "--role", "operator")).out.strip()
     home = Home(shell.home, shell.environment)
     plan = Plan(
@@ -143,6 +165,10 @@ async def test_a_rollout_is_driven_over_http_and_nothing_is_lost_when_the_api_is
     sequence = [one.data["about"]["seq"] for one in whole if one.event == "decision"]
     assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
     known = (await api.ask("GET", "/rollouts")).json()["known"]
+    log = KafkaLog(api.connection, client_id="test")
+    took_s = sorted(await api.seconds(log, 20))
+    await log.close()
+    say(f"a new second of KPIs, sent to told, {len(took_s)} times: median {took_s[10]:.3f} s, most {took_s[-1]:.3f} s")
     say(f"control API on real Kafka: {len(whole) - 1} events, {len(sequence)} decisions, lag {known['lag_s']:.2f} s")
 
 
