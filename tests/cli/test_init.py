@@ -127,3 +127,16 @@ def test_a_second_home_on_a_machine_serves_flags_at_other_ports(empty: World) ->
         assert found is not None
         assert own.port not in (found.port, found.sync)
         assert found.port != found.sync
+
+
+def test_nodes_come_to_the_broker_as_the_settings_say_seen_from_their_own_folder(empty: World) -> None:
+    assert empty.type("init").code == 0
+    config = empty.home.config
+    tls, sasl = "{ca: keys/ca.pem}", '{user: "tidegate-{role}", password: "file:keys/{role}.password"}'
+    config.write_text(config.read_text().replace("timings:", f"  tls: {tls}\n  sasl: {sasl}\ntimings:"))
+    assert empty.type("init", "--node", "n1").code == 0
+    access = load_config(empty.home.nodes / "n1.yaml").kafka.access
+    assert access.tls is not None
+    assert access.sasl is not None
+    keys = empty.home.nodes / ".." / "keys"
+    assert (access.tls.ca, access.sasl.password) == (f"{keys}/ca.pem", f"file:{keys}/{{role}}.password")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
+from tidegate.node.executors.environment import environment_of
+from tidegate.runtime.access import Access, Sasl, Tls, access_in
 from tidegate.runtime.problem import Problem
 
 GOOD = """
@@ -25,6 +27,12 @@ services:
     readyWithin: 15s
     drain: 500ms
 """
+
+
+SECURED = """kafka:
+  bootstrap: "127.0.0.1:9092"
+  tls: {ca: keys/ca.pem}
+  sasl: {user: "tidegate-{role}", password: "file:keys/{role}.password"}"""
 
 
 def write(folder: Path, text: str) -> Path:
@@ -82,3 +90,19 @@ def test_keys_that_are_none_are_refused_with_their_path(tmp_path):
         (tmp_path / "keys" / name).chmod(0o600)
         with pytest.raises(Problem, match=name):
             load(config)
+
+
+def test_the_agent_comes_to_the_broker_as_a_node_and_its_services_as_services_unless_they_say_otherwise(tmp_path):
+    text = GOOD.replace('kafka: {bootstrap: "127.0.0.1:9092"}', SECURED)
+    config = load_config(write(tmp_path, text))
+    assert config.kafka.access.of("node", Path()).sasl == Sasl(
+        user="tidegate-node", password=f"file:{tmp_path}/keys/node.password"
+    )
+    told = environment_of(config, "shop", {})
+    assert access_in(told) == Access(
+        Tls(ca=str(tmp_path / "keys/ca.pem")),
+        Sasl(user="tidegate-service", password=f"file:{tmp_path}/keys/service.password"),
+    )
+    own = load_config(write(tmp_path, text + "    env: {TIDEGATE_SASL_USER: shop}\n"))
+    assert access_in(environment_of(own, "shop", {})).principal == "User:shop"
+    assert "TIDEGATE_TLS" not in environment_of(load_config(write(tmp_path, GOOD)), "shop", {})

@@ -274,6 +274,8 @@ def test_what_is_not_said_comes_from_the_environment_of_the_node_agent():
     )
     assert (str(found.snapshot), found.service, found.node) == ("/var/lib/tidegate/flags", "shop", "n1")
     assert FlagSettings.of(ENVIRONMENT, flag_set="shop", snapshot=None).snapshot is None
+    user = {"TIDEGATE_TLS": "on", "TIDEGATE_SASL_USER": "shop", "TIDEGATE_SASL_PASSWORD": "env:SECRET"}
+    assert (found.access.principal, FlagSettings.of(ENVIRONMENT | user).access.principal) == ("User:ANONYMOUS", "User:shop")
 
 
 @pytest.mark.parametrize(
