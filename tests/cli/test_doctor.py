@@ -15,7 +15,7 @@ from tidegate.broker import Connection
 from tidegate.cli.doctor_broker import judged, kept_safely
 from tidegate.cli.doctor_finding import DAY_MS, Finding, Level
 from tidegate.cli.doctor_fleet import Group, Heard, author, group_findings, letter_findings, node_findings
-from tidegate.cli.doctor_home import home_findings, room
+from tidegate.cli.doctor_home import home_findings, roles_here, room
 from tidegate.model import Model
 from tidegate.ports import Record
 from tidegate.rollout.events import NodesEnrolled, ReportArrived
@@ -23,7 +23,7 @@ from tidegate.rollout.view import see
 from tidegate.runtime.access import Access, Sasl, Tls
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import ROLES, make_key, make_root, read_key
-from tidegate.wire.acls import Operation, rights
+from tidegate.wire.acls import PRINCIPALS, Operation, rights
 from tidegate.wire.codec import decode_strict
 from tidegate.wire.documents import KeyRole, Report, Root
 from tidegate.wire.envelope import open_envelope, seal
@@ -258,12 +258,39 @@ def test_rights_that_a_role_lacks_or_need_not_have_are_told_by_name() -> None:
     may = {name: frozenset[Operation]() for name in ("t.desired", "t.judge", "t.intake")}
     for right in rights("judge", "t."):
         may[right.name] = may.get(right.name, frozenset()) | {right.operation, DESCRIBE}
-    assert judged("judge", where, may) == []
-    assert judged("judge", where, may | {"t.nodeseconds": None}) == []
-    (lacks,) = judged("judge", where, may | {"t.verdicts": frozenset({DESCRIBE}), "t.judge": frozenset()})
+    assert judged(["judge"], where, may) == []
+    assert judged(["judge"], where, may | {"t.nodeseconds": None}) == []
+    (lacks,) = judged(["judge"], where, may | {"t.verdicts": frozenset({DESCRIBE}), "t.judge": frozenset()})
     assert (lacks.level, lacks.what) == (PROBLEM, "User:tidegate-judge (judge) may not read t.judge, write t.verdicts")
-    (beyond,) = judged("judge", where, may | {"t.desired": frozenset({READ, WRITE})})
+    (beyond,) = judged(["judge"], where, may | {"t.desired": frozenset({READ, WRITE})})
     assert (beyond.level, beyond.what) == (WARNING, "User:tidegate-judge (judge) may read and write t.desired, and need not")
+
+
+def test_one_user_who_plays_several_roles_may_do_what_each_of_them_takes() -> None:
+    where = Connection("x:1", "t.", Access(Tls(), Sasl(user="tidegate", password="env:X")))
+    may: dict[str, frozenset[Operation]] = {}
+    for right in (*rights("judge", "t."), *rights("decide", "t.")):
+        may[right.name] = may.get(right.name, frozenset()) | {right.operation, DESCRIBE}
+    assert judged(["judge", "decide"], where, may) == []
+    (beyond,) = judged(["judge"], where, may)
+    assert "write t.desired" in beyond.what.replace("read and write", "write")
+
+
+@pytest.mark.parametrize(
+    ("sasl", "here"),
+    [
+        ({"user": "tidegate-{role}", "password": "file:keys/{role}.password"}, ["operator"]),
+        ({"user": "tidegate-{role}", "password": "env:PW_{role}"}, ["judge"]),
+        ({"user": "tidegate-{role}", "password": "env:NONE_{role}"}, []),
+        ({"user": "tidegate", "password": "env:PW_judge"}, list(PRINCIPALS)),
+    ],
+)
+def test_it_comes_as_the_roles_whose_password_is_here(
+    home: Home, monkeypatch: pytest.MonkeyPatch, sasl: dict[str, str], here: list[str]
+) -> None:
+    monkeypatch.setenv("PW_judge", "secret")
+    configure(home, sasl=sasl)
+    assert roles_here(Home(home.folder, {})) == here
 
 
 def test_the_command_tells_all_with_an_exit_code_and_goes_as_far_as_it_can(world: World, home: Home) -> None:

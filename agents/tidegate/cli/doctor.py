@@ -4,11 +4,12 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import click
 
 from tidegate.broker import Connection
+from tidegate.broker.connection import UNANSWERED
 from tidegate.cli.connect import run
 from tidegate.cli.doctor_broker import doors, rights_findings, topic_findings
 from tidegate.cli.doctor_finding import Finding, Level, note, problem, told
@@ -18,27 +19,33 @@ from tidegate.cli.output import dump, table
 from tidegate.cli.session import Exit
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.acls import Principal
+from tidegate.wire.acls import PRINCIPALS, Principal
 from tidegate.wire.names import duration_ms
 
 READY_WITHIN_S = 2.0
+WITHIN_S = 120.0
 ORDER = tuple(Level)
 
 
 @click.command()
+@click.option(
+    "--role", "roles", multiple=True, type=click.Choice(PRINCIPALS), help="Come to the broker as this one alone; may be repeated."
+)
 @click.option("--strict", is_flag=True, help="Warnings, too, end it with exit code 1.")
 @click.option(
     "--output", "-o", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
 @click.pass_obj
-def doctor(home: Home, strict: bool, form: str) -> int:
+def doctor(home: Home, roles: tuple[Principal, ...], strict: bool, form: str) -> int:
     """Look at an installation and say what to mend: settings, keys, secrets, certificates, disk; broker, topics and rights;
     decision agent, workers and nodes, their clocks, dead letters. Changes nothing; takes until the next heartbeat, at most 10 s.
+
+    It comes to the broker as every role whose password is here. Where one user is one role alone, say which: --role.
 
     \b
     Exit codes: 0 no problem (warnings may be told), 1 a problem, or with --strict a warning.
     """  # noqa: D301 - click's mark for text that keeps its line breaks
-    found = sorted(run(examine(home)), key=lambda one: ORDER.index(one.level))
+    found = sorted(run(examine(home, roles or PRINCIPALS)), key=lambda one: ORDER.index(one.level))
     counts = {level: sum(one.level is level for one in found) for level in Level}
     if form == "json":
         dump({"problems": counts[Level.PROBLEM], "warnings": counts[Level.WARNING], "findings": found}, "json")
@@ -49,8 +56,8 @@ def doctor(home: Home, strict: bool, form: str) -> int:
     return Exit.FAILED if counts[Level.PROBLEM] or (strict and counts[Level.WARNING]) else Exit.OK
 
 
-async def examine(home: Home) -> list[Finding]:
-    """Return everything that should be otherwise. What needs something that is broken is not looked at."""
+async def examine(home: Home, roles: Collection[Principal] = PRINCIPALS) -> list[Finding]:
+    """Return everything that should be otherwise, as these roles see it. What needs something broken is not looked at."""
     now_ms = time.time_ns() // 1_000_000
     try:
         found = home_findings(home, now_ms)
@@ -61,10 +68,19 @@ async def examine(home: Home) -> list[Finding]:
     except Problem as said:
         return [*found, told("broker", said)]
     kafka = home.settings.kafka
-    where = {role: Connection(bootstrap, kafka.prefix, kafka.access.of(role, home.folder)) for role in roles_here(home)}
+    where = {
+        role: Connection(bootstrap, kafka.prefix, kafka.access.of(role, home.folder))
+        for role in roles_here(home)
+        if role in roles
+    }
     faults, inside = await doors(where, now_ms)
     found += [*faults, *await asyncio.to_thread(lambda: list(_processes(home)))]
-    return found + await _inside({role: where[role] for role in inside}, home)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return found + await _inside({role: where[role] for role in inside}, home)
+    except UNANSWERED as error:
+        what = f"the broker at {bootstrap} answered at first, and then not: {error or type(error).__name__}"
+        return [*found, problem("broker", what, "see its log, and run it again")]
 
 
 async def _inside(where: Mapping[Principal, Connection], home: Home) -> list[Finding]:

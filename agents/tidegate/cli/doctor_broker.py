@@ -1,7 +1,7 @@
 """What the broker says: who is let in, its certificate, topics as the table has them and safely kept, the rights of each role."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidegate.broker import Connection, check_topics, knock
@@ -69,26 +69,28 @@ def kept_safely(described: Iterable[Mapping[str, Any]], brokers: int) -> list[Fi
 
 
 async def rights_findings(where: Mapping[Principal, Connection]) -> list[Finding]:
-    """Return what roles may not do and must, and what they may do and need not. Each role asks for itself; nothing is written."""
-    asked = await asyncio.gather(*(_asked(role, connection) for role, connection in where.items()))
-    answers = dict(zip(where, asked, strict=True))
-    if all(everything(answer) for answer in answers.values() if answer is not None):
-        # Without passwords everybody is the same, and no right of one role says anything.
-        return [] if all(one.access.sasl is None for one in where.values()) else [_no_authorizer()]
+    """Return what roles may not do and must, and what they may do and need not. Each user asks for itself; nothing is written."""
+    users: dict[Connection, list[Principal]] = {}
+    for role, connection in where.items():
+        users.setdefault(connection, []).append(role)
+    answers = await asyncio.gather(*(_asked(roles, connection) for connection, roles in users.items()))
     found: list[Finding] = []
-    for role, answer in answers.items():
+    if all(everything(answer) for answer in answers if answer is not None):
+        # Without users everybody is the same, and no right of one role says anything.
+        return [] if all(one.access.sasl is None for one in users) else [_no_authorizer()]
+    for (connection, roles), answer in zip(users.items(), answers, strict=True):
         if answer is None:
-            found.append(note("rights", f"the broker did not tell what {role} may do", "run it again"))
+            found.append(note("rights", f"the broker did not tell what {connection.access.principal} may do", "run it again"))
         elif not everything(answer):
-            found += judged(role, where[role], answer)
+            found += judged(roles, connection, answer)
     return found
 
 
-def judged(role: Principal, where: Connection, answer: Permits) -> list[Finding]:
-    """Return how far what a role may do differs from what its work takes."""
-    who, lacks, beyond = where.access.principal, [], []
+def judged(roles: Sequence[Principal], where: Connection, answer: Permits) -> list[Finding]:
+    """Return how far what a user may do differs from what its roles take."""
+    who, lacks, beyond = f"{where.access.principal} ({', '.join(roles)})", [], []
     for name, may in answer.items():
-        needs = needed(role, name, where.prefix)
+        needs = frozenset[Operation]().union(*(needed(role, name, where.prefix) for role in roles))
         if may is None:
             continue  # it is missing, which is told of topics
         if lost := sorted(needs - may):
@@ -97,9 +99,9 @@ def judged(role: Principal, where: Connection, answer: Permits) -> list[Finding]
             beyond.append(f"{' and '.join(more)} {name}")
     found = []
     if lacks:
-        found.append(problem("rights", f"{who} ({role}) may not {', '.join(lacks)}", APPLY))
+        found.append(problem("rights", f"{who} may not {', '.join(lacks)}", APPLY))
     if beyond:
-        found.append(warning("rights", f"{who} ({role}) may {', '.join(beyond)}, and need not", f"{APPLY}, with --prune"))
+        found.append(warning("rights", f"{who} may {', '.join(beyond)}, and need not", f"{APPLY}, with --prune"))
     return found
 
 
@@ -119,9 +121,9 @@ def everything(answer: Permits) -> bool:
     return bool(there) and all(Operation.READ in may for may in there)
 
 
-async def _asked(role: Principal, connection: Connection) -> Permits | None:
+async def _asked(roles: Sequence[Principal], connection: Connection) -> Permits | None:
     topics = [f"{connection.prefix}{topic.name}" for topic in TOPICS]
-    groups = _groups(connection.prefix) if role in (*GROUPS, "admin") else ()
+    groups = _groups(connection.prefix) if {*GROUPS, "admin"} & {*roles} else ()
     try:
         async with asyncio.timeout(3 * WITHIN_S):
             return await permits(connection, topics, groups)

@@ -1,5 +1,6 @@
 """What stands on this machine: settings, keys, node files, secrets and certificates, room on the disk. Needs no broker."""
 
+import os
 import shutil
 import ssl
 from collections.abc import Iterator
@@ -48,8 +49,9 @@ def roles_here(home: Home) -> list[Principal]:
     def is_here(role: Principal) -> bool:
         of = access.of(role, home.folder)
         kind, _, name = of.sasl.password.partition(":") if of.sasl is not None else ("", "", "")
+        known = {"file": Path(name).exists(), "env": name in os.environ}.get(kind, True)
         shown = of.tls.certificate if of.tls is not None else None
-        return (kind != "file" or Path(name).exists()) and (shown is None or Path(shown).exists())
+        return known and (shown is None or Path(shown).exists())
 
     return [role for role in PRINCIPALS if is_here(role)]
 

@@ -14,6 +14,8 @@ from tests.kafka.secured.broker import SUPER
 from tests.kafka.secured.kit import MARKS, Installation
 
 from tidegate.broker.acls import Entry, make_acls, remove_acls
+from tidegate.cli.doctor_broker import doors
+from tidegate.cli.doctor_finding import DAY_MS
 from tidegate.wire.acls import Operation, Resource, Right
 from tidegate.wire.topics import BY_NAME
 
@@ -140,3 +142,12 @@ def test_roles_that_come_as_the_super_user_are_told_of(sound: Installation) -> N
     told = [one for one in findings(sound) if (one["level"], one["about"]) not in NOBODY_RUNS]
     assert [(one["level"], one["about"]) for one in told] == [("warning", "rights")]
     assert "lets every role do everything" in told[0]["what"]
+
+
+async def test_a_certificate_of_the_broker_that_ends_soon_is_told_of(opened: Installation) -> None:
+    later_ms = time.time_ns() // 1_000_000 + 350 * DAY_MS
+    told, inside = await doors({"judge": opened.connection("judge")}, later_ms)
+    assert [(one.level, one.about, one.what.split(" ends on ")[0]) for one in told] == [
+        ("warning", "certificate", f"the certificate of the broker at {opened.broker.secured}")
+    ]
+    assert inside == ["judge"]

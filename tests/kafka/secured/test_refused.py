@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from tests.kafka.secured.authority import Authority
 from tests.kafka.secured.broker import SUPER, SecuredKafka
 from tests.kafka.secured.kit import MARKS, Installation, until
 
 from tidegate.broker import Connection, KafkaLog, knock
-from tidegate.broker.acls import Entry, make_acls
+from tidegate.broker.acls import Entry, make_acls, remove_acls
 from tidegate.broker.connection import BrokerRefused
 from tidegate.ports import SendRefused
 from tidegate.runtime.access import PLAIN_TEXT, Access, Tls
-from tidegate.wire.acls import rights
+from tidegate.wire.acls import Resource, rights
+from tidegate.worker import Role, Worker
 
 pytestmark = MARKS
 
@@ -177,3 +179,25 @@ async def test_a_role_says_at_once_that_its_password_is_wrong_and_comes_in_when_
         f"the broker at {where.bootstrap} does not know User:tidegate-judge with this password",
         "broker answers",
     ]
+
+
+async def test_a_worker_that_may_not_join_its_group_says_so_and_begins_when_it_may(installation: Installation) -> None:
+    """Faust would try for ever, and say nothing."""
+    await asyncio.to_thread(installation.grant)
+    await asyncio.to_thread(installation.type, "topics", "create")
+    boss = installation.broker.connection(SUPER, installation.prefix)
+    group = [
+        Entry("User:tidegate-intake", right)
+        for right in rights("intake", installation.prefix)
+        if right.resource is Resource.GROUP
+    ]
+    await remove_acls(boss, group)
+    worker, stop = Worker(Role.INTAKE, installation.connection("intake"), registry=CollectorRegistry()), asyncio.Event()
+    with capture_logs() as said:
+        running = asyncio.create_task(worker.run(stop))
+        await until(lambda: said)
+        assert said[0]["event"] == f"the broker does not let User:tidegate-intake use {installation.prefix}intake"
+        await make_acls(boss, group)
+        await until(lambda: worker.not_ready() is None, 60.0)
+    stop.set()
+    await running
