@@ -35,7 +35,6 @@ class Form(StrEnum):
 
     JSON = "application/json"
     MESSAGEPACK = "application/msgpack"
-    PROTOBUF = "application/x-protobuf"
     BYTES = "application/octet-stream"
     """Nobody but its writer reads it."""
 
@@ -66,9 +65,7 @@ def _plain(*kinds: Any, form: Form = Form.JSON) -> tuple[Message, ...]:
 MESSAGES: dict[str, tuple[Message, ...]] = {
     "telemetry": (Message("Telemetry", Telemetry, Form.JSON, Form.MESSAGEPACK),),
     "otlp": (
-        Message(
-            "Metrics", None, Form.PROTOBUF, what="An ExportMetricsServiceRequest of OTLP, as a collector or an exporter wrote it."
-        ),
+        Message("Export", None, Form.BYTES, what="What one process exported by OTLP at one moment, sorted out by a bridge."),
     ),
     "nodeseconds": _plain(NodeSeconds, Context, form=Form.MESSAGEPACK),
     "kpis": _plain(Kpi),
