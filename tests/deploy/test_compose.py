@@ -19,7 +19,7 @@ from tidegate.wire.topics import TOPICS
 
 FLEET = Path(__file__).parents[2] / "deploy" / "compose"
 ROLES = ("kafka", "intake", "judge", "experiment", "decide", "decide-2", "notify", "api", "bridge", "n1", "n2", "n3", "n4")
-LOOKED_AT = 10
+LOOKED_AT = 3
 SIGTERM_OF_JAVA = 128 + signal.SIGTERM
 
 pytestmark = [pytest.mark.kafka, pytest.mark.scenario]

@@ -28,7 +28,7 @@ MANIFESTS = [
     manifest for name in KUSTOMIZATION["resources"] for manifest in yaml.safe_load_all((K8S / name).read_text()) if manifest
 ]
 WORKLOADS = {one["metadata"]["name"]: one for one in MANIFESTS if one["kind"] in ("Deployment", "StatefulSet")}
-VERSIONS = ("1.29", "1.37")
+VERSIONS = (pytest.param("1.29", marks=pytest.mark.thorough), "1.37")
 """The oldest and the newest that is promised (docs/deployment.md)."""
 READY_WITHIN_S = 60
 
@@ -103,9 +103,8 @@ def test_the_settings_are_settings(tmp_path):
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize(
-    "name", [name if name == "decide" else pytest.param(name, marks=pytest.mark.thorough) for name in WORKLOADS]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", WORKLOADS)
 async def test_what_a_pod_starts_becomes_ready_by_its_own_probe_and_ends(name, connection, tmp_path):
     made = tmp_path / "operator"
     arguments = ["init", "--fleet", "production", "--bootstrap", connection.bootstrap, "--prefix", connection.prefix, "--publish"]
