@@ -11,10 +11,60 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from tidegate.broker.connection import UNANSWERED, BrokerProblem, BrokerRefused, BrokerSilent, Connection
+from tidegate.broker.connection import BrokerProblem, BrokerRefused, BrokerSilent, Connection
 from tidegate.runtime.problem import Problem
 
 ANSWER_WITHIN_S = 3.0
+
+
+class _Door:
+    """One address, tried in several ways; nothing takes longer than ``within_s``."""
+
+    def __init__(self, host: str, port: int, within_s: float) -> None:
+        self._host, self._port, self._within_s = host, port, within_s
+
+    async def is_open(self) -> bool:
+        """Return whether anything listens there."""
+        return await self._connects(None)
+
+    async def speaks_tls(self) -> bool:
+        """Return whether TLS begins there, whoever it is: nothing is said, so nobody needs to be trusted."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return await self._connects(context)
+
+    async def speaks_plain(self) -> bool:
+        """Return whether a broker answers there in plain text."""
+        try:
+            await self.ask({})
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def ask(self, arguments: dict[str, Any]) -> None:
+        """Come in and ask something: until then a broker that wants to know who is there says nothing. Raises UNANSWERED."""
+        async with asyncio.timeout(self._within_s):
+            conn = await create_conn(
+                self._host,
+                self._port,
+                client_id="tidegate-knock",
+                request_timeout_ms=int(self._within_s * 1000),
+                **arguments,
+            )
+            try:
+                await conn.send(MetadataRequest([]))
+            finally:
+                conn.close()
+
+    async def _connects(self, context: ssl.SSLContext | None) -> bool:
+        try:
+            async with asyncio.timeout(self._within_s):
+                _, writer = await asyncio.open_connection(self._host, self._port, ssl=context)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
 
 
 async def knock(connection: Connection, within_s: float = ANSWER_WITHIN_S) -> Problem | None:
@@ -35,27 +85,19 @@ async def knock(connection: Connection, within_s: float = ANSWER_WITHIN_S) -> Pr
 
 async def _at(address: str, connection: Connection, arguments: dict[str, Any], within_s: float) -> BrokerProblem | None:
     host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not port.isdigit() or not await _listens(host, int(port), within_s):
-        return BrokerSilent(
-            f"no broker answers at {address}", "start it (tidegate up), or set TIDEGATE_BOOTSTRAP=host:port to another"
-        )
+    door = _Door(host.strip("[]"), int(port) if port.isdigit() else 0, within_s)
+    if not await door.is_open():
+        return _silent(address)
     try:
-        conn = await create_conn(
-            host, int(port), client_id="tidegate-knock", request_timeout_ms=int(within_s * 1000), **arguments
-        )
-        try:
-            # Until it is asked something, a broker that wants to know who is there says nothing.
-            await conn.send(MetadataRequest([]))
-        finally:
-            conn.close()
-    except UNANSWERED as error:
-        speaks_tls = connection.access.tls is not None or await _speaks_tls(host, int(port), within_s)
-        return _told(address, connection, error, speaks_tls=speaks_tls)
+        await door.ask(arguments)
+    except TimeoutError:
+        return _silent(address)
+    except (KafkaError, OSError) as error:
+        return await _why(address, connection, error, door)
     return None
 
 
-def _told(address: str, connection: Connection, error: Exception, *, speaks_tls: bool) -> BrokerRefused:
+async def _why(address: str, connection: Connection, error: Exception, door: _Door) -> BrokerProblem:
     access, broker = connection.access, f"the broker at {address}"
     alert = error.__cause__
     match error:
@@ -69,20 +111,25 @@ def _told(address: str, connection: Connection, error: Exception, *, speaks_tls:
             )
         case ssl.SSLCertVerificationError():
             return _untrusted(broker, connection, error)
-        case ssl.SSLError() | ConnectionError() if access.tls is not None:
+        case OSError() if access.tls is not None and await door.speaks_plain():
             return BrokerRefused(f"{broker} does not speak TLS at this port", "name its port for TLS, or remove kafka.tls")
-        case KafkaError() if access.tls is None and speaks_tls:
+        case KafkaError() if access.tls is None and await door.speaks_tls():
             return BrokerRefused(f"{broker} speaks TLS, and this client plain text", "add kafka.tls, with its authority as ca")
-        case KafkaError() if isinstance(alert, ssl.SSLError):
-            shown = access.tls.certificate if access.tls is not None else None
+        case KafkaError() if access.tls is not None and isinstance(alert, ssl.SSLError):
+            shown = access.tls.certificate or "which has none"
             return BrokerRefused(
-                f"{broker} does not accept this client's certificate, {shown or 'which has none'}: {alert.reason}",
+                f"{broker} does not accept this client's certificate, {shown}: {alert.reason}",
                 "name one of an authority that it trusts: kafka.tls.certificate and kafka.tls.key",
             )
         case KafkaError() if access.tls is not None and access.sasl is None:
             return BrokerRefused(f"{broker} wants to know who is there", "add kafka.sasl, with a user and a password")
-    return BrokerRefused(
-        f"{broker} closed the connection: {type(error).__name__} {error}".strip(), "is it a Kafka broker? See its log"
+    # It lets go of whoever comes, as one does that is about to end.
+    return _silent(address)
+
+
+def _silent(address: str) -> BrokerSilent:
+    return BrokerSilent(
+        f"no broker answers at {address}", "start it (tidegate up), or set TIDEGATE_BOOTSTRAP=host:port to another"
     )
 
 
@@ -100,27 +147,3 @@ def _untrusted(broker: str, connection: Connection, error: ssl.SSLCertVerificati
         f"the certificate of {broker} is of no authority in {ca or 'the list of this system'}: {error.verify_message}",
         "set kafka.tls.ca to the broker's authority; if it is, somebody else answers there",
     )
-
-
-async def _listens(host: str, port: int, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
-
-
-async def _speaks_tls(host: str, port: int, within_s: float) -> bool:
-    """Return whether TLS begins there, whoever it is: nothing is sent, so nobody needs to be trusted."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

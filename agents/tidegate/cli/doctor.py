@@ -95,14 +95,14 @@ async def _inside(where: Mapping[Principal, Connection], home: Home) -> list[Fin
         found += await topic_findings(admin)
     if any(one.level is Level.PROBLEM and one.about in ("topics", "rights") for one in found):
         return found  # who cannot read waits for ever
-    if admin is not None:
-        found += await worker_findings(admin)
+    skew_ms = 0
     if operator is None:
         found.append(note("fleet", "agents and nodes were not looked at", "run it where the password of the role operator is"))
     else:
         takeover_s = duration_ms(home.settings.timings.takeover) / 1_000
-        found += await fleet_findings(operator, home.trust, takeover_s)
-    return found
+        seen, skew_ms = await fleet_findings(operator, home.trust, takeover_s)
+        found += seen
+    return found if admin is None else found + await worker_findings(admin, skew_ms)
 
 
 def _processes(home: Home) -> Iterator[Finding]:

@@ -49,26 +49,29 @@ class Group(Struct, frozen=True, kw_only=True):
     """Append time of the oldest record that is not dealt with; None: there is none, or nobody ever worked."""
 
 
-async def fleet_findings(where: Connection, trust: Trust, takeover_s: float) -> list[Finding]:
-    """Return what an operator sees wrong: decision agent, nodes, clocks, dead letters. Takes until the next heartbeat."""
+async def fleet_findings(where: Connection, trust: Trust, takeover_s: float) -> tuple[list[Finding], int]:
+    """Return what an operator sees wrong (decision agent, nodes, clocks, dead letters), and how many ms this machine's clock is
+    ahead of the broker's. Takes until the next heartbeat.
+    """
     log = KafkaLog(where, client_id="doctor")
     try:
         model, heard = await asyncio.gather(_model(log, trust), _listen(log, takeover_s + BEAT_MARGIN_S))
         letters = await _letters(log)
     finally:
         await log.close()
-    now_ms = _now_ms() - (heard.skew_ms or 0)
-    return [*author(heard, now_ms), *node_findings(model, now_ms), *letter_findings(letters, now_ms)]
+    skew_ms = heard.skew_ms or 0
+    now_ms = _now_ms() - skew_ms
+    return [*author(heard, now_ms), *node_findings(model, now_ms), *letter_findings(letters, now_ms)], skew_ms
 
 
-async def worker_findings(admin: Connection) -> list[Finding]:
-    """Return which workers do not run, or are behind."""
+async def worker_findings(admin: Connection, skew_ms: int) -> list[Finding]:
+    """Return which workers do not run, or are behind, by the broker's clock."""
     try:
         async with asyncio.timeout(len(SOURCES) * ANSWER_WITHIN_S):
             groups = [await _group(admin, role, source) for role, source in SOURCES.items()]
     except TimeoutError:
         return [note("workers", "the broker did not tell how far workers are", "run it again")]
-    return [found for group in groups for found in group_findings(group, _now_ms())]
+    return [found for group in groups for found in group_findings(group, _now_ms() - skew_ms)]
 
 
 def author(heard: Heard, now_ms: int) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from tests.kafka.secured.kit import MARKS, Installation, until
 
 from tidegate.broker import Connection, KafkaLog, knock
 from tidegate.broker.acls import Entry, make_acls, remove_acls
-from tidegate.broker.connection import BrokerRefused
+from tidegate.broker.connection import BrokerRefused, BrokerSilent
 from tidegate.ports import SendRefused
 from tidegate.runtime.access import PLAIN_TEXT, Access, Tls
 from tidegate.wire.acls import Resource, rights
@@ -84,6 +84,30 @@ async def test_whoever_is_known_comes_in_by_password_or_by_certificate_whatever_
     assert await knock(good) is None
     assert await knock(replace(good, bootstrap=f"127.0.0.1:1, {good.bootstrap}")) is None
     assert await knock(Connection(secured.mutual, access=certified)) is None
+
+
+@pytest.mark.parametrize("name", ["password", "plain"])
+async def test_a_broker_that_hangs_or_lets_go_of_everybody_is_silent_and_refuses_nobody(
+    wrong: dict[str, Connection], name: str
+) -> None:
+    """It may end at this moment: nothing is wrong with a password then."""
+    hanging: set[asyncio.StreamWriter] = set()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hanging.add(writer)
+
+    async def let_go(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    for handler in (hang, let_go):
+        server = await asyncio.start_server(handler, "127.0.0.1", 0)
+        address = "{}:{}".format(*server.sockets[0].getsockname())
+        problem = await knock(replace(wrong[name], bootstrap=address), 0.3)
+        assert isinstance(problem, BrokerSilent)
+        assert problem.what == f"no broker answers at {address}"
+        server.close()
+    for writer in hanging:
+        writer.close()
 
 
 @pytest.mark.parametrize("name", ["password", "authority", "plain"])

@@ -3,6 +3,7 @@ than the topic table gives.
 """
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -125,6 +126,9 @@ async def test_a_release_is_promoted_with_every_role_under_its_own_principal(who
     flagged = await whole.type("flag", "set", FLAG, "-f", str(flag), "--reason", "a flag reaches services")
     assert (flagged.code, flagged.err) == (0, "")
     await until(lambda: seen.shown, WITHIN_S)
+
+    told = json.loads((await whole.type("doctor", "-o", "json")).out)
+    assert (told["problems"], {one["about"] for one in told["findings"]}) == (0, {"keys"}), told  # root.key is at hand here
 
     # What a person does, also in other roles.
     others = {
