@@ -125,7 +125,9 @@ def _draft_07(schema: Any) -> Any:
         return [_draft_07(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _draft_07(value) for key, value in schema.items() if key != "discriminator"}
+    found = {key: _draft_07(value) for key, value in schema.items() if key not in ("discriminator", "properties")}
+    if "properties" in schema:  # whose keys are names, not words of a schema
+        found["properties"] = {name: _draft_07(one) for name, one in schema["properties"].items()}
     if "prefixItems" in found:
         if "items" in found:
             found["additionalItems"] = found.pop("items")

@@ -82,7 +82,5 @@ def _structs(infos: Iterable[object]) -> Iterator[StructType]:
             yield info
             waiting += [field.type for field in info.fields]
         else:
-            for value in (
-                getattr(info, name, None) for name in ("types", "type", "item_type", "item_types", "key_type", "value_type")
-            ):
+            for value in (getattr(info, name, None) for name in INSIDE):
                 waiting += value if isinstance(value, tuple) else [] if value is None else [value]

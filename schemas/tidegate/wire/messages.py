@@ -36,7 +36,7 @@ class Form(StrEnum):
     JSON = "application/json"
     MESSAGEPACK = "application/msgpack"
     BYTES = "application/octet-stream"
-    """Nobody but its writer reads it."""
+    """Not told further: of the writer's own, or of whoever sent it."""
 
 
 class Message(Struct, frozen=True):
