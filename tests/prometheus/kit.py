@@ -66,7 +66,8 @@ class Watched(System):
     def _programs(self) -> Iterator[Program]:
         config = yaml.safe_load(self._home.config.read_text())
         config["api"], config["bridge"] = {"port": 0, "sync": 0, "flag_set": FLAG_SET}, {"port": 0}
-        config["notify"] = {"targets": [{"kind": "alertmanager", "url": f"http://{self.alertmanager}"}]}
+        gates = [{"kind": "command", "name": "load-test", "command": ["true"]}]
+        config["notify"] = {"targets": [{"kind": "alertmanager", "url": f"http://{self.alertmanager}"}], "gates": gates}
         self._home.config.write_text(yaml.safe_dump(config))
         tokens = self._home.folder / FILE
         self.person = make_token(tokens, "ann", (), Grant(role=Role.ADMIN))

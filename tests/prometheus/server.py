@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,6 +17,14 @@ from tests.notify.server import answers, until
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
 EVERY = "1s"
 READY_WITHIN_S = 15.0
+
+
+def promtool(*arguments: str, text: str = "") -> str:
+    """What Prometheus's own tool says; fails where it is not content."""
+    command = [program("prometheus", "promtool"), *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def configured(folder: Path, roles: Mapping[str, Sequence[str]], servers: Mapping[str, str], own: Mapping[str, Any]) -> Path:

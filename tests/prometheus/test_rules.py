@@ -1,20 +1,18 @@
 """The rules for Prometheus: its own checks, a test of each alert, and a page that says what to do about each."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.debian import program
 from tests.prometheus.roles import PAGE, metrics, page
+from tests.prometheus.server import DEPLOYED, promtool
 
 from tidegate.alarms.catalogue import kinds
 
 ROOT = Path(__file__).parents[2]
-DEPLOYED = ROOT / "deploy" / "prometheus"
 TESTS = Path(__file__).parent / "rules"
 ALERTS = {
     rule["alert"]: rule
@@ -36,21 +34,13 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 HEADINGS = re.findall(r"^### (\S+)$", RUNBOOK, re.MULTILINE)
 
 
-def promtool(*arguments: str | Path) -> str:
-    done = subprocess.run(
-        [program("prometheus", "promtool"), *arguments], cwd=TESTS, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_prometheus_takes_its_configuration_and_the_rules():
-    assert "SUCCESS" in promtool("check", "config", DEPLOYED / "prometheus.yml")
-    promtool("check", "rules", "--lint-fatal", *sorted((DEPLOYED / "rules").glob("*.yml")))
+    assert "SUCCESS" in promtool("check", "config", str(DEPLOYED / "prometheus.yml"))
+    promtool("check", "rules", "--lint-fatal", *map(str, sorted((DEPLOYED / "rules").glob("*.yml"))))
 
 
 def test_every_rule_does_what_its_own_test_says():
-    promtool("test", "rules", *sorted(TESTS.glob("*.yml")))
+    promtool("test", "rules", *map(str, sorted(TESTS.glob("*.yml"))))
 
 
 def told() -> Iterator[tuple[str, list[Any]]]:

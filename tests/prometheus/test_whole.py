@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from tests.notify.server import Server, until
 from tests.prometheus.dashboards import DASHBOARDS
 from tests.prometheus.kit import Shop, Watched, flat, watching
 from tests.prometheus.panels import KAFKA_TYPE
-from tests.prometheus.server import DEPLOYED, Prometheus
+from tests.prometheus.roles import metrics
+from tests.prometheus.server import DEPLOYED, Prometheus, promtool
 
 from tidegate.broker.local import free_ports
 from tidegate.demo.checkout import FLAG, write_flag
@@ -137,6 +140,26 @@ async def test_every_role_is_asked_and_every_expression_and_every_recording_rule
     health = prometheus.targets()
     assert {role: health[role] for role in system.roles} == {role: {"up"} for role in system.roles}
     assert set(prometheus.firing()) - {"CartsSlow", "TidegateDeadLetters"} == set()
+
+
+async def test_what_each_role_shows_is_what_the_page_says_and_prometheus_finds_no_fault_with_it(watched):
+    system, *_ = watched
+    for role, told in (await asyncio.to_thread(metrics)).items():
+        documented = {one.name: {*one.labels} for one in told}
+        for address in system.roles[role]:
+            text = await asyncio.to_thread(lambda at=address: urllib.request.urlopen(f"http://{at}/metrics", timeout=10).read())
+            await asyncio.to_thread(promtool, "check", "metrics", text=text.decode())
+            families = text_string_to_metric_families(text.decode())
+            ours = (one for one in families if one.name.startswith("tidegate_") and not one.name.endswith("_created"))
+            shown = {_name(one): one for one in ours}
+            assert set(shown) == set(documented), role
+            for name, family in shown.items():
+                labels = {label for sample in family.samples for label in sample.labels}
+                assert labels <= documented[name], name
+
+
+def _name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
 
 
 async def test_decisions_are_marked_at_the_millisecond_at_which_they_were_made(watched):
