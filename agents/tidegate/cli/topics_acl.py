@@ -16,7 +16,8 @@ from tidegate.cli.session import Exit
 from tidegate.runtime.access import ROLE, Access, Sasl
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.acls import PRINCIPALS, Operation, Principal, Resource, Right, rights
+from tidegate.wire.acls import GROUPS, PRINCIPALS, Operation, Principal, Resource, Right, rights
+from tidegate.wire.topics import BY_NAME
 
 EVERYTHING = "*"
 USER_DEFAULT = f"tidegate-{ROLE}"
@@ -50,7 +51,7 @@ class Compared(Struct, frozen=True, kw_only=True):
 @click.option("--password", default="", metavar="file:PATH|env:NAME", help="Where the password of that user is.")
 @click.option("--check", is_flag=True, help="Compare with what stands on the broker. Exit code 1 where they differ.")
 @click.option("--apply", "make", is_flag=True, help="Make on the broker what is missing.")
-@click.option("--prune", is_flag=True, help="With --apply: also remove what is extra under our prefix.")
+@click.option("--prune", is_flag=True, help="With --apply: also remove what is extra of our topics and groups.")
 @click.option(
     "--output",
     "-o",
@@ -118,18 +119,21 @@ def entries_of(who: Mapping[Principal, Iterable[str]], home: Home) -> frozenset[
 
 
 def extra(lists: Lists, wanted: frozenset[Entry], prefix: str) -> frozenset[Entry]:
-    """Return what stands on a broker for topics and groups under the prefix, and is not wanted. Other fleets have others."""
-    return frozenset(entry for entry in lists.entries - wanted if entry.right.name.startswith(prefix))
+    """Return what stands on a broker for topics and groups of this fleet, and is not wanted."""
+    ours = {f"{prefix}{name}" for name in (*BY_NAME, *GROUPS)} | {prefix}
+    return frozenset(entry for entry in lists.entries - wanted if entry.right.name in ours)
 
 
 def reaching(lists: Lists, wanted: frozenset[Entry], prefix: str) -> frozenset[Entry]:
-    """Return what is about more than our prefix and reaches into it: a star, or a shorter prefix."""
+    """Return what is about more than this fleet and reaches into it, by a star or a shorter prefix, and what stands under our
+    prefix for names that are not ours: another fleet's may begin like ours.
+    """
 
     def reaches(right: Right) -> bool:
         covers = right.name == EVERYTHING or (right.prefixed and prefix.startswith(right.name))
-        return covers and right.resource is not Resource.CLUSTER and not right.name.startswith(prefix)
+        return right.resource is not Resource.CLUSTER and (covers or right.name.startswith(prefix))
 
-    return frozenset(entry for entry in lists.entries - wanted if reaches(entry.right))
+    return frozenset(one for one in lists.entries - wanted - extra(lists, wanted, prefix) if reaches(one.right))
 
 
 def _asking(home: Home, user: str | None, password: str) -> Connection:

@@ -19,21 +19,23 @@ def test_rights_are_made_once_and_what_is_extra_is_told_and_removed(installation
     right = Right(Resource.TOPIC, topic, Operation.WRITE)
     foreign = Entry("User:tidegate-judge", Right(Resource.TOPIC, "payments", Operation.READ))
     star = Entry("User:auditor", Right(Resource.TOPIC, "*", Operation.READ))
+    beside = Entry("User:other", Right(Resource.TOPIC, f"{installation.prefix}staging.plans", Operation.WRITE))
     boss = installation.broker.connection(SUPER, installation.prefix)
-    asyncio.run(make_acls(boss, [Entry("User:tidegate-judge", right), Entry("User:mallory", right), foreign, star]))
+    asyncio.run(make_acls(boss, [Entry("User:tidegate-judge", right), Entry("User:mallory", right), foreign, star, beside]))
 
     found = installation.run("topics", "acl", "--check")
     assert found.code == 1
     assert f"extra: User:tidegate-judge may write topic {topic}\n" in found.out
     assert f"extra: User:mallory may write topic {topic}\n" in found.out
     assert "also there: User:auditor may read topic *\n" in found.out
+    assert f"also there: User:other may write topic {installation.prefix}staging.plans\n" in found.out
     assert "payments" not in found.out
     assert "missing" not in found.out
     assert "removed: " not in installation.grant()
     assert installation.grant("--prune").count("removed: ") == 2
     assert installation.run("topics", "acl", "--check").code == 0
-    assert {foreign, star} <= asyncio.run(read_acls(boss)).entries
-    asyncio.run(remove_acls(boss, [foreign, star]))
+    assert {foreign, star, beside} <= asyncio.run(read_acls(boss)).entries
+    asyncio.run(remove_acls(boss, [foreign, star, beside]))
 
 
 def test_a_right_that_is_missing_is_told_to_the_admin_who_may_look_and_not_give(installation: Installation) -> None:
