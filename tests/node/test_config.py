@@ -106,3 +106,11 @@ def test_the_agent_comes_to_the_broker_as_a_node_and_its_services_as_services_un
     own = load_config(write(tmp_path, text + "    env: {TIDEGATE_SASL_USER: shop}\n"))
     assert access_in(environment_of(own, "shop", {})).principal == "User:shop"
     assert "TIDEGATE_TLS" not in environment_of(load_config(write(tmp_path, GOOD)), "shop", {})
+
+
+def test_a_service_is_not_told_what_systemd_told_the_agent(tmp_path):
+    """It would give its signs of life to the agent's manager, or to nobody."""
+    systemd = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "LISTEN_FDS": "1", "TIDEGATE_HOME": "/x"}
+    told = environment_of(load_config(write(tmp_path, GOOD)), "shop", systemd | {"LANG": "C"})
+    assert "LANG" in told
+    assert not systemd.keys() & told.keys()

@@ -9,7 +9,7 @@ from tidegate.node.config import NodeConfig
 from tidegate.node.executor import Launch
 from tidegate.node.executors.resource import resource_of
 
-OURS = ("TIDEGATE_", "LISTEN_", "NOTIFY_SOCKET")
+OURS = ("TIDEGATE_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
 """What the agent itself was told is not passed on."""
 
 
