@@ -124,10 +124,12 @@ def _unsure(ledger: Ledger, group: GroupState) -> Change | None:
 def _failed(ledger: Ledger, group: GroupState) -> Change | None:
     """Return that the group goes back, because one of its members does: it failed, or a person took it back."""
     for member in group.members:
-        if standing(ledger, member) not in _FAILED:
+        stands = standing(ledger, member)
+        if stands not in _FAILED:
             continue
         state = ledger.subject(member.subject)
-        why = (state.decided_reason or Reason.MEMBER_FAILED).replace("_", " ")
+        # Where nothing had been given out it is back at once, and that is then the last that was decided of it.
+        why = (state.decided_reason if stands is Standing.RETURNING and state.decided_reason else state.result).replace("_", " ")
         result = Result.ABORTED if state.result is Result.ABORTED else Result.ROLLED_BACK
         facts: dict[str, Fact] = {"member": member.subject, "rollout": state.rollout}
         message = f"{service_of(member.subject)} goes back ({why}), and the group with it, the last wave first."
