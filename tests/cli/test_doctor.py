@@ -123,7 +123,7 @@ BROKEN = [
     Broken("a key is torn", rewrite("keys/decision.key", "\n", "x"), PROBLEM, "keys", "no private key of 64", "restore it"),
     Broken("a key is another", copy("keys/api.key", "keys/gate.key"), PROBLEM, "keys", "gate.key is not the key", "rotate"),
     Broken("a key counts no more", copy("keys/api.key", "keys/old.key"), WARNING, "keys", "old.key is no key of", "remove it"),
-    Broken("a root key is at hand", back, WARNING, "keys", "root of", "off this machine"),
+    Broken("a root key is at hand", back, WARNING, "keys", "root.key in", "off this machine"),
     Broken("a node file is odd", rewrite("nodes/n2.yaml", "state:", "staet:"), PROBLEM, "node file", "n2.yaml", "mend"),
     Broken("a node's key is gone", remove("keys/node-n2.key"), PROBLEM, "node n2", "node-n2.key: No such file", "tidegate init"),
     Broken("a node's key is open", mode("keys/node-n2.key", 0o644), PROBLEM, "node n2", "others can read it", "chmod 600"),
@@ -299,7 +299,7 @@ def test_the_command_tells_all_with_an_exit_code_and_goes_as_far_as_it_can(world
     shutil.copy(home.keys / "api.key", home.keys / "old.key")
     configure(home, bootstrap="127.0.0.1:1")
     told = world.type("doctor")
-    assert (told.code, "no broker answers at 127.0.0.1:1" in told.out, "1 problems, 1 warnings" in told.out) == (1, True, True)
+    assert (told.code, "no broker answers at 127.0.0.1:1" in told.out, "1 problem, 1 warning\n" in told.out) == (1, True, True)
     home.config.write_text("fleet: [")
     told = world.type("doctor")
     assert (told.code, "not YAML" in told.out) == (1, True)

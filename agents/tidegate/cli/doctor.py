@@ -15,7 +15,7 @@ from tidegate.cli.doctor_broker import doors, rights_findings, topic_findings
 from tidegate.cli.doctor_finding import Finding, Level, note, problem, told
 from tidegate.cli.doctor_fleet import fleet_findings, worker_findings
 from tidegate.cli.doctor_home import home_findings, roles_here
-from tidegate.cli.output import dump, table
+from tidegate.cli.output import dump
 from tidegate.cli.session import Exit
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
@@ -25,6 +25,7 @@ from tidegate.wire.names import duration_ms
 READY_WITHIN_S = 2.0
 WITHIN_S = 120.0
 ORDER = tuple(Level)
+COLOURS = {Level.PROBLEM: "red", Level.WARNING: "yellow", Level.NOTE: "blue"}
 
 
 @click.command()
@@ -49,10 +50,13 @@ def doctor(home: Home, roles: tuple[Principal, ...], strict: bool, form: str) ->
     counts = {level: sum(one.level is level for one in found) for level in Level}
     if form == "json":
         dump({"problems": counts[Level.PROBLEM], "warnings": counts[Level.WARNING], "findings": found}, "json")
-    elif found:
-        click.echo("\n".join(table([_row(one) for one in found])))
-    if form == "table":
-        click.echo(f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings" if found else "nothing to mend")
+    else:
+        for one in found:
+            click.echo(
+                f"{click.style(f'{one.level}:', fg=COLOURS[one.level], bold=True)} {one.about}: {one.what}\n  do: {one.remedy}"
+            )
+        summary = ", ".join(f"{number} {level}{'' if number == 1 else 's'}" for level, number in counts.items() if number)
+        click.echo(summary or "nothing to mend")
     return Exit.FAILED if counts[Level.PROBLEM] or (strict and counts[Level.WARNING]) else Exit.OK
 
 
@@ -116,7 +120,3 @@ def _processes(home: Home) -> Iterator[Finding]:
             yield problem(path.stem, f"it is not ready: {why}", f"see {home.logs / path.stem}.log")
         except (OSError, IndexError):
             yield problem(path.stem, "it does not answer", f"see {home.logs / path.stem}.log")
-
-
-def _row(one: Finding) -> dict[str, object]:
-    return {"": str(one.level), "about": one.about, "what": one.what, "do": one.remedy}

@@ -66,9 +66,10 @@ def _keys(home: Home) -> Iterator[Finding]:
     for path in sorted(home.keys.glob(f"*{SUFFIX}")):
         if not path.stem.startswith(OF_NODES):
             yield from _key(path, trust)
-    near = [key.id for key in trust.keys.values() if key.role in OFFLINE and (home.keys / f"{key.id}{SUFFIX}").exists()]
+    near = [f"{key.id}{SUFFIX}" for key in trust.keys.values() if key.role in OFFLINE]
+    near = [name for name in near if (home.keys / name).exists()]
     if near:
-        yield warning("keys", f"{', '.join(near)} of {home.keys}: no process needs them here", "move them off this machine")
+        yield warning("keys", f"{' and '.join(near)} in {home.keys}: no process needs them", "move them off this machine")
 
 
 def _chain(home: Home, newest: Trust) -> Iterator[Finding]:
