@@ -25,7 +25,7 @@ from tidegate.wire.plans import Stage
 from tidegate.wire.reasons import Reason
 
 SHOP = "svc/shop"
-T0 = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+T0 = dt.datetime.now(dt.UTC).replace(microsecond=0)
 T0_MS = round(T0.timestamp() * 1_000)
 ABORTING = AlertSettings(aborts=({"tidegate": "abort", "severity": "critical"}, {"alertname": "CartsLost"}))
 ALL_AT_ONCE = (Stage(set_weight=100, bake="1ms", min_requests=0),)
@@ -156,6 +156,17 @@ async def test_a_fix_goes_on_while_the_alert_still_fires_and_ends_where_it_fires
         assert len(aborts(here)) == 2
         again = here.mirror.model.view.alarms["api/alertmanager/a1b2"]
     assert (again.episodes, again.past) == (2, (Episode(T0_MS, T0_MS + 5_000),))
+
+
+async def test_an_alert_that_has_fired_for_long_aborts_nothing_it_only_makes_wait(world):
+    """Its id may be forgotten by then, and what is under way is the fix."""
+    async with serving(world) as here:
+        await under_way(here)
+        told = await post(here, alert(start_s=-3_601, tidegate="abort"))
+        assert (told.status_code, told.json()["item"]["aborts"]) == (200, [])
+        await here.until(lambda: bool(alarms(here)))
+        assert Reason.ALARM_OPEN in waits_for(here)
+        assert len((await post(here, alert(start_s=-3_500, fingerprint="c3", tidegate="abort"))).json()["item"]["aborts"]) == 1
 
 
 async def test_where_nothing_is_under_way_the_abort_is_answered_by_a_refusal_and_used_up(world):

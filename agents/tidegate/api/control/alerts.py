@@ -39,6 +39,8 @@ BODY_BYTES_MAX = 2 << 20
 LOOK_EVERY_S = 30.0
 OPEN_MAX = 100
 """Alarms from outside that fire at once, of each service: critical ones, and others."""
+ABORTS_WITHIN_MS = 3_600_000
+"""After its start: an id that is asked later may have been forgotten, and would abort the fix (``ledger.ANSWERED_KEPT``)."""
 REMEMBERED_MS = 7 * 86_400_000
 """So long the history of one that is over is kept."""
 
@@ -191,7 +193,8 @@ class Alerts:
         found: list[str] = []
         for alert in alerts:
             subject = service_subject(alert.labels["service"])
-            if alert.status == "firing" and self._aborts(alert) and subject in self._mirror.model.ledger.subjects:
+            young = self._mirror.now_ms - ms_of(alert.starts_at) < ABORTS_WITHIN_MS
+            if alert.status == "firing" and young and self._aborts(alert) and subject in self._mirror.model.ledger.subjects:
                 intent = self._intent(alert, subject, actor)
                 found.append(intent.id)
                 if intent.id not in self._mirror.asked and self._mirror.answer(intent.id) is None:

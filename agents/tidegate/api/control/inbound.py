@@ -17,6 +17,7 @@ LOUDNESS = {"info": Severity.INFO, "warning": Severity.WARNING}
 
 Text = Annotated[str, Meta(max_length=4 << 10)]
 Labels = Annotated[dict[Text, Text], Meta(max_length=64)]
+Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class Alert(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -25,8 +26,8 @@ class Alert(Struct, frozen=True, kw_only=True, rename="camel"):
     status: Literal["firing", "resolved"]
     labels: Labels
     annotations: Labels = {}
-    starts_at: dt.datetime
-    ends_at: dt.datetime | None = None
+    starts_at: Moment
+    ends_at: Moment | None = None
     fingerprint: Annotated[str, Meta(pattern=r"^[0-9a-f]{0,64}$(?!\n)")] = ""
 
 
@@ -85,8 +86,8 @@ def summary_of(alert: Alert) -> str:
 
 
 def ms_of(at: dt.datetime) -> int:
-    """Return a time in ms."""
-    return round(at.timestamp() * 1_000)
+    """Return a time in ms since the epoch, and not before it."""
+    return max(0, round(at.timestamp() * 1_000))
 
 
 __all__ = ["ALERTS_MAX", "Alert", "Payload", "ended", "fires", "id_of", "ms_of", "name_of", "summary_of"]
