@@ -24,6 +24,10 @@ from tidegate.wire.cloudevents import event_headers
 
 REQUEST_BYTES_MAX = 16 << 20
 """The largest record of the topic table; the broker started here takes as much."""
+BATCH_BYTES_MAX = 1 << 18
+"""The client has one batch of a partition under way at a time: 16 KiB, unless told otherwise, are some rows for each answer of the
+broker. The broker weighs a batch like a record, so it must be less than the least that a topic takes, 1 MiB.
+"""
 DROP_WITHIN_S = 5.0
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.broker"))
@@ -155,6 +159,7 @@ class KafkaLog:
             enable_idempotence=True,
             compression_type=None if self._one_of_many else "zstd",
             max_request_size=REQUEST_BYTES_MAX,
+            max_batch_size=BATCH_BYTES_MAX,
             request_timeout_ms=int(self._send_timeout_s * 1000),
         )
         client = self._shared()
