@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 
@@ -27,7 +28,7 @@ SERVICES = tuple(f"s{number:02}" for number in range(100))
 EVERYWHERE = SERVICES[0]
 HOSTED = 10
 FEED_EVERY_S = 0.1
-ROUNDS = 3
+ROUNDS = 2
 PACE_MS = 400
 
 
@@ -99,10 +100,13 @@ async def test_no_task_of_the_page_is_long_while_a_thousand_nodes_change(crowd, 
                 found = await look.page.evaluate("window.longest.splice(0)")
                 took.setdefault("/".join(view), []).extend(found)
         assert await look.page.locator(".row").count() < 60
-        look.faults = [one for one in look.faults if "ERR_" not in one]
     feeding.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await feeding
     told = ", ".join(f"{view} {max(found, default=0):.0f} ms ({len(found)})" for view, found in took.items())
     longest = max((one for found in took.values() for one in found), default=0.0)
-    say(f"console: {len(NODES)} nodes, {len(SERVICES)} services: longest task {longest:.0f} ms (0: none over 50 ms); {told}")
+    load = os.getloadavg()[0]
+    say(
+        f"console: {len(NODES)} nodes, {len(SERVICES)} services: longest task {longest:.0f} ms (0: none over 50), load {load:.0f}"
+    )
+    say(f"console: longest task by view, and how many over 50 ms: {told}")

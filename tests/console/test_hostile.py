@@ -1,5 +1,7 @@
 """Whatever a record says is shown as text: in every view, two hundred texts in every field that may hold them."""
 
+import asyncio
+
 import msgspec
 import pytest
 from tests.console.hostile import hostile
@@ -31,7 +33,7 @@ async def test_no_text_runs_in_any_view(site, browser, say):
     async with looking(browser, site, "olga") as look:
         seen = ""
         for view in (*ways, ("experiments",), ("alarms",), ("timeline",)):
-            await look.open(*view, query="?past=1")
+            await look.open(*view, query="?past=1&shown=1000")
             await look.live()
             await look.sees_not(".waiting")
             if view == ("rollouts", "shop"):
@@ -43,12 +45,12 @@ async def test_no_text_runs_in_any_view(site, browser, say):
             assert set(links) == {"http:"}, view
             assert await look.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
             await look.picture(f"hostile-{'-'.join(view)}")
+        look.expected = ("404",)  # no service has such a name
         # Of the address, too, nothing is taken for more than text.
         for text in TEXTS[:: len(TEXTS) // 20]:
             await look.page.evaluate("text => { location.hash = '#/rollouts/' + encodeURIComponent(text) + '?q=' + text; }", text)
             await look.sees("h1")
         assert await look.page.evaluate("window.pwned") == []
-        look.faults = [one for one in look.faults if "404" not in one]  # no service has such a name
     shown = sum(squeezed(text) in squeezed(seen) for text in TEXTS)
     say(f"console: {shown} of {len(TEXTS)} hostile texts shown as they are, in every field; none ran")
     assert shown == len(TEXTS)
@@ -62,19 +64,16 @@ def squeezed(text: str) -> str:
 async def written(site) -> None:
     """Have all texts in every kind of record."""
     some = iter(TEXTS * 20)
+    records = []
     for number, text in enumerate(TEXTS):
-        await site.alarm(
-            f"{text}/{number}",
-            text,
-            service=next(some),
-            severity=list(Severity)[number % 3],
-            labels={next(some): next(some)},
-            id=text,
-            writer=next(some),
-        )
+        severity, labels = list(Severity)[number % 3], {next(some): next(some)}
+        fields = {"service": next(some), "writer": next(some), "severity": severity, "labels": labels}
+        records.append(site.alarm(f"{text}/{number}", text, id=text, **fields))
         # Only so long a reason is signed; what is longer is refused before.
         verb = Verb.UNCORDON if number % 2 else Verb.CORDON
-        await site.want(EVERYTHING, verb, target="n1", reason=text[:LABEL_LENGTH_MAX], actor=next(some)[:LABEL_LENGTH_MAX])
+        reason, actor = text[:LABEL_LENGTH_MAX], next(some)[:LABEL_LENGTH_MAX]
+        records.append(site.want(EVERYTHING, verb, target="n1", reason=reason, actor=actor))
+    await asyncio.gather(*records)
     for group in (tuple(TEXTS[at : at + 10]) for at in range(0, len(TEXTS), 10)):
         await site.measure("canary", version=group[0])
         await site.judge(

@@ -54,7 +54,7 @@ class Entry {
 // A page says where the next begins; what is shown as one list is read as one.
 async function whole(path) {
   const first = await ask(path);
-  if (!first.body.items || !path.includes("limit=1000")) return first;
+  if (!/^(fleet|flags)\?.*limit=1000/.test(path)) return first;
   let { next } = first.body;
   for (let page = 1; next && page < PAGES_MAX; page += 1) {
     const more = await ask(`${path}&after=${encodeURIComponent(next)}`);

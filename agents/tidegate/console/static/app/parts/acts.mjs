@@ -3,6 +3,7 @@ import { underWay } from "../words.mjs";
 
 const service = (one) => `service ${one.service}`;
 const flag = (one) => `flag ${one.flag}`;
+const STILL = "Readiness, requests and a pass are needed still, and a fail is never overruled.";
 
 // when: whether it makes sense of what stands there; does: what will happen; conditional: it is about the generation one saw.
 export const OF_ROLLOUTS = {
@@ -18,13 +19,16 @@ export const OF_ROLLOUTS = {
   },
   promote: {
     label: "Promote", icon: "forward", tone: "good", conditional: true,
-    when: (row) => row.phase === "running",
-    does: (row) => `The bake or the gate of stage ${row.stage} of ${row.stages} of ${service(row)} ends now. A fail is never overruled.`,
+    when: (row) => row.phase === "running" && !row.gate_passed,
+    does: (row) => `Bake and gate of stage ${row.stage} of ${row.stages} of ${service(row)} end now. ${STILL}`,
   },
   abort: {
     label: "Abort", icon: "back", tone: "bad",
     when: (row) => row.phase === "running" || row.phase === "paused" || row.phase === "watching",
-    does: (row) => `Every node of ${service(row)} goes back to ${row.settled || "what ran before"} at once, and ${row.version} is quarantined.`,
+    does: (row) =>
+      row.settled
+        ? `Every node of ${service(row)} goes back to ${row.settled} at once, and ${row.version} is quarantined.`
+        : `The first install of ${service(row)} ends here as failed. There is nothing to go back to: its nodes keep what they run.`,
   },
   undo: {
     label: "Undo", icon: "back", tone: "bad", conditional: true,
@@ -62,7 +66,7 @@ export const OF_FLAGS = {
   promote: {
     label: "Promote", icon: "forward", tone: "good", conditional: true,
     when: (row) => row.phase === "running",
-    does: (row) => `The bake or the gate of stage ${row.stage} of ${row.stages} of ${flag(row)} ends now. A fail is never overruled.`,
+    does: (row) => `Bake and gate of stage ${row.stage} of ${row.stages} of ${flag(row)} end now. ${STILL}`,
   },
   abort: {
     label: "Abort", icon: "back", tone: "bad",

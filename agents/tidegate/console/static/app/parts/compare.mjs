@@ -114,7 +114,13 @@ function aligned(kept) {
   const found = { at: all.map((ms) => ms / 1000) };
   for (const cohort of cohorts) {
     const byMoment = new Map(kept.get(cohort).map((one) => [one.end_ms, one]));
-    const of = (measure) => all.map((ms) => (byMoment.has(ms) ? measure(byMoment.get(ms)) : null));
+    // To uPlot null is a gap; over undefined it draws on: a second that is late or lost is no news, many are.
+    let last = -Infinity;
+    const missing = all.map((ms) => {
+      if (byMoment.has(ms)) last = ms;
+      return ms - last > SUMMED_MS ? null : undefined;
+    });
+    const of = (measure) => all.map((ms, at) => (byMoment.has(ms) ? measure(byMoment.get(ms)) : missing[at]));
     found[cohort] = Object.fromEntries(QUANTILES.map((field) => [field, of((one) => measured(one[field]))]));
     // Cohorts differ in size: of each node alone they can be compared.
     found[cohort].rate = of((one) => (one.nodes ? one.rate / one.nodes : null));

@@ -1,12 +1,13 @@
 // A long list of rows of one height, of which only those in sight are in the document: a thousand nodes cost what thirty do.
 import { html, useEffect, useRef, useState } from "../html.mjs";
 
-const BEYOND = 8; // rows above and below what is in sight
+const BEYOND = 5; // rows above and below what is in sight
+const FIRST = 16; // before it is known how many are
 
 // row(item) returns the cells of a row; items have a key, and every row the height that --row-height of the list's class says.
 export function Rows({ items, row, label, of, header }) {
   const box = useRef(null);
-  const [range, setRange] = useState([0, 40]);
+  const [range, setRange] = useState([0, FIRST]);
   const [height, setHeight] = useState(52);
   useEffect(() => {
     let asked = false;

@@ -8,6 +8,7 @@ import { UNSILENCE } from "../parts/acts.mjs";
 import { Actions } from "../parts/actions.mjs";
 import { Filter, matching } from "../parts/filter.mjs";
 import { Icon } from "../parts/icons.mjs";
+import { More, useShown } from "../parts/more.mjs";
 import { open } from "../parts/open.mjs";
 import { Silence } from "../parts/silence.mjs";
 import { Ago, Badge, Clock, Waiting } from "../parts/small.mjs";
@@ -19,7 +20,8 @@ const LOUD = ["critical", "warning", "info"];
 export function Alarms() {
   const { query } = useRoute();
   const past = Boolean(query.get("past"));
-  const data = useData(`alarms?limit=500${past ? "&all=true" : ""}`, (kind, subjects) => kind === "alarm" || (kind === "decision" && ofFleet(subjects)));
+  const most = useShown();
+  const data = useData(`alarms?limit=1000${past ? "&all=true" : ""}`, (kind, subjects) => kind === "alarm" || (kind === "decision" && ofFleet(subjects)));
   const silences = useData("silences", (kind, subjects) => kind === "alarm" || (kind === "decision" && ofFleet(subjects)));
   const maySilence = useRights().includes("silence");
   const all = data.value?.items ?? [];
@@ -30,7 +32,8 @@ export function Alarms() {
     <div class="tools"><${Filter} label="Filter alarms" />
       <label class="check"><input type="checkbox" checked=${past} onChange=${(event) => refine({ past: event.target.checked ? "1" : "" })} />Also those that are over</label></div>
     <${Waiting} data=${data} of="alarms" empty=${shown.length ? "" : "Nothing fires."}>
-      <ul class="alarms">${shown.map((one) => html`<${Alarm} key=${one.key} one=${one} maySilence=${maySilence} />`)}</ul>
+      <ul class="alarms">${shown.slice(0, most).map((one) => html`<${Alarm} key=${one.key} one=${one} maySilence=${maySilence} />`)}</ul>
+      ${shown.length > most && html`<${More} shown=${most} />`}
     <//>
     <h2>Silences</h2>
     <${Waiting} data=${silences} of="silences" empty=${silences.value?.items.length === 0 ? "Nobody hides anything." : ""}>

@@ -74,6 +74,8 @@ function Cohorts({ one }) {
   </span>`;
 }
 
+const order = new Intl.Collator("en", { numeric: true });
+
 // Rollouts and groups of nodes, put together by service; what moves or hurts first.
 export function services(overview) {
   const found = new Map();
@@ -90,5 +92,5 @@ export function services(overview) {
     if (group.version && !one.seen.includes(group.version)) one.seen.push(group.version);
   }
   const weight = (one) => (underWay(one) ? 2 : 0) + (one.alarms || one.away ? 1 : 0);
-  return [...found.values()].sort((a, b) => weight(b) - weight(a) || a.service.localeCompare(b.service));
+  return [...found.values()].sort((a, b) => weight(b) - weight(a) || order.compare(a.service, b.service));
 }

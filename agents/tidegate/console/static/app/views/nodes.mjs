@@ -38,5 +38,7 @@ function cells(one) {
     <span role="cell" class="cell-actions"><${Actions} acts=${OF_NODES} row=${one} subject="" small=${true} title=${(act) => `${act.label} node ${one.node}`} path=${(right) => `fleet/${encodeURIComponent(one.node)}/${right}`} /></span>`;
 }
 
+const order = new Intl.Collator("en", { numeric: true });
+
 const sorted = (items) =>
-  items.map((one) => ({ ...one, key: one.node })).sort((a, b) => ORDER.indexOf(a.cohort) - ORDER.indexOf(b.cohort) || a.node.localeCompare(b.node));
+  items.map((one) => ({ ...one, key: one.node })).sort((a, b) => ORDER.indexOf(a.cohort) - ORDER.indexOf(b.cohort) || order.compare(a.node, b.node));

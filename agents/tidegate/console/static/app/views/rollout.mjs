@@ -36,7 +36,7 @@ function Head({ service, subject, path, row }) {
     <div><h1 id="title">${service} ${one && html`<${Badge} shown=${phaseOf(one)} />`}</h1>
       ${one && html`<p class="soft">${one.settled || "nothing"} → <strong>${one.version || "–"}</strong>, rollout ${one.rollout || "–"}, generation ${one.generation}
         ${row.started_ms ? html`, started <${Ago} ms=${row.started_ms} />` : ""}${row.plan?.actor ? ` by ${row.plan.actor}` : ""}</p>`}</div>
-    ${one && html`<${Actions} acts=${ACTS} row=${{ ...one, queue: row.queue }} subject=${subject} title=${(act) => `${act.label} the rollout of ${service}`} path=${(right) => `${path}/${right}`} />`}
+    ${one && html`<${Actions} acts=${ACTS} row=${{ ...one, queue: row.queue, gate_passed: row.gate_passed }} subject=${subject} title=${(act) => `${act.label} the rollout of ${service}`} path=${(right) => `${path}/${right}`} />`}
   </header>`;
 }
 

@@ -2,16 +2,16 @@
 import { html } from "../html.mjs";
 import { useData } from "../data/store.mjs";
 import { Filter, matching } from "../parts/filter.mjs";
+import { More, useShown } from "../parts/more.mjs";
 import { Ago, Badge, Share, Waiting } from "../parts/small.mjs";
 import { to, useRoute } from "../routes.mjs";
 import { OUTCOMES, phaseOf, said, shownAs, underWay } from "../words.mjs";
 import { concerns } from "./fleet.mjs";
 
-const OVER_SHOWN = 60;
-
 export function Rollouts() {
   const data = useData("overview", concerns);
   const { query } = useRoute();
+  const most = useShown();
   const all = matching(data.value?.item.rollouts ?? [], query.get("q"), (one) => `${one.service} ${one.rollout}`);
   const moving = all.filter(underWay);
   const over = all.filter((one) => !underWay(one)).sort((a, b) => (b.started_ms ?? 0) - (a.started_ms ?? 0));
@@ -20,14 +20,15 @@ export function Rollouts() {
     <${Waiting} data=${data} of="rollouts" empty=${data.value?.item.rollouts.length ? "" : "Nothing was rolled out yet: tidegate rollout start plan.yaml"}>
       <div class="tools"><${Filter} label="Filter rollouts" /></div>
       <h2>Under way</h2>
-      ${moving.length ? html`<div class="cards">${moving.map((one) => html`<${Card} key=${one.service} one=${one} />`)}</div>` : html`<p class="empty">No rollout is under way.</p>`}
+      ${moving.length ? html`<div class="cards">${moving.slice(0, most).map((one) => html`<${Card} key=${one.service} one=${one} />`)}</div>` : html`<p class="empty">No rollout is under way.</p>`}
+      ${moving.length > most && html`<${More} shown=${most} />`}
       <h2>Over</h2>
       <div class="panel listing scroll"><table class="table"><thead><tr><th>Service</th><th>Version</th><th>Ended</th><th>Rollout</th><th>Started</th></tr></thead>
-        <tbody>${over.slice(0, OVER_SHOWN).map(
+        <tbody>${over.slice(0, most).map(
           (one) => html`<tr key=${one.service}><th scope="row"><a href=${to("rollouts", one.service)}>${one.service}</a></th><td>${one.settled || "–"}</td>
             <td><${Badge} shown=${phaseOf(one)} /></td><td class="soft">${one.rollout || "–"}</td><td><${Ago} ms=${one.started_ms} /></td></tr>`,
         )}</tbody></table></div>
-      ${over.length > OVER_SHOWN && html`<p class="soft">${over.length - OVER_SHOWN} older ones: filter by service.</p>`}
+      ${over.length > most && html`<${More} shown=${most} />`}
     <//>
   </section>`;
 }

@@ -3,6 +3,7 @@ import { html, useMemo } from "../html.mjs";
 import { useData } from "../data/store.mjs";
 import { Icon } from "../parts/icons.mjs";
 import { Lanes } from "../parts/lanes.mjs";
+import { More, useShown } from "../parts/more.mjs";
 import { Badge, Clock, Waiting } from "../parts/small.mjs";
 import { refine, to, useRoute } from "../routes.mjs";
 import { DECISIONS, SEVERITIES, said, shownAs } from "../words.mjs";
@@ -14,7 +15,8 @@ export function Timeline() {
   const kinds = query.get("kinds") ?? "";
   const people = Boolean(query.get("people"));
   const subject = query.get("subject") ?? "";
-  const path = `timeline?limit=200${kinds && `&kinds=${kinds}`}${people ? "&people=true" : ""}${subject && `&subject=${encodeURIComponent(subject)}`}`;
+  const most = useShown();
+  const path = `timeline?limit=${most}${kinds && `&kinds=${kinds}`}${people ? "&people=true" : ""}${subject && `&subject=${encodeURIComponent(subject)}`}`;
   const data = useData(path, (kind) => kind === "decision" || kind === "flag" || kind === "alarm");
   const all = useMemo(() => data.value?.items ?? [], [data.value]);
   return html`<section aria-labelledby="title">
@@ -27,7 +29,7 @@ export function Timeline() {
     <${Waiting} data=${data} of="what happened" empty=${all.length ? "" : "Nothing of this has happened yet."}>
       <${Lanes} entries=${all} />
       <ol class="entries">${all.map((one) => html`<${Entry} key=${one.id} one=${one} />`)}</ol>
-      ${data.value?.next && html`<p class="soft">Older ones are told by the API: /api/v1/timeline?before=…</p>`}
+      ${data.value?.next && html`<${More} shown=${most} />`}
     <//>
   </section>`;
 }
