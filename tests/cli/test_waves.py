@@ -1,10 +1,15 @@
 """Groups on the command line, against the real agents on a log in memory: one file, one signature each, one answer."""
 
+import io
+
 import pytest
 import yaml
+from rich.console import Console
 from tests.cli.kit import NODES, World
 
+from tidegate.cli.rollout_watch import group_picture
 from tidegate.cli.session import Exit
+from tidegate.model import TOPICS, Model
 from tidegate.wire.envelope import unseal
 from tidegate.wire.groups import Group
 from tidegate.wire.plans import Plan
@@ -23,6 +28,15 @@ def grouped(world: World, version: str, stages: str = "[{setWeight: 100, bake: 0
         world.artifact(f"{service}-{version}.tar")
         world.plan(plan_of(service, version, last.get(service, stages)), f"{service}.yaml")
     return world.plan("name: both\nwaves:\n- {plans: [shop.yaml], bake: 50ms}\n- {plans: [till.yaml]}\n", "group.yaml")
+
+
+def drawn(world: World) -> str:
+    """Return what a terminal of 110 by 20 shows who watches the group."""
+    model = Model(world.home.trust)
+    model.see([record for topic in TOPICS for record in world.log.topic(topic)])
+    console = Console(width=110, height=20, record=True, file=io.StringIO())
+    console.print(group_picture(model, "group/both", model.ledger.now_ms, console.size))
+    return console.export_text()
 
 
 @pytest.fixture
@@ -59,9 +73,13 @@ def test_a_group_is_looked_at_paused_aborted_and_explained(two: World) -> None:
     status = two.type("rollout", "status", "group/both").out
     assert "group/both: paused (asked), wave 1 of 2" in status
     assert "shop v2: running, stage 1 of 2" in status
-    assert "till v2: waits (it is of wave 2 of group/both, and wave 1 is under way)" in status
+    assert "wave 2   till v2: waits\n" in status
+    assert "it is of wave 2 of group/both, and wave 1 is under way" in two.type("rollout", "status", "till").out
     rows = two.type("rollout", "status", "-o", "json").json
     assert [row["subject"] for row in rows] == ["group/both", "svc/shop", "svc/till"]
+    frame = drawn(two)
+    for told in ("group/both: paused (asked), wave 1 of 2", "wave 2   till v2: waits", "pause", "lunch", "shop: "):
+        assert told in frame
     assert two.type("rollout", "abort", "group/both").code == 0
     waited = two.type("rollout", "status", "group/both", "-o", "json").json[0]
     assert waited["result"] == "aborted"

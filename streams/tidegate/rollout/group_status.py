@@ -30,7 +30,7 @@ class MemberStatus(Struct, frozen=True, kw_only=True):
     """Counted from 1; 0: it is not under way."""
     stages: int = 0
     waits: str = ""
-    """What it waits for before it begins."""
+    """What it waits for before it begins, once its wave has come."""
 
 
 class WaveStatus(Struct, frozen=True, kw_only=True):
@@ -76,15 +76,18 @@ def group_status(ledger: Ledger, view: View, subject: str, now_ms: int) -> Group
         generation=group.generation,
         wave=group.wave + 1,
         waves=tuple(
-            WaveStatus(members=tuple(_member(ledger, view, one, now_ms) for one in wave.members), bake=wave.bake or "")
-            for wave in group.waves
+            WaveStatus(
+                members=tuple(_member(ledger, view, one, now_ms, due=number == group.wave) for one in wave.members),
+                bake=wave.bake or "",
+            )
+            for number, wave in enumerate(group.waves)
         ),
         waits=tuple(GroupWaits(*one) for one in _blockers(ledger, view, group, now_ms)),
         phase_ms=group.phase_ms,
     )
 
 
-def _member(ledger: Ledger, view: View, member: Member, now_ms: int) -> MemberStatus:
+def _member(ledger: Ledger, view: View, member: Member, now_ms: int, *, due: bool) -> MemberStatus:
     state, accepted, stands = ledger.subject(member.subject), ledger.plans.get(member.plan), standing(ledger, member)
     under_way = stands is Standing.UNDER_WAY
     return MemberStatus(
@@ -94,7 +97,7 @@ def _member(ledger: Ledger, view: View, member: Member, now_ms: int) -> MemberSt
         version=accepted.plan.artifact.version if accepted is not None else "",
         stage=state.stage + 1 if under_way else 0,
         stages=len(accepted.plan.stages) if accepted is not None else 0,
-        waits=waiting(ledger, view, member.subject, now_ms) if stands is Standing.WAITING else "",
+        waits=waiting(ledger, view, member.subject, now_ms) if due and stands is Standing.WAITING else "",
     )
 
 
