@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
@@ -38,6 +40,22 @@ class Result:
         return json.loads(self.out)
 
 
+@contextlib.contextmanager
+def logs_as_before() -> Iterator[None]:
+    """A command says where logs go, for its process. Here others come after it, and would draw each traceback for nobody."""
+    root, configured, config = logging.getLogger(), structlog.is_configured(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        if configured:
+            structlog.configure(**config)
+        else:
+            structlog.reset_defaults()
+
+
 class World:
     """An installation whose agents live while a command runs."""
 
@@ -52,7 +70,8 @@ class World:
     def type(self, *arguments: str, home: Path | None = None, stdin: str = "") -> Result:
         """Type a command, in this installation's home or in another."""
         outcome: list[int] = []
-        result = CliRunner().invoke(Whole(outcome), ["--home", str(home or self.home.folder), *arguments], input=stdin)
+        with logs_as_before():
+            result = CliRunner().invoke(Whole(outcome), ["--home", str(home or self.home.folder), *arguments], input=stdin)
         if result.exception is not None:
             raise result.exception
         return Result(outcome[0], result.stdout, result.stderr)
