@@ -20,7 +20,7 @@ from tidegate.ports import Log, Record, SendUnknown
 from tidegate.wire.codec import Malformed
 
 POLL_S = 1.0
-AT_ONCE_MAX = 64
+AT_ONCE_MAX = 16
 """Messages whose records are on their way at the same time."""
 AGAIN_AFTER_S = 1.0
 

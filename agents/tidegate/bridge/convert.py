@@ -54,14 +54,15 @@ class Converter(ConsumerRebalanceListener):
         self._behind: dict[TopicPartition, tuple[int, int]] = {}
         """Partitions that are read again: up to which offset, and the last second of which no rows are made."""
         self._mine: set[TopicPartition] = set()
-        self._begun = True
-        """Whether all that is ours has a state, and is read from where it goes on."""
+        self._begun = False
+        """Whether all that is ours has a state, and is read from where it goes on. None may be ours, where bridges are many."""
+        self._joined = False
         self._ahead_ms: deque[int] = deque(maxlen=TICKS_KEPT)
         """The broker's clock minus ours, as the last ticks saw it; an answer that is late makes it less, so the most is right."""
 
     def not_ready(self) -> str | None:
         """Return why nothing is converted yet, or None; from any thread."""
-        return None if self._mine and self._begun else "waiting for partitions"
+        return None if self._begun else "waiting for partitions"
 
     async def run(self) -> None:
         """Convert until cancelled."""
@@ -70,7 +71,7 @@ class Converter(ConsumerRebalanceListener):
                 found = await self._member.poll(POLL_S)
                 if self._begun:
                     self._fold(found)
-                else:  # what came with a new assignment is read again, from where each partition goes on
+                elif self._joined:  # what came with a new assignment is read again, from where each partition goes on
                     await self._begin()
                 until_s = (self._now_ms() - AFTER_MS) // 1_000 - 1
                 await self._emit(until_s)
@@ -84,7 +85,7 @@ class Converter(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Note what is ours; what begins with it can fail, and is done again then, outside of the client's callback."""
-        self._mine, self._begun = set(assigned), False
+        self._mine, self._begun, self._joined = set(assigned), False, True
 
     async def _begin(self) -> None:
         """Forget partitions that are others' now; begin to read new ones early enough to know what stood there before."""
