@@ -16,6 +16,7 @@ from tests.cli.kit import World
 
 from tidegate.broker import KafkaLog
 from tidegate.cli.publish import publish_keys
+from tidegate.console import files
 from tidegate.decider import Decider
 from tidegate.node import NodeAgent, NoneExecutor, load_config
 from tidegate.node.config import load_signer, load_trust
@@ -65,7 +66,7 @@ class Site(Installation):
         agents = [self._agent(node) for node in self.nodes]
         tasks = [asyncio.ensure_future(one.run()) for one in (decider, *agents)]
         try:
-            async with self.serve():
+            async with self.serve(pages=files()):
                 await self.until(lambda: len(self.mirror.model.view.reports) == len(self.nodes))
                 yield self
         finally:

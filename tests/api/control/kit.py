@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ from tests.cli.kit import World
 from tidegate.api import Board, Control, Metrics, Mirror, Served, Tokens, flags_served
 from tidegate.api.control.calls import Visitor
 from tidegate.api.roles import Role
+from tidegate.api.serve import NO_PAGES
 from tidegate.api.tokens import FILE, Grant, make_token
 from tidegate.cli.publish import documents
-from tidegate.console import files
+from tidegate.console import File
 from tidegate.ports import Log
 from tidegate.runtime.settings import AlertSettings, ApiSettings
 from tidegate.wire.documents import KeyRole
@@ -83,7 +84,9 @@ class Installation:
         return name
 
     @contextlib.asynccontextmanager
-    async def serve(self, *, follow: bool = True, origins: Sequence[str] = ()) -> AsyncIterator["Installation"]:
+    async def serve(
+        self, *, follow: bool = True, origins: Sequence[str] = (), pages: Mapping[str, File] = NO_PAGES
+    ) -> AsyncIterator["Installation"]:
         """Serve until the block ends."""
         clock = self.world.clock
         board = Board(self.log, clock, self.world.home.trust)
@@ -91,7 +94,7 @@ class Installation:
         self.tokens = tokens = Tokens(self.tokens_file, lambda: clock.now_ms() + self.ahead_ms)
         settings = ApiSettings(port=0, sync=0, origins=list(origins))
         metrics = Metrics(self.registry, board)
-        async with flags_served(board, metrics, tokens, settings, self.control, pages=files()) as self.served:
+        async with flags_served(board, metrics, tokens, settings, self.control, pages=pages) as self.served:
             following = asyncio.create_task(self.mirror.follow()) if follow else None
             try:
                 if follow:

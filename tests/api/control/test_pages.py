@@ -13,7 +13,7 @@ from tidegate.console import files
 async def test_every_file_is_served_to_everybody_with_strict_headers(world):
     async with quiet(world) as here:
         here.token("ci", Role.VIEWER)  # and none is shown
-        async with here.serve():
+        async with here.serve(pages=files()):
             for path, file in files().items():
                 found = await here.fetch("GET", f"/{path}", {})
                 assert (found.status_code, found.content, found.headers["content-type"]) == (200, file.body, file.media_type)
@@ -26,7 +26,7 @@ async def test_every_file_is_served_to_everybody_with_strict_headers(world):
 
 
 async def test_a_file_is_sent_again_only_when_it_is_another(world):
-    async with quiet(world) as here, here.serve():
+    async with quiet(world) as here, here.serve(pages=files()):
         page = await here.fetch("GET", "/", {})
         tag = page.headers["etag"]
         for known, status in ((tag, 304), (f"W/{tag}", 304), (f'"x", {tag}', 304), ("*", 304), ('"x"', 200)):
@@ -51,7 +51,7 @@ async def test_a_file_is_sent_again_only_when_it_is_another(world):
     ],
 )
 async def test_nothing_else_is_served_there(world: Any, method: str, path: str, status: int) -> None:
-    async with quiet(world) as here, here.serve():
+    async with quiet(world) as here, here.serve(pages=files()):
         assert (await here.fetch(method, path, {})).status_code == status
 
 
