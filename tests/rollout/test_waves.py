@@ -315,6 +315,15 @@ def test_all_faults_of_a_group_are_named_at_once():
     assert "waves[1].plans[0]: " in refused.message
 
 
+def test_a_plan_that_was_answered_alone_is_not_answered_again_in_a_group():
+    fleet = installed("a", "b")
+    refused = member("a", "2", "7")
+    assert fleet.submit(refused)[0].kind is DecisionKind.REFUSE
+    (answer,) = fleet.submit_group(group(fleet, ["b"], [refused]))
+    assert (answer.kind, answer.reason) == (DecisionKind.REFUSE, Reason.DUPLICATE)
+    assert "waves[1].plans[0]: this plan was answered before" in answer.message
+
+
 def test_groups_that_share_a_service_or_a_busy_one_or_a_name_are_refused():
     fleet = begun(["a"], ["b"])
     for other, name in ((group(fleet, [member("b", "3", "2")], name="two"), "group/two"), (group(fleet, ["b"]), NAME)):

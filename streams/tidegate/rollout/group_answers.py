@@ -142,12 +142,19 @@ def _faulty(ledger: Ledger, view: View, group: Group, now_ms: int) -> Obstacle |
                 found.append((at, Reason.BAD_DOCUMENT, f"{plan.service} is in {first[subject]} already; a group has it once"))
                 continue
             first[subject] = at
-            wrong = unsound(ledger, view, plan, now_ms) or _unfit(ledger, view, plan, subject, now_ms)
+            wrong = _used(ledger, envelope) or unsound(ledger, view, plan, now_ms) or _unfit(ledger, view, plan, subject, now_ms)
             if wrong is not None:
                 found.append((at, *wrong))
     if not found:
         return None
     return found[0][1], told_faults((at, problem) for at, _, problem in found)
+
+
+def _used(ledger: Ledger, envelope: str) -> Obstacle | None:
+    """Return that a plan has its answer already: it gets no second one (D3)."""
+    if digest(envelope.encode()) not in ledger.answered:
+        return None
+    return Reason.DUPLICATE, "this plan was answered before; sign it again, with another id"
 
 
 def _unfit(ledger: Ledger, view: View, plan: Plan, subject: str, now_ms: int) -> Obstacle | None:
