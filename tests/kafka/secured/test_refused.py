@@ -18,7 +18,7 @@ from tidegate.broker.acls import Entry, make_acls, remove_acls
 from tidegate.broker.connection import BrokerRefused, BrokerSilent
 from tidegate.ports import SendRefused
 from tidegate.runtime.access import PLAIN_TEXT, Access, Tls
-from tidegate.wire.acls import Resource, rights
+from tidegate.wire.acls import Operation, Resource, Right, rights
 from tidegate.worker import Role, Worker
 
 pytestmark = MARKS
@@ -225,3 +225,23 @@ async def test_a_worker_that_may_not_join_its_group_says_so_and_begins_when_it_m
         await until(lambda: worker.not_ready() is None, 60.0)
     stop.set()
     await running
+
+
+@pytest.mark.parametrize(
+    ("topic", "command"),
+    [
+        ("keys", ("keys", "enrol", "n9", "--public", "ab" * 32)),
+        ("intents", ("fleet", "cordon", "n1", "--reason", "a try")),
+    ],
+)
+def test_a_command_that_may_not_write_says_so_and_not_that_nobody_answered(
+    installation: Installation, topic: str, command: tuple[str, ...]
+) -> None:
+    installation.grant()
+    installation.type("init", "--publish", "--node", "n1")
+    lost = Entry("User:tidegate-operator", Right(Resource.TOPIC, f"{installation.prefix}{topic}", Operation.WRITE))
+    asyncio.run(remove_acls(installation.broker.connection(SUPER, installation.prefix), [lost]))
+    done = installation.run(*command)
+    assert done.code == 1
+    assert f"the broker does not let User:tidegate-operator write {installation.prefix}{topic}" in done.err
+    assert "tidegate topics acl" in done.err
