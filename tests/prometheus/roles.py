@@ -4,6 +4,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ ROLES: dict[str, Callable[[CollectorRegistry, World], object]] = {
 }
 
 
+@cache
 def metrics() -> dict[str, list[Metric]]:
     """Every metric of each role, by name."""
     with tempfile.TemporaryDirectory() as folder:

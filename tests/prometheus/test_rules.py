@@ -1,9 +1,7 @@
 """The rules for Prometheus: its own checks, a test of each alert, and a page that says what to do about each."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -30,6 +28,11 @@ TESTED = {
     for one in entry["promql_expr_test"]
     if one["exp_samples"]
 }
+SEEN = [
+    (one["alertname"], one["exp_alerts"])
+    for entry in yaml.safe_load((TESTS / "alerts.yml").read_text())["tests"]
+    for one in entry["alert_rule_test"]
+]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 HEADINGS = re.findall(r"^### (\S+)$", RUNBOOK, re.MULTILINE)
 
@@ -43,15 +46,9 @@ def test_every_rule_does_what_its_own_test_says():
     promtool("test", "rules", *map(str, sorted(TESTS.glob("*.yml"))))
 
 
-def told() -> Iterator[tuple[str, list[Any]]]:
-    for entry in yaml.safe_load((TESTS / "alerts.yml").read_text())["tests"]:
-        for one in entry["alert_rule_test"]:
-            yield one["alertname"], one["exp_alerts"]
-
-
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_is_seen_quiet_and_firing(name):
-    assert {bool(alerts) for alert, alerts in told() if alert == name} == {False, True}
+    assert {bool(alerts) for alert, alerts in SEEN if alert == name} == {False, True}
 
 
 @pytest.mark.parametrize("name", RECORDED)
