@@ -1,4 +1,7 @@
-"""The rules for Prometheus: its own checks, a test of each alert, and a page that says what to do about each."""
+"""The rules for Prometheus: its own checks, a test of each alert, and a page that says what to do about each.
+
+What needs Prometheus's own tool is a scenario: the fast tests run on a machine that has nothing and no network.
+"""
 
 import re
 from pathlib import Path
@@ -37,11 +40,13 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 HEADINGS = re.findall(r"^### (\S+)$", RUNBOOK, re.MULTILINE)
 
 
+@pytest.mark.scenario
 def test_prometheus_takes_its_configuration_and_the_rules():
     assert "SUCCESS" in promtool("check", "config", str(DEPLOYED / "prometheus.yml"))
     promtool("check", "rules", "--lint-fatal", *map(str, sorted((DEPLOYED / "rules").glob("*.yml"))))
 
 
+@pytest.mark.scenario
 def test_every_rule_does_what_its_own_test_says():
     promtool("test", "rules", *map(str, sorted(TESTS.glob("*.yml"))))
 
