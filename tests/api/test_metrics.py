@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.api.control.conftest import world
 from tests.api.control.kit import NEW, Installation, installed
@@ -16,6 +17,7 @@ from tidegate.api.metrics_rollouts import RolloutMetrics
 from tidegate.api.roles import Role
 from tidegate.ports import Record
 from tidegate.wire.codec import encode
+from tidegate.wire.decisions import GroupState, WaveState
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Alarm, AlarmState, Kpi, Score, Severity
 from tidegate.wire.names import service_subject
@@ -157,6 +159,19 @@ def samples(here: Installation) -> dict[str, list[dict[str, str] | float]]:
 
 def named(rows: Iterable[tuple[dict[str, str], float]], *labels: str) -> dict[Any, float]:
     return {tuple(one[label] for label in labels) if len(labels) > 1 else one[labels[0]]: value for one, value in rows}
+
+
+def test_groups_are_shown_with_the_wave_under_way(world):
+    here = Installation(world, world.log)
+    states = {
+        "group/eu": GroupState(subject="group/eu", phase=Phase.RUNNING, wave=1, waves=(WaveState(members=()),) * 3),
+        "group/us": GroupState(subject="group/us", phase=Phase.DONE, wave=2, waves=(WaveState(members=()),) * 3),
+    }
+    here.mirror.model.ledger = replace(here.mirror.model.ledger, groups=states)
+    shown = samples(here)
+    assert named(shown["group_phase"], "group", "phase") == {("eu", "running"): 1, ("us", "done"): 1}
+    assert named(shown["group_wave"], "group") == {"eu": 2, "us": 0}
+    assert named(shown["group_waves"], "group") == {"eu": 3, "us": 3}
 
 
 async def test_a_rollout_is_shown_from_its_phase_to_its_nodes(world):

@@ -20,6 +20,7 @@ from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Phase
+from tidegate.wire.groups import GROUP_PREFIX
 from tidegate.wire.names import service_of
 
 DECISIONS_SHOWN_MS = 3_600_000
@@ -43,21 +44,13 @@ class RolloutMetrics(Collector):
         yield from _rollouts(states)
         yield from _stages(current)
         yield from _verdicts(current)
+        yield from _groups(ledger)
         yield from _flags(ledger)
         yield from _nodes(ledger, view, now_ms)
         yield from _alarms(view)
-        yield from self._policies(ledger, now_ms)
+        yield from _policies(ledger, now_ms)
         yield self._decisions(now_ms)
         yield self._glass(states)
-
-    def _policies(self, ledger: Ledger, now_ms: int) -> Iterator[Metric]:
-        frozen = _gauge("policy_frozen", "1: a freeze of the policy holds.", "policy")
-        spent = _gauge("policy_budget_spent", "1: the policy's budget of rollbacks is spent.", "policy")
-        for held in policies_in_force(ledger):
-            row = policy_row(ledger, held, now_ms)
-            frozen.add_metric((held.policy.name,), row.frozen)
-            spent.add_metric((held.policy.name,), row.budget_spent)
-        yield from (frozen, spent)
 
     def _decisions(self, now_ms: int) -> Metric:
         """Return when a subject last had a decision of each kind: what dashboards mark on their time axes."""
@@ -143,6 +136,18 @@ def _verdicts(current: Iterable[tuple[str, Summary]]) -> Iterator[Metric]:
     yield from (outcome, end, evidence, threshold)
 
 
+def _groups(ledger: Ledger) -> Iterator[Metric]:
+    phase = _gauge("group_phase", "1: the phase of a group of services.", "group", "phase")
+    wave = _gauge("group_wave", "Wave under way, counted from 1; 0: none.", "group")
+    waves = _gauge("group_waves", "Waves of the group.", "group")
+    for subject, state in sorted(ledger.groups.items()):
+        name = subject.removeprefix(GROUP_PREFIX)
+        phase.add_metric((name, state.phase), 1)
+        wave.add_metric((name,), state.wave + 1 if state.active else 0)
+        waves.add_metric((name,), len(state.waves))
+    yield from (phase, wave, waves)
+
+
 def _flags(ledger: Ledger) -> Iterator[Metric]:
     labels = ("set", "flag")
     share = _gauge("flag_share_ratio", "Share of the users who have what was set last.", *labels)
@@ -183,6 +188,16 @@ def _nodes(ledger: Ledger, view: View, now_ms: int) -> Iterator[Metric]:
     oldest.add_metric((), max((now_ms - seen.seen_ms for seen in reports), default=0) * MS)
     frozen.add_metric((), sum(bool(seen.report.frozen) for seen in view.reports.values()))
     yield from (nodes, services, oldest, frozen)
+
+
+def _policies(ledger: Ledger, now_ms: int) -> Iterator[Metric]:
+    frozen = _gauge("policy_frozen", "1: a freeze of the policy holds.", "policy")
+    spent = _gauge("policy_budget_spent", "1: the policy's budget of rollbacks is spent.", "policy")
+    for held in policies_in_force(ledger):
+        row = policy_row(ledger, held, now_ms)
+        frozen.add_metric((held.policy.name,), row.frozen)
+        spent.add_metric((held.policy.name,), row.budget_spent)
+    yield from (frozen, spent)
 
 
 def _alarms(view: View) -> Iterator[Metric]:
