@@ -190,7 +190,7 @@ def test_a_silent_process_and_a_silent_series_are_forgotten():
 
 def test_there_is_room_for_so_many_series_and_processes_and_no_more(monkeypatch):
     monkeypatch.setattr(fold, "SERIES_MAX", 2)
-    monkeypatch.setattr(fold, "RESOURCES_MAX", 2)
+    monkeypatch.setattr(fold, "PROCESSES_MAX", 2)
     one = Partition()
     for second in (1, 2):
         one.take(export(second, *(point(second, 5 * second, series=name) for name in "abc")))

@@ -181,6 +181,8 @@ def test_points_of_nobody_are_refused_with_what_is_missing():
         (b"\xff\xff\xff", Encoding.PROTO),
         (b"{", Encoding.JSON),
         (b'{"resourceMetrics": 5}', Encoding.JSON),
+        (json.dumps(histogram(GOOD | {"count": "9" * 4_300})).encode(), Encoding.JSON),
+        (json.dumps(histogram(GOOD | {"bucketCounts": ["9" * 4_300] * 20})).encode(), Encoding.JSON),
         (b"[" * 100_000, Encoding.JSON),
         (b"\xff", Encoding.JSON),
     ],

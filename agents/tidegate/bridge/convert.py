@@ -71,7 +71,9 @@ class Converter(ConsumerRebalanceListener):
                 found = await self._member.poll(POLL_S)
                 if self._begun:
                     self._fold(found)
-                elif self._joined:  # what came with a new assignment is read again, from where each partition goes on
+                elif (
+                    self._joined and self._member.connected
+                ):  # what came with a new assignment is read again, from where each partition goes on
                     await self._begin()
                 until_s = (self._now_ms() - AFTER_MS) // 1_000 - 1
                 await self._emit(until_s)

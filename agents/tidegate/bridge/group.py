@@ -55,9 +55,14 @@ class Member:
         self._consumer: AIOKafkaConsumer | None = None
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a client; after a trouble the next poll makes another one."""
+        return self._consumer is not None
+
+    @property
     def consumer(self) -> AIOKafkaConsumer:
-        """The client of now; another one after a trouble."""
-        assert self._consumer is not None  # noqa: S101 - poll has made one
+        """The client of now."""
+        assert self._consumer is not None  # noqa: S101 - whoever asks has polled, or looked
         return self._consumer
 
     async def poll(self, timeout_s: float) -> Records:

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from tidegate.wire.codec import Malformed, malformed
+from tidegate.wire.codec import malformed
 from tidegate.wire.names import Label, UncheckedName
 
 TIME_NS_MAX = (1 << 63) - 1
@@ -138,4 +138,4 @@ def decode(data: bytes) -> Export:
         raise malformed(error) from error
 
 
-__all__ = ["BUCKETS_MAX", "TIME_NS_MAX", "Explicit", "Exponential", "Export", "Level", "Malformed", "Point", "decode", "encode"]
+__all__ = ["BUCKETS_MAX", "TIME_NS_MAX", "Explicit", "Exponential", "Export", "Level", "Point", "decode", "encode"]

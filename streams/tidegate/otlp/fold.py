@@ -39,7 +39,7 @@ OFF_MOST_S = 60
 """Clocks and collectors that are further behind or ahead: what they say belongs to no second any more."""
 FORGET_AFTER_S = 2 * WINDOW_MOST_S
 FORGET_EVERY_S = 10
-RESOURCES_MAX = 50_000
+PROCESSES_MAX = 50_000
 """Processes known at once in one partition; about 20 kB each."""
 SERIES_MAX = 4_000
 """Series of one process: SDKs let a metric have 2,000."""
@@ -88,7 +88,7 @@ class Process(Struct):
     """One resource."""
 
     export: Export
-    """The last one, without points."""
+    """Who it is: what it said first, without points."""
     heard_s: int
     told_ns: int = 0
     """The latest time that it has said."""
@@ -122,8 +122,7 @@ def take(state: State, export: Export, append_ms: int) -> None:
         state.results[Result.FULL] += len(export.points)
         return
     first_s = max(now_s, state.done_s + 1)
-    newer = export.end_ns > process.told_ns and _is_now(export.end_ns, now_s)
-    if newer:
+    if export.end_ns > process.told_ns and _is_now(export.end_ns, now_s):
         _spoke(process, export, first_s)
     counted: dict[int, tuple[list[int], list[int]]] = {}
     for point in sorted(export.points, key=_newer_first):
@@ -162,10 +161,9 @@ def _process(state: State, export: Export, now_s: int) -> Process | None:
     if known is not None:
         known.heard_s = now_s
         return known
-    if len(state.processes) >= RESOURCES_MAX:
+    if len(state.processes) >= PROCESSES_MAX:
         return None
-    bare = replace(export, points=[], levels=[])
-    process = state.processes[export.resource] = Process(export=bare, heard_s=now_s)
+    process = state.processes[export.resource] = Process(export=replace(export, points=[], levels=[]), heard_s=now_s)
     return process
 
 

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 from tidegate.wire.codec import malformed
 
 Unsigned = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+"""Bounded, for counts are added up and shown."""
 Signed = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 DELTA, CUMULATIVE = 1, 2
@@ -80,8 +82,8 @@ class HistogramDataPoint(Struct, frozen=True, rename="camel"):
     attributes: list[KeyValue] = []
     start_time_unix_nano: Unsigned = 0
     time_unix_nano: Unsigned = 0
-    count: Unsigned = 0
-    bucket_counts: list[Unsigned] = []
+    count: Count = 0
+    bucket_counts: list[Count] = []
     explicit_bounds: list[float] = []
     flags: int = 0
 
@@ -90,7 +92,7 @@ class Buckets(Struct, frozen=True, rename="camel"):
     """One side of an exponential histogram."""
 
     offset: int = 0
-    bucket_counts: list[Unsigned] = []
+    bucket_counts: list[Count] = []
 
 
 class ExponentialHistogramDataPoint(Struct, frozen=True, rename="camel"):
@@ -99,9 +101,9 @@ class ExponentialHistogramDataPoint(Struct, frozen=True, rename="camel"):
     attributes: list[KeyValue] = []
     start_time_unix_nano: Unsigned = 0
     time_unix_nano: Unsigned = 0
-    count: Unsigned = 0
+    count: Count = 0
     scale: int = 0
-    zero_count: Unsigned = 0
+    zero_count: Count = 0
     zero_threshold: float = 0.0
     positive: Buckets = Buckets()
     negative: Buckets = Buckets()
