@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.console.kit import Site
 from tests.console.look import looking
+from tests.console.tasks import CATEGORIES, tasks_ms
 
 from tidegate.api.roles import Role
 from tidegate.broker import Connection, KafkaLog, create_topics, delete_topics
@@ -87,26 +88,29 @@ async def feed(site: Site, seed: int) -> None:
 async def test_no_task_of_the_page_is_long_while_a_thousand_nodes_change(crowd, browser, say):
     feeding = asyncio.create_task(feed(crowd, 7))
     took: dict[str, list[float]] = {}
+    worked: list[float] = []
     async with looking(browser, crowd, "olga") as look:
         for _ in range(ROUNDS):
             for view in (("fleet",), ("fleet", EVERYWHERE), ("rollouts",), ("rollouts", EVERYWHERE), ("alarms",), ("timeline",)):
+                await browser.start_tracing(page=look.page, categories=CATEGORIES)
                 await look.open(*view)
                 await look.live()
                 await look.sees_not(".waiting")
                 for _ in range(8):
                     await look.page.mouse.wheel(0, 900)
                     await look.page.wait_for_timeout(PACE_MS)
+                worked += tasks_ms(await browser.stop_tracing())
+                took.setdefault("/".join(view), []).extend(await look.page.evaluate("window.longest.splice(0)"))
+                if view[0] == "fleet":  # of a hundred services, of a thousand nodes: those in sight
+                    assert 10 < await look.page.locator(".row").count() < 60
                 await look.picture(f"crowd-{'-'.join(view)}")
-                found = await look.page.evaluate("window.longest.splice(0)")
-                took.setdefault("/".join(view), []).extend(found)
-        assert await look.page.locator(".row").count() < 60
+                await look.page.evaluate("window.longest.splice(0)")
     feeding.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await feeding
     told = ", ".join(f"{view} {max(found, default=0):.0f} ms ({len(found)})" for view, found in took.items())
-    longest = max((one for found in took.values() for one in found), default=0.0)
     load = os.getloadavg()[0]
     say(
-        f"console: {len(NODES)} nodes, {len(SERVICES)} services: longest task {longest:.0f} ms (0: none over 50), load {load:.0f}"
+        f"console: {len(NODES)} nodes, {len(SERVICES)} services: longest of {len(worked)} tasks {max(worked):.0f} ms of processor"
     )
-    say(f"console: longest task by view, and how many over 50 ms: {told}")
+    say(f"console: longest tasks by the clock at a load of {load:.0f}, and how many over 50 ms: {told}")

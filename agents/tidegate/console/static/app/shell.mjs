@@ -77,5 +77,5 @@ function Stale() {
 function Person({ who, onSignIn }) {
   if (!who.known) return null;
   if (!who.name) return html`<span class="soft person">read only</span><button type="button" class="button small" onClick=${onSignIn}>Sign in</button>`;
-  return html`<button type="button" class="person" onClick=${onSignIn} aria-label=${`Signed in as ${who.name}, ${who.role}`}><${Icon} name="person" /><span>${who.name}</span><span class="soft">${who.role}</span></button>`;
+  return html`<button type="button" class="person" onClick=${onSignIn} title="Who is signed in"><${Icon} name="person" /><span>${who.name}</span><span class="soft">${who.role}</span></button>`;
 }

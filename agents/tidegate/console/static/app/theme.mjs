@@ -2,7 +2,7 @@
 const KEY = "tidegate.theme";
 const NEXT = { auto: "dark", dark: "light", light: "auto" };
 
-export const themeName = () => document.documentElement.dataset.theme ?? "auto";
+const themeName = () => document.documentElement.dataset.theme ?? "auto";
 
 export function beginTheme() {
   apply(localStorage.getItem(KEY) ?? "auto");

@@ -81,5 +81,5 @@ export function phaseOf({ phase, result }) {
   return phase === "done" && result ? shownAs(RESULTS, result) : shownAs(PHASES, phase);
 }
 
-export const UNDER_WAY = ["running", "paused", "rolling_back", "watching"];
+const UNDER_WAY = ["running", "paused", "rolling_back", "watching"];
 export const underWay = (row) => UNDER_WAY.includes(row.phase);

@@ -2,7 +2,7 @@
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "../html.mjs";
 import { ask } from "../data/api.mjs";
 import { useSeconds } from "../data/live.mjs";
-import { clock, count, millis, number, perSecond, percent } from "../numbers.mjs";
+import { clock, millis, number, perSecond, percent } from "../numbers.mjs";
 import { COHORTS } from "../words.mjs";
 import { Chart, loadPlotting } from "./chart.mjs";
 
@@ -14,8 +14,8 @@ const MARKED = { start: "start", promote: "stage", pause: "pause", resume: "resu
 export function Compare({ service, guardrails, decisions }) {
   const seconds = useKept(service);
   const [moment, setMoment] = useState(null);
-  // Both of one moment: what came since is painted with the next.
-  const [cohorts, columns] = useMemo(() => aligned(seconds.kept), [seconds.version]);
+  // Of one moment: what came since is painted with the next, and a pointer that moves paints nothing anew.
+  const { cohorts, errors, latency, rate } = useMemo(() => charted(seconds.kept), [seconds.version]);
   const marks = useMemo(() => decisions.filter((one) => MARKED[one.kind]).map((one) => ({ at: one.at_ms / 1000, text: MARKED[one.kind] })), [decisions]);
   const drawing = useDrawing();
   if (!cohorts.length) return html`<p class="empty">No second of this service was measured yet. ${seconds.problem?.detail ?? ""}</p>`;
@@ -24,12 +24,11 @@ export function Compare({ service, guardrails, decisions }) {
   // Two bands are told apart, three are mud: the canary's and that of whom it is compared with.
   const bands = cohorts.slice(0, 2).map((cohort) => [cohorts.indexOf(cohort) * 3, cohorts.indexOf(cohort) * 3 + 2, cohort]);
   const limit = guardrails.find((one) => one.metric === "errorRatio" && one.max != null)?.max ?? null;
-  const of = (fields) => [columns.at, ...cohorts.flatMap((cohort) => fields.map((field) => columns[cohort][field]))];
   return html`<div class="compare">
     <div class="charts">${drawing && html`
-      <${Chart} title="Errors, share of requests in 10 s" columns=${of(["errors"])} lines=${lines} limit=${limit} least=${0.002} marks=${marks} shown=${(value) => percent(value, value < 0.01 ? 2 : 1)} onMoment=${setMoment} />
-      <${Chart} title="Latency: line p95, band p50 to p99" columns=${of(["p99_ms", "p95_ms", "p50_ms"])} lines=${quantiles} bands=${bands} marks=${marks} shown=${millis} onMoment=${setMoment} />
-      <${Chart} title="Requests per second and node" columns=${of(["rate"])} lines=${lines} marks=${marks} shown=${number} onMoment=${setMoment} />`}
+      <${Chart} title="Errors, share of requests in 10 s" columns=${errors} lines=${lines} limit=${limit} least=${0.002} marks=${marks} shown=${(value) => percent(value, value < 0.01 ? 2 : 1)} onMoment=${setMoment} />
+      <${Chart} title="Latency: line p95, band p50 to p99" columns=${latency} lines=${quantiles} bands=${bands} marks=${marks} shown=${millis} onMoment=${setMoment} />
+      <${Chart} title="Requests per second and node" columns=${rate} lines=${lines} marks=${marks} shown=${number} onMoment=${setMoment} />`}
     </div>
     <${Numbers} cohorts=${cohorts} kept=${seconds.kept} moment=${moment} />
   </div>`;
@@ -104,6 +103,13 @@ function useDrawing() {
 }
 
 const QUANTILES = ["p50_ms", "p95_ms", "p99_ms"];
+
+// The columns of each chart.
+function charted(kept) {
+  const [cohorts, columns] = aligned(kept);
+  const of = (...fields) => [columns.at, ...cohorts.flatMap((cohort) => fields.map((field) => columns[cohort][field]))];
+  return { cohorts, errors: of("errors"), latency: of("p99_ms", "p95_ms", "p50_ms"), rate: of("rate") };
+}
 
 // uPlot wants one column of moments for all lines; where a cohort has no such second, or no requests in it, there is a gap.
 function aligned(kept) {

@@ -10,7 +10,7 @@ import { Rows } from "../parts/virtual.mjs";
 import { to, useRoute } from "../routes.mjs";
 import { NODE_STATES, said, shownAs } from "../words.mjs";
 
-const HEADER = ["Node", "Cohort", "Version", "State", "Report", "Problem", ""];
+const HEADER = ["Node", "Cohort", "Version", "State", "Report", "Problem", "Action"];
 const ORDER = ["canary", "control", "rest", ""];
 
 export function Nodes({ service }) {

@@ -45,14 +45,14 @@ function toggled(kinds, kind) {
   return on.size === Object.keys(KINDS).length || !on.size ? "" : [...on].join(",");
 }
 
-export const nameOf = (subject) => subject.replace(/^(svc|flag)\//, "");
+const nameOf = (subject) => subject.replace(/^(svc|flag)\//, "");
 
 function linkOf(subject) {
   const [kind, ...rest] = subject.split("/");
   return kind === "flag" ? to("flags", ...rest) : to("rollouts", ...rest);
 }
 
-export function lookOf(one) {
+function lookOf(one) {
   if (one.kind !== "alarm") return shownAs(DECISIONS, one.what);
   return one.what === "firing" ? [...shownAs(SEVERITIES, one.severity).slice(0, 2), one.alarm] : ["good", "check", `${one.alarm} over`];
 }
