@@ -139,6 +139,31 @@ async def test_what_is_posted_again_is_the_same_alarm_and_the_same_intent(world)
     assert len({one.id for one in aborts(here)}) == 1
 
 
+async def test_an_abort_that_got_no_answer_is_asked_for_again_with_the_same_post(world):
+    async with serving(world) as here:
+        await under_way(here)
+        for topic in ("intents", "alarms"):
+            here.world.log.lose_answers(topic, False)
+            assert (await post(here, alert(tidegate="abort"))).status_code == 503
+        told = await post(here, alert(tidegate="abort"))
+        assert (told.status_code, len(told.json()["item"]["aborts"])) == (200, 1)
+        await here.until(lambda: phase(here) is Phase.DONE)
+        assert len({one.id for one in aborts(here)}) == 1
+
+
+async def test_many_alerts_that_abort_are_one_intent_and_none_of_them_aborts_the_fix(world):
+    async with serving(world) as here:
+        await under_way(here)
+        many = [alert(fingerprint=f"{number:04x}", tidegate="abort") for number in range(20)]
+        assert len((await post(here, *many)).json()["item"]["aborts"]) == 1
+        await here.until(lambda: phase(here) is Phase.DONE and len(alarms(here)) == 20)
+        await here.post("/rollouts/shop/release", "ci", {"target": NEW.version, "reason": "x"})
+        fix = replace(NEW, version="v3", sha256="c" * 64)
+        await under_way(here, "fix", artifact=fix, despite_alarms=True, reason="the fix")
+        assert (await post(here, *reversed(many))).json()["item"]["aborts"] == []
+        assert (len(aborts(here)), phase(here)) == (1, Phase.RUNNING)
+
+
 async def test_a_fix_goes_on_while_the_alert_still_fires_and_ends_where_it_fires_anew(world):
     async with serving(world) as here:
         await under_way(here)
@@ -289,14 +314,21 @@ def made(told: dict[str, Any]) -> Alert:
 
 def test_the_end_of_an_earlier_time_does_not_end_the_present_one():
     first = fires(made(alert()), None, critical=False)
-    over = ended(made(alert("resolved")), first, 0)
+    over = ended(made(alert("resolved")), first, critical=False, now_ms=0)
     assert over is not None
     assert (over.state, over.end_ms) == (AlarmState.RESOLVED, T0_MS + 5_000)
     second = fires(made(alert(start_s=60)), over, critical=False)
     assert (second.episodes, second.past) == (2, (Episode(T0_MS, T0_MS + 5_000),))
-    assert ended(made(alert("resolved")), second, 0) is None
-    assert ended(made(alert("resolved")), None, 0) is None
-    assert ended(made(alert("resolved")), over, 0) is None
+    assert ended(made(alert("resolved")), second, critical=False, now_ms=0) is None
+    assert ended(made(alert("resolved")), over, critical=False, now_ms=0) is None
+
+
+def test_an_end_that_comes_before_its_beginning_was_read_is_kept_and_counts():
+    unread = ended(made(alert("resolved")), None, critical=False, now_ms=0)
+    assert (unread.state, unread.start_ms, unread.end_ms) == (AlarmState.RESOLVED, T0_MS, T0_MS + 5_000)
+    first = ended(made(alert("resolved")), None, critical=False, now_ms=0)
+    later = ended(made(alert("resolved", start_s=60)), first, critical=True, now_ms=0)
+    assert (later.start_ms, later.episodes, later.past) == (T0_MS + 60_000, 2, (Episode(T0_MS, T0_MS + 5_000),))
 
 
 def test_an_alert_whose_end_was_never_told_begins_its_next_time_where_the_last_one_ended():

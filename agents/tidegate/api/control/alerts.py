@@ -2,8 +2,9 @@
 where the settings say so aborts them.
 
 An alert becomes an alarm of writer ``api`` under its fingerprint, so that one that is posted again, or by two members of a
-cluster, is one alarm. An abort is an intent whose id follows from the alert and its start: asked once each time that it fires.
-What comes from Tidegate itself is passed over: an alarm of ours that came back would stop the fix of what it tells.
+cluster, is one alarm. With an alarm that begins an abort is asked for, before it is written: so a post that failed half way may
+be made again, and one that is made again while the alarm stands does not abort the fix. What comes from Tidegate itself is passed
+over: an alarm of ours that came back would stop the fix of what it tells.
 """
 
 import asyncio
@@ -38,9 +39,9 @@ OWN_WRITERS = frozenset({"judge", "decide", "experiment", "notify", INBOUND_WRIT
 BODY_BYTES_MAX = 2 << 20
 LOOK_EVERY_S = 30.0
 OPEN_MAX = 100
-"""Alarms from outside that fire at once, of each service: critical ones, and others."""
+"""Alarms from outside that are kept while they fire, of each service: critical ones, and others."""
 ABORTS_WITHIN_MS = 3_600_000
-"""After its start: an id that is asked later may have been forgotten, and would abort the fix (``ledger.ANSWERED_KEPT``)."""
+"""After its start. What begins to be told later was told before and forgotten; what is under way may be the fix."""
 REMEMBERED_MS = 7 * 86_400_000
 """So long the history of one that is over is kept."""
 
@@ -55,6 +56,15 @@ class Taken(Struct, frozen=True, kw_only=True):
     """Tidegate's own, passed over."""
     aborts: tuple[str, ...]
     """Ids of the intents to abort: look them up under requests."""
+
+
+class _News(Struct, frozen=True):
+    """An alert that says something new, and the alarm that is to be written."""
+
+    alert: Alert
+    alarm: Alarm
+    aborts: bool
+    begins: bool
 
 
 class Alerts:
@@ -124,82 +134,77 @@ class Alerts:
 
     async def _take(self, call: Call) -> Reply:
         payload: Payload = call.body
-        known, faults = self._services(), list[tuple[str, str]]()
-        taken: list[tuple[Alert, Alarm | None]] = []
-        room, own = self._room(), 0
+        known, faults, news = self._services(), list[tuple[str, str]](), list[_News]()
+        taken = own = 0
         for at, alert in enumerate(payload.alerts):
             if alert.labels.get("writer") in OWN_WRITERS:
                 own += 1
             elif why := _refusal(alert, call.visitor, known):
                 faults.append((f"body.alerts[{at}].labels.service", why))
             else:
-                alarm = self._alarm(alert)
-                taken.append((alert, alarm if alarm is None or room(alarm) else None))
+                taken += 1
+                news += self._news(alert)
         if payload.truncated_alerts:
             faults.append(("body.truncatedAlerts", f"{payload.truncated_alerts} alerts are missing: set max_alerts: 0"))
         try:
-            await self._write(alarm for _, alarm in taken if alarm is not None)
-            aborts = await self._abort((alert for alert, _ in taken), call.visitor.name)
+            aborts = await self._abort(news, call.visitor.name)
+            for one in filter(self._room(), news):
+                await self._log.append("alarms", one.alarm.key, encode(one.alarm))
         except SendUnknown as error:
             raise Declined(HTTPStatus.SERVICE_UNAVAILABLE, "the broker did not confirm it", "send the same again") from error
-        self._tell(call.visitor.name, {"taken": len(taken), "own": own, "refused": len(faults)}, aborts)
+        self._tell(call.visitor.name, {"taken": taken, "own": own, "refused": len(faults)}, aborts)
         if faults:  # what is sound was taken all the same
             remedy = "give alerts that are to stop rollouts the label service, with the name of one that Tidegate knows"
             raise Declined(HTTPStatus.UNPROCESSABLE_ENTITY, "some alerts were not taken", remedy, faults=faults)
-        return self._answers.one(Taken(taken=len(taken), own=own, aborts=tuple(aborts)))
+        return self._answers.one(Taken(taken=taken, own=own, aborts=tuple(aborts)))
 
     def _services(self) -> set[str]:
         model = self._mirror.model
         rolled = {service_of(subject) or "" for subject in model.ledger.subjects}
         return rolled | {one.service for seen in model.view.reports.values() for one in seen.report.services}
 
-    def _alarm(self, alert: Alert) -> Alarm | None:
-        """Return the record to write; None: nothing is new."""
-        view, key = self._mirror.model.view, f"{INBOUND_WRITER}/{id_of(alert)}"
+    def _news(self, alert: Alert) -> Iterable[_News]:
+        """Yield what an alert says that is new: that it begins, that it is over, or, now and then, that it still fires."""
+        view, key, now_ms = self._mirror.model.view, f"{INBOUND_WRITER}/{id_of(alert)}", self._mirror.now_ms
         before = view.alarms.get(key) or view.ended.get(key)
+        aborts = any(wanted.items() <= alert.labels.items() for wanted in self._settings.aborts)
         if alert.status == "resolved":
-            return ended(alert, before, self._mirror.now_ms)
-        alarm = fires(alert, before, critical=self._aborts(alert))
-        fresh = self._mirror.now_ms - self._mirror.told_ms.get(key, 0) < self._lasts_ms / 4
-        return None if alarm == before and fresh else alarm
+            over = ended(alert, before, critical=aborts, now_ms=now_ms)
+            if over is not None:
+                yield _News(alert, over, aborts, begins=False)
+            return
+        alarm = fires(alert, before, critical=aborts)
+        begins = before is None or before.state is AlarmState.RESOLVED or before.start_ms != alarm.start_ms
+        if begins or alarm != before or now_ms - self._mirror.told_ms.get(key, 0) > self._lasts_ms / 4:
+            yield _News(alert, alarm, aborts, begins=begins)
 
-    def _room(self) -> Callable[[Alarm], bool]:
+    def _room(self) -> Callable[[_News], bool]:
         """Return what says whether an alarm is one of those that are kept, after those before it in one post. Where so many of a
         service fire already, one more would change nothing.
         """
         firing = self._mirror.model.view.alarms
-        open_now = Counts(
-            (one.service, one.severity is Severity.CRITICAL) for one in firing.values() if one.writer == INBOUND_WRITER
-        )
+        open_now = Counts(_kind(one) for one in firing.values() if one.writer == INBOUND_WRITER)
 
-        def room(alarm: Alarm) -> bool:
-            if alarm.state is AlarmState.RESOLVED or alarm.key in firing:
+        def room(one: _News) -> bool:
+            if one.alarm.state is AlarmState.RESOLVED or one.alarm.key in firing:
                 return True
-            kind = alarm.service, alarm.severity is Severity.CRITICAL
-            open_now[kind] += 1
-            return open_now[kind] <= OPEN_MAX
+            open_now[_kind(one.alarm)] += 1
+            return open_now[_kind(one.alarm)] <= OPEN_MAX
 
         return room
 
-    def _aborts(self, alert: Alert) -> bool:
-        return any(wanted.items() <= alert.labels.items() for wanted in self._settings.aborts)
-
-    async def _write(self, alarms: Iterable[Alarm]) -> None:
-        for alarm in alarms:
-            await self._log.append("alarms", alarm.key, encode(alarm))
-
-    async def _abort(self, alerts: Iterable[Alert], actor: str) -> list[str]:
-        """Ask for what alerts that fire are to abort, each once for each time it fires; return the ids."""
-        found: list[str] = []
-        for alert in alerts:
-            subject = service_subject(alert.labels["service"])
-            young = self._mirror.now_ms - ms_of(alert.starts_at) < ABORTS_WITHIN_MS
-            if alert.status == "firing" and young and self._aborts(alert) and subject in self._mirror.model.ledger.subjects:
-                intent = self._intent(alert, subject, actor)
-                found.append(intent.id)
-                if intent.id not in self._mirror.asked and self._mirror.answer(intent.id) is None:
-                    await self._log.append("intents", subject, await self._sealed(intent))
-        return found
+    async def _abort(self, news: Iterable[_News], actor: str) -> list[str]:
+        """Ask to abort the rollout of each service of which an alarm begins that aborts; return the ids."""
+        asked: dict[str, str] = {}
+        for one in news:
+            subject = service_subject(one.alarm.service)
+            young = self._mirror.now_ms - one.alarm.start_ms < ABORTS_WITHIN_MS
+            rolled_out = subject in self._mirror.model.ledger.subjects
+            if one.begins and one.aborts and young and rolled_out and subject not in asked:
+                intent = self._intent(one.alert, subject, actor)
+                await self._log.append("intents", subject, await self._sealed(intent))
+                asked[subject] = intent.id
+        return [*asked.values()]
 
     def _intent(self, alert: Alert, subject: str, actor: str) -> Intent:
         return Intent(
@@ -227,6 +232,10 @@ class Alerts:
         log_of_api.info("alerts", by=by, aborts=aborts or None, **counts)
         for outcome, number in counts.items():
             self._counts.labels(outcome).inc(number)
+
+
+def _kind(alarm: Alarm) -> tuple[str, bool]:
+    return alarm.service, alarm.severity is Severity.CRITICAL
 
 
 def _refusal(alert: Alert, visitor: Visitor, known: set[str]) -> str:

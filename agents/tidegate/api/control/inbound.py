@@ -61,12 +61,18 @@ def fires(alert: Alert, before: Alarm | None, *, critical: bool) -> Alarm:
     return fired_again(alarm, replace(before, end_ms=alarm.start_ms))  # its end was never told
 
 
-def ended(alert: Alert, before: Alarm | None, now_ms: int) -> Alarm | None:
-    """Return the record of an alert that is over; None where it does not fire here, or fires anew by now."""
-    if before is None or before.state is AlarmState.RESOLVED or ms_of(alert.starts_at) < before.start_ms:
+def ended(alert: Alert, before: Alarm | None, *, critical: bool, now_ms: int) -> Alarm | None:
+    """Return the record of an alert that is over; None where that is known, or it fires anew by now. It is also written where the
+    beginning was not read yet.
+    """
+    start_ms = ms_of(alert.starts_at)
+    if before is not None and (
+        before.start_ms > start_ms or (before.start_ms == start_ms and before.state is AlarmState.RESOLVED)
+    ):
         return None
+    began = before if before is not None and before.start_ms == start_ms else fires(alert, before, critical=critical)
     end_ms = ms_of(alert.ends_at) if alert.ends_at is not None else now_ms
-    return replace(before, state=AlarmState.RESOLVED, end_ms=max(end_ms, before.start_ms))
+    return replace(began, state=AlarmState.RESOLVED, end_ms=max(end_ms, start_ms))
 
 
 def id_of(alert: Alert) -> str:
