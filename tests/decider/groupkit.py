@@ -25,10 +25,15 @@ class Deadly(Grip):
     """Stands still just before it would write one certain record of ``decisions``."""
 
     at: int | None = None
+    _next = 0
 
     async def pass_by(self, topic=""):
-        if topic == "decisions" and len(self._log.topic("decisions")) == self.at:
-            self._free.clear()
+        if topic == "decisions":
+            # Several may be on their way at once.
+            number = max(self._next, len(self._log.topic("decisions")))
+            self._next = number + 1
+            if number == self.at:
+                self._free.clear()
         await super().pass_by(topic)
 
 

@@ -15,8 +15,10 @@ from tidegate.wire.documents import Desired
 from tidegate.wire.envelope import unseal
 
 TAMPERINGS = 1_000
-DERIVED_FROM = 3
-"""Older ones were decided by other rules (since then a plan waits for critical alarms): the chain speaks for them."""
+DERIVED_FROM = 4
+"""Older ones were decided by other rules (since then the end of a watch that a plan supersedes is part of that plan's answer): the
+chain speaks for them.
+"""
 LEDGER = ledger(DERIVED_FROM)
 LEVELS = {
     record.key: unseal(record.value, Desired, TRUST)[0]

@@ -53,7 +53,8 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
         plan=event.envelope.decode(),
         state=replace(state, queue=(*state.queue, name)),
     )
-    return [ended, accepted] if ended is not None else [accepted]
+    # Whoever dies between the two has not answered: the plan is asked again.
+    return [replace(ended, part=True), accepted] if ended is not None else [accepted]
 
 
 def waiting(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
