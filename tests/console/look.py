@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Response
-from tests.console.kit import Site
+from tests.api.control.kit import Installation
 
 WITHIN_MS = 60_000  # machines are shared
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "console"
@@ -24,7 +24,7 @@ noted.observe({ type: "longtask" });
 class Look:
     """One page. ``faults``: what was said on its console, thrown, stopped by its policy, or not found."""
 
-    def __init__(self, page: Page, site: Site) -> None:
+    def __init__(self, page: Page, site: Installation) -> None:
         self.page = page
         self.site = site
         self.faults: list[str] = []
@@ -103,7 +103,7 @@ class Look:
 
 
 @contextlib.asynccontextmanager
-async def looking(browser: Browser, site: Site, by: str = "", **how: Any) -> AsyncIterator[Look]:
+async def looking(browser: Browser, site: Installation, by: str = "", **how: Any) -> AsyncIterator[Look]:
     """A page of its own, with somebody's token or none; nothing may have been noted of it in the end."""
     context = await browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | how))
     await context.add_init_script(WATCH)

@@ -23,7 +23,7 @@ from tidegate.broker.jars import kafka_jars
 from tidegate.wire.experiments import Experiment, Metric
 from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.judgement import Evidence, Outcome, Severity
-from tidegate.wire.plans import Action, Guardrail
+from tidegate.wire.plans import Action, Guardrail, Pause, Stage
 from tidegate.wire.reasons import Reason
 
 INTO = Path(__file__).resolve().parents[2] / "docs" / "pictures"
@@ -36,12 +36,9 @@ COHORTS = {"canary": (1, 0.0012, 23.0), "control": (1, 0.0012, 21.0), "rest": (1
 VIEWS = {
     "fleet": (("fleet",), {}),
     "rollout": (("rollouts", "shop"), {"viewport": {"width": 1280, "height": 1420}}),
-    "rollout-dark": (("rollouts", "shop"), {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"}),
     "rollout-phone": (("rollouts", "shop"), {"viewport": {"width": 360, "height": 780}, "device_scale_factor": 2}),
-    "flag": (("flags", "web", "dark"), {"viewport": {"width": 1280, "height": 700}}),
     "alarms-dark": (("alarms",), {"color_scheme": "dark", "viewport": {"width": 1280, "height": 700}}),
     "timeline": (("timeline",), {}),
-    "experiments": (("experiments",), {"viewport": {"width": 1280, "height": 440}}),
 }
 
 
@@ -127,7 +124,9 @@ async def story(site: Site) -> None:
     for service in ("shop", "web"):
         await site.install(service)
     limit = Guardrail(metric="errorRatio", max=0.02)
-    await site.upgrade_to_gate("shop", guardrails=(limit,), reason="express checkout")
+    first = Stage(set_nodes=1, bake="30m", min_requests=60_000, pause=Pause())
+    others = tuple(Stage(set_weight=percent, bake="30m", min_requests=200_000) for percent in (50, 100))
+    await site.upgrade_to_gate("shop", stages=(first, *others), guardrails=(limit,), reason="express checkout")
     await site.upgrade_to_gate("web", "p3")
     await seconds(site)
     await judgement(site)

@@ -6,13 +6,19 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 from playwright.async_api import Response
+from tests.api.control.kit import quiet
+from tests.cli.conftest import world
 from tests.console.look import looking
 from tests.rollout.flags import ramp, spec
 
+from tidegate.api.tokens import revoke_token
+from tidegate.console import files
 from tidegate.wire.experiments import Experiment, Metric
 from tidegate.wire.flagspecs import FlagSpec
 from tidegate.wire.judgement import Outcome, Severity
 from tidegate.wire.reasons import Reason
+
+__all__ = ["world"]
 
 pytestmark = [pytest.mark.kafka, pytest.mark.asyncio(loop_scope="module")]
 
@@ -116,6 +122,19 @@ async def test_the_policy_is_strict_and_without_a_token_nothing_but_the_page_is_
         await look.sees(".track")
         assert await look.page.locator("[data-right]").count() == 0
         assert await look.page.evaluate("localStorage.getItem('tidegate.token')") is None
+        # A token that ends while somebody looks: nothing of what it opened stays in sight.
+        revoke_token(site.tokens_file, "vera")
+        await look.sees("h1", "Sign in")
+        assert await look.page.locator(".track").count() == 0
+
+
+async def test_where_no_token_was_made_this_machine_looks_and_asks_for_nothing(world, browser):
+    async with quiet(world) as here, here.serve(pages=files()), looking(browser, here) as look:
+        await look.open("alarms")
+        await look.live()
+        await look.sees(".top", "read only")
+        await look.sees("button", "Sign in")
+        assert await look.page.locator("main button").count() == 0
 
 
 async def test_every_view_is_there_in_the_dark_and_on_a_phone_without_sideways_scrolling(site, browser):

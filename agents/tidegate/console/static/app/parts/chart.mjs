@@ -99,12 +99,13 @@ function annotate(plot, { limit, marks }, ink) {
   const pixel = devicePixelRatio || 1;
   ctx.save();
   ctx.font = `${11 * pixel}px system-ui, sans-serif`;
-  ctx.lineWidth = pixel;
+  // Axes leave theirs behind.
+  Object.assign(ctx, { lineWidth: pixel, textAlign: "left", textBaseline: "alphabetic" });
   if (limit != null) {
     const y = plot.valToPos(limit, "y", true);
     line(ctx, ink.bad, [4, 3], [bbox.left, y, bbox.left + bbox.width, y]);
     ctx.fillStyle = ink.bad;
-    ctx.fillText("limit", bbox.left + bbox.width - ctx.measureText("limit").width, y - 4 * pixel);
+    ctx.fillText("limit", bbox.left + 4 * pixel, y - 4 * pixel);
   }
   for (const { at, text } of marks) {
     const x = plot.valToPos(at, "x", true);
