@@ -94,9 +94,7 @@ class Streams:
         return ""
 
     async def stream(self, visitor: Visitor, wanted: Following, still: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Yield what happens. A ``reset`` says that something in between is lost: ask for all
-        again.
-        """
+        """Yield what happens. A ``reset`` says that something in between is lost: ask for all again."""
         self._open[visitor.name] = self._open.get(visitor.name, 0) + 1
         try:
             at = _At(self._window.number, self._window.position, self._recent.number)
