@@ -124,7 +124,7 @@ def a_pass_of_any_placement(real: Any) -> Any:
 
 
 def everybody_at_once(real: Any) -> Any:
-    return lambda plan, _stage, whole: replace(real(plan, len(plan.stages) - 1, whole), control=0)
+    return lambda plan, _stage, whole, waves: replace(real(plan, len(plan.stages) - 1, whole, waves), control=0)
 
 
 def void_answers_stay(_real: Any) -> Any:
@@ -147,7 +147,7 @@ def keys_stay(real: Any) -> Any:
 
     def after_root(trust: Any, version: int, value: bytes) -> Any:
         found = real(trust, version, value)
-        return replace(found, keys=trust.keys | found.keys)
+        return replace(found, keys={**trust.keys, **found.keys})
 
     return after_root
 
