@@ -5,7 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
@@ -17,6 +23,7 @@ from tidegate.wire.acls import Operation
 
 UNKNOWN_TOPIC = 3
 COORDINATOR_WITHIN_S = 10.0
+NOT_YET = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 
 
 class _MetadataResponse(Response):
@@ -113,15 +120,17 @@ async def _with_group(admin: AIOKafkaAdminClient, group: str) -> frozenset[Opera
         while True:
             try:
                 node = await admin.find_coordinator(group)
-                break
+                answer = await admin._send_request(_GroupsRequest([group]), node)  # noqa: SLF001 - no public call
             except GroupAuthorizationFailedError:
                 return frozenset()
             except GroupCoordinatorNotAvailableError:
-                # The first question of all makes the topic of the groups.
-                await asyncio.sleep(0.1)
-    answer = await admin._send_request(_GroupsRequest([group]), node)  # noqa: SLF001
-    ((*_, bits),) = answer.groups
-    return _operations(bits)
+                pass
+            else:
+                ((code, *_, bits),) = answer.groups
+                if for_code(code) not in NOT_YET:
+                    return _operations(bits)
+            # The first question of all makes the topic of the groups, which then is loaded.
+            await asyncio.sleep(0.1)
 
 
 def _operations(bits: int) -> frozenset[Operation]:

@@ -129,7 +129,8 @@ def test_each_broken_thing_is_found_at_the_broker(sound: Installation, broken: B
 
 
 def test_several_broken_things_are_found_at_once(sound: Installation) -> None:
-    assert {(one["level"], one["about"]) for one in findings(sound)} == NOBODY_RUNS
+    told = findings(sound)
+    assert {(one["level"], one["about"]) for one in told} == NOBODY_RUNS, told
     rows = [row for row in BROKEN if row.what in AT_ONCE]
     told = break_and_look(sound, *rows)
     assert sorted((one["level"], one["about"]) for one in told) == sorted((row.level, row.about) for row in rows), told
