@@ -71,12 +71,10 @@ class Converter(ConsumerRebalanceListener):
                 found = await self._member.poll(POLL_S)
                 if self._begun:
                     self._fold(found)
-                elif (
-                    self._joined and self._member.connected
-                ):  # what came with a new assignment is read again, from where each partition goes on
+                elif self._joined and self._member.connected:
+                    # What came with a new assignment is read again, from where each partition goes on.
                     await self._begin()
-                until_s = (self._now_ms() - AFTER_MS) // 1_000 - 1
-                await self._emit(until_s)
+                await self._emit((self._now_ms() - AFTER_MS) // 1_000 - 1)
         finally:
             await self._member.close()
 
@@ -146,15 +144,18 @@ class Converter(ConsumerRebalanceListener):
         self._metrics.processes.set(sum(len(state.processes) for state in self._states.values()))
         for at in range(0, len(made), SENDS_AT_ONCE_MAX):
             answers = await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))
-            self._ahead_ms.extend(sorted(ahead_ms for ahead_ms in answers if ahead_ms is not None)[-1:])
+            self._ahead_ms.extend(sorted(answer for answer in answers if isinstance(answer, int))[-1:])
+            unsent = [answer for answer in answers if isinstance(answer, SendUnknown)]
+            if unsent:
+                self._metrics.rows_dropped.inc(len(unsent))
+                log.warning("rows not sent", rows=len(unsent), problem=str(unsent[0]))
 
-    async def _send(self, row: Telemetry) -> int | None:
-        """Send one row; return how far the broker's clock is ahead, if it answers."""
+    async def _send(self, row: Telemetry) -> int | SendUnknown:
+        """Send one row; return how far the broker's clock is ahead. A row that gets no answer is worth no second try."""
         try:
             sent = await self._log.append("telemetry", row.node, encode_msgpack(row))
-        except SendUnknown:
-            self._metrics.rows_dropped.inc()
-            return None
+        except SendUnknown as error:
+            return error
         self._metrics.rows.inc()
         return sent.time_ms - self._clock.now_ms()
 
