@@ -50,4 +50,4 @@ class Service:
 
 def as_json(data: bytes) -> bytes:
     """Return the JSON form of a request: OTLP writes enums as numbers."""
-    return MessageToJson(ExportMetricsServiceRequest.FromString(data), use_integers_for_enums=True).encode()
+    return MessageToJson(ExportMetricsServiceRequest.FromString(data), indent=None, use_integers_for_enums=True).encode()
