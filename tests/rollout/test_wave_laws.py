@@ -5,13 +5,10 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from tests.rollout.fleet import Fleet
-from tests.rollout.waves import NAME, QUICK, group, installed, member
+from tests.rollout.waves import NAME, QUICK, Mortal, group, installed, member
 
 from tidegate.rollout import group_retreat, group_steps, membership, start
-from tidegate.rollout.events import Tick
-from tidegate.rollout.ledger import rebuild
 from tidegate.wire.decisions import Decision, Result
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.judgement import Outcome
@@ -102,34 +99,6 @@ def test_whatever_happens_waves_never_overlap_and_a_group_goes_back_as_one_in_re
         if state.plan_digest == one.plan and after.result is not Result.PROMOTED:
             assert state.settled.version == "1", "nothing of a group that went back is settled"
     fleet.check_rebuilt()
-
-
-class Mortal(Fleet):
-    """A fleet whose author dies when it is about to write certain records; its successor knows only what stands in the log."""
-
-    def __init__(self, *args, **fields) -> None:
-        self.dies_at: set[int] = set()
-        super().__init__(*args, **fields)
-
-    def feed(self, event):
-        """As the decision agent does: what a record makes possible in turn is looked at right after it."""
-        decisions = super().feed(event)
-        if decisions:
-            self.feed(Tick())
-        return decisions
-
-    def write(self, event, decisions):
-        at = next((at for at in range(len(decisions)) if len(self.records) + at in self.dies_at), None)
-        if at is None:
-            return super().write(event, decisions)
-        self.dies_at.discard(len(self.records) + at)
-        super().write(event, decisions[:at])
-        self.check_rebuilt()
-        self.ledger = replace(rebuild(enumerate(self.records)), epoch=1)
-        # A question is asked again; where its answer stands, only time goes on.
-        self.feed(event)
-        self.feed(Tick())
-        return decisions
 
 
 @settings(deadline=None, max_examples=25)

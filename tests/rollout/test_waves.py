@@ -2,7 +2,7 @@
 
 import pytest
 from tests.rollout.fleet import START_MS
-from tests.rollout.waves import NAME, QUICK, group, installed, member, state, story, until
+from tests.rollout.waves import NAME, QUICK, Mortal, group, installed, member, state, story, until
 
 from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.group_status import group_status
@@ -182,6 +182,53 @@ def test_a_member_that_cannot_start_pauses_the_group_for_a_person():
     until(fleet, Phase.DONE)
     assert set(fleet.versions("a").values()) == {"1"}
     assert fleet.state("svc/b").queue == ()
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_whoever_dies_while_a_group_is_replaced_is_continued(written):
+    fleet = installed("a", "b", "c", kind=Mortal)
+    fleet.submit_group(group(fleet, ["a"], [member("b", expires_ms=START_MS + 10_000)], ["c"]))
+    until(fleet, Phase.PAUSED)
+    fleet.now_ms += 1
+    fleet.dies_at = {len(fleet.records) + written}
+    fleet.submit_group(group(fleet, [member("b", id="b-again")], [member("c", id="c-again")]))
+    assert not fleet.dies_at
+    until(fleet, Phase.DONE)
+    assert {fleet.versions(one)["n00"] for one in "abc"} == {"2"}
+    answers = [one.answers for one in fleet.decisions if one.answers]
+    assert len(answers) == len(set(answers)) == 3 + 4 + 3
+
+
+def test_a_paused_group_is_replaced_by_one_of_its_name_and_what_it_promoted_stays():
+    fleet = begun(["a"], [member("b", expires_ms=START_MS + 10_000)], ["c"])
+    running = group(fleet, [member("b", "3")], ["c"])
+    assert fleet.submit_group(running)[0].reason is Reason.ALREADY_RUNNING
+    until(fleet, Phase.PAUSED)
+    late = fleet.submit_group(group(fleet, [member("b", "2", id="b-again")], [member("a", "2", "1", id="a-again")]))
+    assert [one.kind for one in late] == [DecisionKind.REFUSE]
+    assert len(fleet.state("svc/b").queue) == 1, "refused, it has withdrawn nothing"
+    fleet.now_ms += 1
+    found = fleet.submit_group(group(fleet, [member("b", id="b-again")], [member("c", id="c-again")]))
+    told = [(one.kind, one.subject, one.reason, one.part) for one in found[:3]]
+    assert told == [
+        (DecisionKind.REFUSE, "svc/b", Reason.SUPERSEDED, True),
+        (DecisionKind.REFUSE, "svc/c", Reason.SUPERSEDED, True),
+        (DecisionKind.ACCEPT, NAME, Reason.PLAN_ACCEPTED, False),
+    ]
+    until(fleet, Phase.DONE)
+    assert state(fleet).result is Result.PROMOTED
+    assert {fleet.versions(one)["n00"] for one in "abc"} == {"2"}
+    fleet.check_rebuilt()
+
+
+def test_a_paused_group_of_which_something_is_under_way_is_not_replaced():
+    fleet = begun(["a"], ["b"])
+    given(fleet, "a")
+    fleet.ask(Verb.PAUSE, NAME)
+    fleet.now_ms += 1
+    (refused,) = fleet.submit_group(group(fleet, [member("b", id="b-again")]))
+    assert (refused.kind, refused.reason) == (DecisionKind.REFUSE, Reason.ALREADY_RUNNING)
+    assert "none of its members under way" in refused.message
 
 
 def test_what_nodes_do_not_bring_back_in_time_is_not_waited_for():

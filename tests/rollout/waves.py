@@ -1,7 +1,10 @@
 """Groups for tests: services a, b, c, ... on one small fleet, installed, and a group of them from version 1 to version 2."""
 
+from msgspec.structs import replace
 from tests.rollout.fleet import FLEET, Fleet, envelope, plan
 
+from tidegate.rollout.events import Tick
+from tidegate.rollout.ledger import rebuild
 from tidegate.wire.decisions import GroupState
 from tidegate.wire.documents import Phase
 from tidegate.wire.groups import Group, Wave
@@ -9,6 +12,34 @@ from tidegate.wire.plans import Stage
 
 NAME = "group/all"
 QUICK = (Stage(set_weight=100, bake="2s", min_requests=10),)
+
+
+class Mortal(Fleet):
+    """A fleet whose author dies when it is about to write certain records; its successor knows only what stands in the log."""
+
+    def __init__(self, *args, **fields) -> None:
+        self.dies_at: set[int] = set()
+        super().__init__(*args, **fields)
+
+    def feed(self, event):
+        """As the decision agent does: what a record makes possible in turn is looked at right after it."""
+        decisions = super().feed(event)
+        if decisions:
+            self.feed(Tick())
+        return decisions
+
+    def write(self, event, decisions):
+        at = next((at for at in range(len(decisions)) if len(self.records) + at in self.dies_at), None)
+        if at is None:
+            return super().write(event, decisions)
+        self.dies_at.discard(len(self.records) + at)
+        super().write(event, decisions[:at])
+        self.check_rebuilt()
+        self.ledger = replace(rebuild(enumerate(self.records)), epoch=1)
+        # A question is asked again; where its answer stands, only time goes on.
+        self.feed(event)
+        self.feed(Tick())
+        return decisions
 
 
 def installed(*services: str, nodes: int = 4, kind: type[Fleet] = Fleet) -> Fleet:

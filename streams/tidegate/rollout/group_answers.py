@@ -1,4 +1,4 @@
-"""What becomes of a group that arrives, and of an intent about one: exactly one record each, if only a refusal (D3, D7)."""
+"""What becomes of a group that arrives, and of an intent about one: one record answers each, if only a refusal (D3, D7)."""
 
 from typing import assert_never
 
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tidegate.rollout.acceptance import unfit_now, unsound
 from tidegate.rollout.change import Change, counted, refusal
 from tidegate.rollout.events import GroupArrived, IntentArrived
-from tidegate.rollout.group_retreat import group_rollback
+from tidegate.rollout.group_retreat import group_rollback, withdrawn
 from tidegate.rollout.group_steps import group_paused, next_wave, stuck, wave_alarms
 from tidegate.rollout.ledger import Ledger, document_in
 from tidegate.rollout.membership import Standing, holding, standing
@@ -26,7 +26,8 @@ GROUPS_MAX = 256
 
 
 def answer_group(ledger: Ledger, view: View, event: GroupArrived, now_ms: int) -> list[Change]:
-    """Return the one record that answers a group; none where these very bytes were answered before (D3).
+    """Return the records that answer a group: one that accepts or refuses it, after those that withdraw what still waits of a
+    paused one whose place it takes. None where these very bytes were answered before (D3).
 
     It is accepted as a whole: where one of its plans cannot be, all are refused, and every fault is named by its path.
     """
@@ -39,7 +40,9 @@ def answer_group(ledger: Ledger, view: View, event: GroupArrived, now_ms: int) -
     if group is None or event.fault is not None:
         reason, problem = event.fault or Reason.BAD_DOCUMENT, event.problem or "the group cannot be read"
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=event.subject, message=problem, answers=name)]
-    found = _obstacle(ledger, view, event.subject, group) or _faulty(ledger, view, group, now_ms)
+    ended = _superseded(ledger, group.key)
+    cleared = _without(ledger, group.key, ended) if ended is not None else ledger
+    found = _obstacle(cleared, view, event.subject, group) or _faulty(cleared, view, group, now_ms)
     if found is not None:
         reason, problem = found
         refused = Change(kind=DecisionKind.REFUSE, reason=reason, subject=group.key, message=problem)
@@ -54,8 +57,11 @@ def answer_group(ledger: Ledger, view: View, event: GroupArrived, now_ms: int) -
         )
         for wave in group.waves
     )
+    # Whoever dies before the last of the records has not answered: the group is asked again.
+    before = [replace(one, part=True) for one in ended or ()]
     told = "; then ".join(", ".join(service_of(one.subject) or "" for one in wave.members) for wave in waves)
     return [
+        *before,
         Change(
             kind=DecisionKind.ACCEPT,
             reason=Reason.PLAN_ACCEPTED,
@@ -65,7 +71,7 @@ def answer_group(ledger: Ledger, view: View, event: GroupArrived, now_ms: int) -
             answers=name,
             group=GroupState(subject=group.key, phase=Phase.RUNNING, waves=waves, issued_ms=group.issued_ms),
             group_document=event.envelope.decode(),
-        )
+        ),
     ]
 
 
@@ -112,6 +118,28 @@ def answer_group_intent(ledger: Ledger, view: View, event: IntentArrived, intent
             assert_never(intent.verb)
 
 
+def _superseded(ledger: Ledger, key: str) -> list[Change] | None:
+    """Return what ends a paused group in favour of another one of its name, nothing of which is under way; None where none is.
+
+    What it has promoted stays: this is how a person goes on with what is left, without taking all of it back.
+    """
+    before = ledger.groups.get(key)
+    if before is None or before.phase is not Phase.PAUSED:
+        return None
+    stands = {member: standing(ledger, member) for member in before.members}
+    if not {Standing.UNDER_WAY, Standing.RETURNING}.isdisjoint(stands.values()):
+        return None
+    waiting = [member for member, one in stands.items() if one is Standing.WAITING]
+    return [withdrawn(ledger, member, Reason.SUPERSEDED, f"another {key} takes the place of this one") for member in waiting]
+
+
+def _without(ledger: Ledger, key: str, ended: list[Change]) -> Ledger:
+    """Return the ledger as it is when a group has been superseded."""
+    states = {one.subject: one.state for one in ended if one.state is not None}
+    over = replace(ledger.groups[key], phase=Phase.DONE, result=Result.SUPERSEDED)
+    return replace(ledger, subjects=ledger.subjects | states, groups=ledger.groups | {key: over})
+
+
 def _obstacle(ledger: Ledger, view: View, key: str, group: Group) -> Obstacle | None:
     """Return why a group cannot be accepted, whatever its plans are."""
     if view.fleet and group.fleet != view.fleet:
@@ -120,7 +148,8 @@ def _obstacle(ledger: Ledger, view: View, key: str, group: Group) -> Obstacle | 
         return Reason.BAD_DOCUMENT, f"name: this is the group {group.name}, and it was sent as {key.removeprefix(GROUP_PREFIX)}"
     before = ledger.groups.get(key)
     if before is not None and before.active:
-        return Reason.ALREADY_RUNNING, f"{_what(before)}; wait until it has ended, or give this one another name"
+        when = "when it has ended, or is paused with none of its members under way"
+        return Reason.ALREADY_RUNNING, f"{_what(before)}; another takes its place {when}"
     if before is not None and group.issued_ms <= before.issued_ms:
         return Reason.DUPLICATE, "issuedMs: the last group of this name was issued later; an older one does not come back"
     if before is None and len(ledger.groups) >= GROUPS_MAX:

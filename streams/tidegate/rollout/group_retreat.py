@@ -35,7 +35,7 @@ def returning(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Cha
     """Return the next change of a retreat: of a member, of the wave, or its end; None while a wave is on its way back."""
     for member in group.members:
         if standing(ledger, member) is Standing.WAITING:
-            return _withdrawn(ledger, group, member)
+            return withdrawn(ledger, member, group.cause or Reason.MEMBER_FAILED, f"{group.subject} goes back")
     wave = group.waves[group.wave].members
     for member in wave:
         change = _back(ledger, view, group, member, now_ms)
@@ -64,13 +64,14 @@ def retreat_wakes_ms(ledger: Ledger, group: GroupState) -> Iterator[int]:
             yield _overdue_ms(ledger, member)
 
 
-def _withdrawn(ledger: Ledger, group: GroupState, member: Member) -> Change:
+def withdrawn(ledger: Ledger, member: Member, reason: Reason, why: str) -> Change:
+    """Return that the plan of a member that waits does so no more."""
     state, plan = ledger.subject(member.subject), ledger.plans[member.plan].plan
     return Change(
         kind=DecisionKind.REFUSE,
-        reason=group.cause or Reason.MEMBER_FAILED,
+        reason=reason,
         subject=member.subject,
-        message=f"Plan {plan.id} is withdrawn: {group.subject} goes back.",
+        message=f"Plan {plan.id} is withdrawn: {why}.",
         state=replace(state, queue=tuple(one for one in state.queue if one != member.plan)),
     )
 
