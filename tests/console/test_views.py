@@ -168,6 +168,24 @@ async def test_what_is_old_is_marked_and_gets_young_again(site, browser):
         await look.sees_not(".stale-note")
 
 
+async def test_a_tab_that_nobody_looked_at_goes_on_where_it_stopped(site, browser):
+    hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); }"
+    asked: list[str] = []
+    async with looking(browser, site, "olga") as look:
+        await look.open("alarms")
+        await look.live()
+        look.page.on("request", lambda one: asked.append(one.headers.get("last-event-id", "")) if "/events" in one.url else None)
+        for hidden in (True, False):
+            await look.page.evaluate(hide, hidden)
+            await look.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            if hidden:
+                await site.alarm("unseen", "it happened meanwhile", service="web")
+        await look.sees(".alarm", "it happened meanwhile")
+        await look.live()
+    (resumed,) = asked
+    assert resumed.count(".") == 6, resumed  # a position in every topic that events come from
+
+
 async def test_everything_is_reached_by_keys(site, browser):
     async with looking(browser, site, "olga") as look:
         keys = look.page.keyboard

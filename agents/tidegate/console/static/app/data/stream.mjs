@@ -24,30 +24,34 @@ export class Stream {
     this.running = false;
     this.abort?.abort();
     clearTimeout(this.timer);
+    clearTimeout(this.silence);
   }
 
   async #run() {
-    this.abort = new AbortController();
+    const mine = new AbortController();
+    this.abort = mine;
     try {
       this.hears.state("connecting");
       const also = this.lastId ? { "Last-Event-ID": this.lastId } : {};
-      const answer = await fetch(url(this.path), { headers: headers(also), signal: this.abort.signal, cache: "no-store" });
+      const answer = await fetch(url(this.path), { headers: headers(also), signal: mine.signal, cache: "no-store" });
       if (!answer.ok) throw new Error(String(answer.status));
-      await this.#follow(answer.body.getReader());
+      await this.#follow(answer.body.getReader(), mine);
     } catch {
       // Why it ended makes no difference: it is asked for again, and reads say what is wrong.
     }
+    // Stopped, or begun again meanwhile: whoever did so goes on from here.
+    if (!this.running || this.abort !== mine) return;
     clearTimeout(this.silence);
-    if (!this.running) return;
     this.hears.state("away");
     this.timer = setTimeout(() => this.running && this.#run(), WAIT_MS[Math.min(this.failures++, WAIT_MS.length - 1)]);
   }
 
-  async #follow(reader) {
+  async #follow(reader, mine) {
     const text = new TextDecoder();
     let rest = "";
     for (;;) {
-      this.#listen();
+      clearTimeout(this.silence);
+      this.silence = setTimeout(() => mine.abort(), SILENT_MS);
       const { done, value } = await reader.read();
       if (done) return;
       const blocks = (rest + text.decode(value, { stream: true })).split("\n\n");
@@ -60,11 +64,6 @@ export class Stream {
   #alive() {
     this.failures = 0;
     this.hears.state("live");
-  }
-
-  #listen() {
-    clearTimeout(this.silence);
-    this.silence = setTimeout(() => this.abort.abort(), SILENT_MS);
   }
 
   #take(block) {
