@@ -6,7 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 from tidegate.alarms.notices import Notice
+from tidegate.wire.flagstates import is_flag
 from tidegate.wire.judgement import Alarm, AlarmState
+from tidegate.wire.names import FLAG_PREFIX
 
 _NO_NAME = re.compile(r"^(?=[0-9])|[^A-Za-z0-9_]")
 """What Alertmanager takes for no label name: it would refuse the whole post."""
@@ -45,13 +47,21 @@ def summary(notice: Notice) -> str:
 def link(console: str, alarm: Alarm) -> str:
     """Return where in the console a person can look further; empty: there is no console.
 
-    >>> from tidegate.alarms.board import DECIDE_SILENT
-    >>> link("https://tide.example/", DECIDE_SILENT.firing("", 0, "", service="shop")), link("", DECIDE_SILENT.firing("", 0, ""))
-    ('https://tide.example/#/rollouts/shop', '')
+    >>> from tidegate.alarms.board import DECIDE_SILENT as kind
+    >>> link("https://tide.example/", kind.firing("", 0, "", service="shop"))
+    'https://tide.example/#/rollouts/shop'
+    >>> link("https://tide.example/", kind.firing("", 0, "", service="shop", subject="flag/web/dark"))
+    'https://tide.example/#/flags/web/dark'
+    >>> link("https://tide.example", kind.firing("", 0, "")), link("", kind.firing("", 0, ""))
+    ('https://tide.example/#/alarms', '')
     """
     if not console:
         return ""
-    return f"{console.rstrip('/')}/#/" + (f"rollouts/{quote(alarm.service, safe='')}" if alarm.service else "alarms")
+    if is_flag(alarm.subject):
+        page = f"flags/{alarm.subject.removeprefix(FLAG_PREFIX)}"
+    else:
+        page = f"rollouts/{alarm.service}" if alarm.service else "alarms"
+    return f"{console.rstrip('/')}/#/{quote(page)}"
 
 
 def moment(at_ms: int) -> str:
