@@ -22,7 +22,7 @@ from tidegate.alarms.notices import Policy
 from tidegate.notify import Place, build, desk
 from tidegate.notify.desk import RETRY_FIRST_S
 from tidegate.notify.targets.webhook import key_of, sign
-from tidegate.notify.words import labels
+from tidegate.notify.words import labels, link
 from tidegate.runtime.problem import Problem
 from tidegate.wire.judgement import INBOUND_WRITER, Alarm
 from tidegate.world import MemoryDisk
@@ -214,6 +214,20 @@ async def test_a_full_disk_costs_no_notice(plant: Plant) -> None:
             await plant.say(over(one, 1))
             await until(lambda: len(receiver.taken) == 2)
     assert [body["status"] for body in receiver.taken] == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("about", "page"),
+    [
+        ({"service": "shop", "subject": "svc/shop"}, "rollouts/shop"),
+        ({"service": "shop", "subject": "flag/web/dark"}, "flags/web/dark"),
+        ({"service": ""}, "alarms"),
+        ({"service": "a b?#/.."}, "rollouts/a%20b%3F%23/.."),
+    ],
+)
+def test_a_notice_links_to_what_it_is_about(about: dict[str, str], page: str) -> None:
+    assert link("https://tide.example/", made(**about)) == f"https://tide.example/#/{page}"
+    assert link("", made(**about)) == ""
 
 
 def test_label_names_are_such_as_alertmanager_takes() -> None:
