@@ -17,15 +17,21 @@ SUPER = "super"
 """The one user to whom access lists do not apply: who runs the cluster."""
 
 
+ITSELF = "broker"
+"""What the broker is to other brokers and to the controller."""
+
+
 class SecuredKafka(KafkaProcess):
-    """Three doors for clients: passwords over TLS, certificates over TLS, and plain text, at which nobody may do anything."""
+    """As docs/security.md has it, with two more doors beside that for passwords over TLS: one for certificates, and one for plain
+    text, at which nobody may do anything.
+    """
 
     def __init__(self, jars: KafkaJars, folder: Path, users: Iterable[str]) -> None:
         super().__init__(jars, folder / "kafka")
         self.authority = Authority(folder / "authority")
-        self._own = self.authority.certify("broker")
+        self._own = self.authority.certify(ITSELF)
         self._secured, self._mutual = free_ports(2)
-        self._passwords = {user: secrets.token_hex(12) for user in (SUPER, *users)}
+        self._passwords = {user: secrets.token_hex(12) for user in (SUPER, ITSELF, *users)}
         self.folder = folder / "passwords"
         self.folder.mkdir(mode=0o700)
         for user, password in self._passwords.items():
@@ -70,9 +76,12 @@ class SecuredKafka(KafkaProcess):
             "listeners": f"{doors},{controller}",
             "advertised.listeners": doors,
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL,MUTUAL:SSL,CONTROLLER:SSL",
+            "inter.broker.listener.name": "SECURED",
+            "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.secured.scram-sha-512.sasl.jaas.config": (
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                "org.apache.kafka.common.security.scram.ScramLoginModule required "
+                f'username="{ITSELF}" password="{self._passwords[ITSELF]}";'
             ),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._own),
@@ -82,6 +91,6 @@ class SecuredKafka(KafkaProcess):
             "listener.name.controller.ssl.client.auth": "required",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "allow.everyone.if.no.acl.found": "false",
-            "super.users": f"User:CN=broker;User:{SUPER}",
+            "super.users": f"User:{SUPER};User:{ITSELF};User:CN={ITSELF}",
         }
         return [word for name, value in told.items() for word in ("--override", f"{name}={value}")]
