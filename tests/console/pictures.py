@@ -34,7 +34,7 @@ SLOWER_S = 40
 COHORTS = {"canary": (1, 0.0012, 23.0), "control": (1, 0.0012, 21.0), "rest": (10, 0.0011, 21.0)}
 """Nodes, share of errors, median latency in ms."""
 VIEWS = {
-    "fleet": (("fleet",), {}),
+    "fleet": (("fleet",), {"viewport": {"width": 1280, "height": 420}}),
     "rollout": (("rollouts", "shop"), {"viewport": {"width": 1280, "height": 1420}}),
     "rollout-phone": (("rollouts", "shop"), {"viewport": {"width": 360, "height": 780}, "device_scale_factor": 2}),
     "alarms-dark": (("alarms",), {"color_scheme": "dark", "viewport": {"width": 1280, "height": 700}}),
@@ -159,7 +159,7 @@ async def main() -> None:
         await create_topics(connection)
         log = KafkaLog(connection, client_id="pictures")
         await log.start()
-        site = await asyncio.to_thread(Site, folder / "site", log, NODES)
+        site = await asyncio.to_thread(Site, folder / "site", log, NODES, ())
         site.token("olga", Role.ADMIN)
         async with site.live(), async_playwright() as driver:
             await story(site)

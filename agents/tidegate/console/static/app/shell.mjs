@@ -51,12 +51,13 @@ function skip(event) {
 }
 
 const STATES = { live: ["good", "live"], connecting: ["hold", "connecting"], away: ["bad", "not connected"] };
+const OLD = ["hold", "old"];
 
 function Connection() {
   const state = useConnection();
   useNow();
   const ageMs = shownAgeMs();
-  const [tone, text] = STATES[state];
+  const [tone, text] = ageMs > STALE_MS ? OLD : STATES[state];
   return html`<span class="connection tone-${tone}" data-connection=${state} data-age-ms=${ageMs == null ? "" : Math.round(ageMs)}>
     <span class="pulse ${state}" aria-hidden="true"></span><span role="status">${text}</span>
     <span class="soft number age">${ageMs == null ? "nothing read yet" : `${(ageMs / 1000).toFixed(0)} s old`}</span></span>`;
