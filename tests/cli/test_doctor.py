@@ -180,6 +180,7 @@ GROUPS = [
     (Group(role="judge", members=2, oldest_ms=NOW_MS - 90_000), WARNING, "behind"),
     (Group(role="judge", members=2, oldest_ms=NOW_MS - 900_000), PROBLEM, "behind"),
     (Group(role="judge", members=0), PROBLEM, "no worker of this role runs"),
+    (Group(role="experiment", members=0), WARNING, "no worker of this role runs"),
 ]
 
 
@@ -187,7 +188,7 @@ GROUPS = [
 def test_a_worker_that_is_away_or_behind_is_found(group: Group, level: Level | None, said: str) -> None:
     findings = list(group_findings(group, NOW_MS))
     assert [one.level for one in findings] == ([] if level is None else [level])
-    assert all(said in one.what and "tidegate worker judge" in one.remedy for one in findings)
+    assert all(said in one.what and f"tidegate worker {group.role}" in one.remedy for one in findings)
 
 
 def report(**fields: object) -> Report:

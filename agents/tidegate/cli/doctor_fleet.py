@@ -28,6 +28,8 @@ DISK_BYTES_LEAST = 2 << 30
 
 SOURCES: dict[str, str] = {"intake": "telemetry", "judge": "nodeseconds", "experiment": "exposures"}
 """Worker to the topic that it works off."""
+OPTIONAL = ("experiment",)
+"""Without it experiments stand still, and everything else goes on."""
 
 
 class Heard(Struct, frozen=True, kw_only=True):
@@ -116,7 +118,8 @@ def node_findings(model: Model, now_ms: int) -> Iterator[Finding]:
 def group_findings(group: Group, now_ms: int) -> Iterator[Finding]:
     """Yield what is wrong with a worker's group."""
     if not group.members:
-        yield problem(group.role, "no worker of this role runs", f"start one: tidegate worker {group.role}, or tidegate up")
+        level = warning if group.role in OPTIONAL else problem
+        yield level(group.role, "no worker of this role runs", f"start one: tidegate worker {group.role}, or tidegate up")
         return
     behind_ms = now_ms - group.oldest_ms if group.oldest_ms is not None else 0
     if behind_ms > LAG_MS:
