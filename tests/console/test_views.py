@@ -198,7 +198,8 @@ async def test_everything_is_reached_by_keys(site, browser):
         await keys.press("p")
         await look.sees("dialog[open]", "Pause the rollout of shop")
         assert await look.page.evaluate("document.activeElement.tagName") == "TEXTAREA"
-        await look.close_dialog()
+        # The browser tells of a dialog's end later: what is opened at once stays open.
+        await keys.press("Escape")
         await keys.press("?")
         await look.sees("dialog[open]", "this list")
         await look.close_dialog()
