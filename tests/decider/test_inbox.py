@@ -5,6 +5,8 @@ from tests.decider.kit import TRUST
 
 from tidegate.decider.inbox import Inbox
 from tidegate.ports import Record
+from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.judgement import INBOUND_WRITER, Alarm, AlarmState, Severity
 
 
 def question(offset: int, topic: str = "intents") -> Record:
@@ -42,3 +44,20 @@ def test_a_question_whose_answer_a_takeover_made_void_waits_again_at_its_place(i
     assert "intents/0" not in inbox.inputs
     inbox.forget({"intents/0": 3})
     assert waiting(inbox) == []
+
+
+def test_an_alarm_that_was_forgotten_is_no_fault_and_what_it_said_last_stays(inbox):
+    said = Alarm(
+        id="alertmanager/a1",
+        writer=INBOUND_WRITER,
+        name="OrdersLost",
+        state=AlarmState.RESOLVED,
+        severity=Severity.CRITICAL,
+        start_ms=1,
+        end_ms=2,
+    )
+    for offset, value in enumerate((encode(said), None)):
+        inbox.take_news(Record("alarms", 0, offset, 0, said.key, value, {}))
+    assert (inbox.inputs["alarms/0"], inbox.view.ended) == (2, {said.key: said})
+    with pytest.raises(Malformed):
+        inbox.take_news(Record("verdicts", 0, 0, 0, "svc/shop", None, {}))
