@@ -33,9 +33,19 @@ async def test_a_file_is_sent_again_only_when_it_is_another(world):
             found = await here.fetch("GET", "/", {"If-None-Match": known})
             assert (found.status_code, found.headers["etag"]) == (status, tag)
             assert found.content == (page.content if status == 200 else b"")
-        headed = await here.fetch("HEAD", "/", {})
-        assert (headed.status_code, headed.content, headed.headers["etag"]) == (200, b"", tag)
-        assert int(headed.headers["content-length"]) == len(page.content)
+
+
+@pytest.mark.parametrize(("accepted", "encoding"), [("identity", None), ("gzip", "gzip"), ("br, gzip;q=0", None)])
+async def test_a_file_is_packed_for_who_unpacks_it_and_each_form_has_a_name_of_its_own(world, accepted, encoding):
+    async with quiet(world) as here, here.serve(pages=files()):
+        path, whole = "/index.html", files()["index.html"]
+        found = await here.fetch("GET", path, {"Accept-Encoding": accepted})
+        assert (found.content, found.headers.get("content-encoding")) == (whole.body, encoding)
+        assert found.headers["vary"] == "Accept-Encoding"
+        assert ("gzip" in found.headers["etag"]) is bool(encoding)
+        headed = await here.fetch("HEAD", path, {"Accept-Encoding": accepted})
+        assert (headed.status_code, headed.content, headed.headers["etag"]) == (200, b"", found.headers["etag"])
+        assert (int(headed.headers["content-length"]) < len(whole.body)) is bool(encoding)
 
 
 @pytest.mark.parametrize(
