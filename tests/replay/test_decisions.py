@@ -16,8 +16,8 @@ from tidegate.wire.envelope import unseal
 
 TAMPERINGS = 1_000
 DERIVED_FROM = 4
-"""Older ones were decided by other rules (since then the end of a watch that a plan supersedes is part of that plan's answer): the
-chain speaks for them.
+"""Older ones were decided by other rules (since then the end of a watch that a plan supersedes is part of that plan's answer):
+the chain speaks for them.
 """
 LEDGER = ledger(DERIVED_FROM)
 LEVELS = {

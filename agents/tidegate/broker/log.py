@@ -25,8 +25,8 @@ from tidegate.wire.cloudevents import event_headers
 REQUEST_BYTES_MAX = 16 << 20
 """The largest record of the topic table; the broker started here takes as much."""
 BATCH_BYTES_MAX = 1 << 18
-"""The client has one batch of a partition under way at a time: 16 KiB, unless told otherwise, are some rows for each answer of the
-broker. The broker weighs a batch like a record, so it must be less than the least that a topic takes, 1 MiB.
+"""The client has one batch of a partition under way at a time: 16 KiB, unless told otherwise, are some rows for each answer of
+the broker. The broker weighs a batch like a record, so it must be less than the least that a topic takes, 1 MiB.
 """
 DROP_WITHIN_S = 5.0
 
