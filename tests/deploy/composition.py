@@ -92,11 +92,12 @@ class Composition:
         text = re.sub(rf"(?<![\w.-])({names})(?=:\d)", lambda match: self._addresses[match[1]], text)
         text = re.sub(r"(?<![\w.-])localhost(?=:\d)|(?<![\w.-])0\.0\.0\.0(?![\w.])", self._addresses[service], text)
         text = re.sub(r"://(?=:\d)", f"://{self._addresses[service]}", text)
-        text = text.replace("/opt/tidegate/bin", f"{sys.prefix}/bin").replace("/opt/kafka/bin", str(self._tools))
         folders = {target: str(folder) for target, folder in (self._mounts | self._tmpfs(service)).items()}
         targets = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
         pattern = rf"(?<![\w.-])({targets})(?=[/\"':, ]|$)"
-        return re.sub(pattern, lambda match: folders[match[1]], text, flags=re.MULTILINE)
+        text = re.sub(pattern, lambda match: folders[match[1]], text, flags=re.MULTILINE)
+        # Last, for the folder that this runs in may itself lie below one that is mounted, such as /tmp.
+        return text.replace("/opt/tidegate/bin", f"{sys.prefix}/bin").replace("/opt/kafka/bin", str(self._tools))
 
     async def up(self, *names: str) -> None:
         """Start some services and what they need, or all that belong to no profile, as ``docker compose up --detach`` does."""
