@@ -169,6 +169,16 @@ async def test_a_revoked_token_ends_and_what_was_closed_stays_so(place):
         assert (await place.post(ONE)).status_code == 401
 
 
+async def test_the_first_token_closes_what_was_open_before_anybody_shows_it(place):
+    now = [0]
+    place.clock = type("Clock", (), {"now_ms": lambda _self: now[0]})()
+    async with place.serve():
+        assert (await place.post(ONE)).status_code == 404
+        make_token(place.tokens_file, "ci")
+        now[0] += LOOK_EVERY_MS
+        assert (await place.post(ONE)).status_code == 401
+
+
 @pytest.mark.parametrize("text", ["tokens: [{name: a}]", "tokens: 3", "- a", "a: [", "{tokens: [], more: 1}"])
 async def test_a_file_of_tokens_that_is_none_names_its_path(place, text):
     place.tokens_file.write_text(text)

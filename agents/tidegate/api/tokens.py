@@ -152,7 +152,13 @@ class Tokens:
         self._looked_ms = now_ms()
         self._changed = self._stamp()
         self._take(read_tokens(path))
-        self.required = bool(self._known)
+        self._required = bool(self._known)
+
+    @property
+    def required(self) -> bool:
+        """Whether a request must show a token: asked for each one, for the first token may have been made since the last."""
+        self._look()
+        return self._required
 
     def token_of(self, text: str) -> Token | None:
         """Return the token that a text is, None where it is none."""
@@ -185,7 +191,7 @@ class Tokens:
         except Problem as problem:
             log.warning("tokens not read again; those from before stay", problem=str(problem))
             return
-        self.required = self.required or bool(self._known)
+        self._required = self._required or bool(self._known)
 
     def _take(self, tokens: list[Token]) -> None:
         self._known = {one.sha256: one for one in tokens}

@@ -146,6 +146,14 @@ async def test_a_token_that_is_revoked_opens_nothing_more(world):
             assert (await here.get("/rollouts", "ci")).status_code == 401
 
 
+async def test_the_first_token_closes_what_was_open_before_anybody_shows_it(world):
+    async with quiet(world) as here, here.serve():
+        assert (await here.fetch("GET", "/api/v1/rollouts", {})).status_code == 200
+        here.token("ci", Role.VIEWER)
+        here.ahead_ms += LOOK_EVERY_MS
+        assert (await here.fetch("GET", "/api/v1/rollouts", {})).status_code == 401
+
+
 async def test_who_was_refused_is_seen_by_who_answers_for_tokens(world):
     async with quiet(world) as here:
         here.token("ci", Role.VIEWER)
