@@ -3,9 +3,13 @@
 import asyncio
 
 import pytest
-from tests.node.kit import Author, bare
+from msgspec.structs import replace
+from tests.node.kit import FLEET, Author, bare, signer
 
 from tidegate.node.reading import Reading
+from tidegate.wire.documents import Claim, KeyRole
+from tidegate.wire.envelope import seal
+from tidegate.wire.names import claim_key
 from tidegate.world import MemoryLog, SimClock
 
 ONE, TWO = bare("1"), bare("2")
@@ -59,3 +63,24 @@ async def test_what_is_said_in_that_moment_is_folded_once(world, turns):
     await world.reading.catch_up()
     assert world.generation > before
     assert not world.reading.refused
+
+
+async def test_an_epoch_that_a_revoked_key_claimed_is_led_by_nobody_who_claims_it_later(world):
+    """Story 2006273: the loser's key is stolen, the winner's is revoked, and then the loser's claim is the first that counts."""
+    author = world.author
+    winner, loser = author.decision, signer("other")
+    keys = (*author.root.keys, loser.public(KeyRole.DECISION))
+    both = replace(author.root, version=2, keys=keys)
+    one = replace(both, version=3, keys=tuple(key for key in keys if key.id != winner.key_id))
+    root = signer("root")
+    await world.log.append("keys", "2", seal(both, root))
+    await author.claim(2)
+    for epoch in (2, 3):
+        life = f"life-of-{loser.key_id}"
+        claim = Claim(fleet=FLEET, epoch=epoch, life=life, read_to=0, issued_ms=0)
+        await world.log.append("desired", claim_key(epoch, life), seal(claim, loser))
+        await world.log.append("keys", "3", seal(one, root))
+        await world.clock.settle()
+        await world.reading.catch_up()
+        assert world.reading.trust.root_version == 3
+        assert (world.reading.heard.epoch, world.reading.heard.author) == ((0, "") if epoch == 2 else (3, loser.key_id))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tidegate.decider import seat
 from tidegate.decider.inbox import Inbox
 from tidegate.decider.levels import Levels
-from tidegate.node import hands
+from tidegate.node import hands, reading
 from tidegate.node.executor import Launch
 from tidegate.node.reading import Reading
 from tidegate.node.state import StateFile
@@ -177,6 +177,7 @@ OUTDATED = (hands, "next_action", by_what_is_held_alone)
 LEDGER_EPOCH = (seat.Seat, "decided", always(None))
 REVOKED = (seat.Seat, "revoked", always(False))
 GLASS = (accept, "holding", always(None))
+VOID_CLAIM = (reading, "void_claim", lambda _: lambda heard, _key: heard)
 REVOCATION = (keys, "_after_root", keys_stay)
 
 MUTANTS: dict[str, tuple[Patch, ...]] = {
@@ -204,6 +205,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "stages of the decider": (STAGES,),
     "asking again what was voided": (ASK_AGAIN,),
     "break-glass on the node": (GLASS,),
+    "epochs of void claims on the node": (VOID_CLAIM,),
     "revocation": (REVOCATION,),
 }
 """By what is missing."""

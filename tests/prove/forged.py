@@ -38,6 +38,7 @@ from tidegate.wire.documents import (
     Root,
 )
 from tidegate.wire.envelope import Document, Signer, seal
+from tidegate.wire.names import CLAIM, epoch_spent
 from tidegate.wire.plans import Artifact, Plan, Rollback, Stage
 from tidegate.world import MemoryDisk, MemoryLog, SimClock
 
@@ -95,6 +96,8 @@ class Fleet:
         """Something else stands last under the keys of plan and roster: the author says its own again (E6)."""
         self.stale = False
         """Something of a greater generation was signed that nobody may accept: the author goes on above it."""
+        self.spent = 0
+        """The highest epoch that was named by a claim that does not count: the author goes on above that, too (E2)."""
 
     async def say(self, key: str, value: bytes) -> None:
         self.said = [*self.said[-REMEMBERED:], (key, value)]
@@ -156,7 +159,7 @@ class Fleet:
     async def succeed(self) -> Desired:
         """Another life claims the next epoch and publishes everything again."""
         author = self.author
-        author.epoch += 1
+        author.epoch = self.spent = max(author.epoch, self.spent) + 1
         claim = Claim(fleet=FLEET, epoch=author.epoch, life=f"life-{author.epoch}", read_to=0, issued_ms=0)
         await self.say(f"claim/{author.epoch}/{claim.life}", seal(claim, author.decision))
         return await self.command(phase=Phase.PAUSED, move=Move.HOLD)
@@ -479,6 +482,8 @@ class Trial:
             await self.log.append(bad.topic, bad.key, bad.value)
             await self.settle()
             self.fleet.evicted |= bad.key.startswith(("plan/", "roster/"))
+            if bad.key.startswith(CLAIM):
+                self.fleet.spent = epoch_spent(bad.key, self.fleet.spent)
             self.sent[bad.kind] += 1
             more = self.refused() - refused
             self.counted[bad.kind] += more

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tidegate.reconcile.accept import BODIES_KEPT, Heard, Refusal, accept, hear
+from tidegate.reconcile.accept import BODIES_KEPT, Heard, Refusal, accept, hear, void_claim
 from tidegate.reconcile.held import Accepted, Freeze, Held
 from tidegate.wire.documents import Move, Order, Phase, digest_of
 from tidegate.wire.plans import Stage
@@ -178,6 +178,12 @@ AUTHORSHIP = {
     "the author of the second claim is nobody": (["c1", "x1", "xd1"], None),
     "the first claim wins, whoever made it": (["x1", "c1", "d1"], None),
     "an older claim is no claim": (["c2", "c1", "d1"], None),
+    "who claims after a claim that does not count leads by no epoch that it names": (["claim/1/gone", "c1", "d1"], None),
+    "who claims after a claim under a strange key, neither": (["m1", "c1", "d1"], None),
+    "beyond it, one leads": (["claim/1/gone", "c2", "d2"], Order(1, 2, 1)),
+    "a claim that does not count takes nothing from who leads": (["c1", "claim/2/gone", "d1"], Order(1, 1, 1)),
+    "one far beyond all others names nothing": (["claim/999999/gone", "c1", "d1"], Order(1, 1, 1)),
+    "one that names no number names nothing": (["claim/x/gone", "claim//", "claim/²/gone", "c1", "d1"], Order(1, 1, 1)),
 }
 
 
@@ -190,8 +196,11 @@ def test_authorship(kit, records, order):
         "d1": kit.arrived(kit.desired()),
         "d2": kit.arrived(kit.desired(epoch=2)),
         "xd1": kit.arrived(kit.desired(), signer=kit.OTHER_KEY),
+        "m1": replace(kit.claim(1), key="claim/1/other"),
     }
-    heard = fold(*(known[record] for record in records))
+    heard = fold()
+    for record in records:
+        heard = hear(heard, known[record])[0] if record in known else void_claim(heard, record)
     candidate = heard.candidates.get(kit.SUBJECT)
     assert (candidate.document.order if candidate else None) == order
 

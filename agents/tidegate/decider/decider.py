@@ -15,7 +15,7 @@ from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
 from tidegate.decider.levels import Levels
 from tidegate.decider.metrics import Metrics, Standing
 from tidegate.decider.notices import Notices
-from tidegate.decider.seat import CLAIM, HEARTBEAT, LONG_AGO_S, Seat
+from tidegate.decider.seat import HEARTBEAT, LONG_AGO_S, Seat
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log, LogReader, Record, SendUnknown
 from tidegate.rollout.events import Event, Tick
@@ -26,7 +26,7 @@ from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import GLASS_PREFIX, standing_digest
 from tidegate.wire.envelope import Refused, Signs, Trust
 from tidegate.wire.flagstamps import HEADER
-from tidegate.wire.names import service_of
+from tidegate.wire.names import CLAIM, service_of
 from tidegate.wire.reasons import Reason
 
 TOPICS = ("keys", "desired", "flags", "decisions", *VIEW_TOPICS, *ASKING_TOPICS)

@@ -11,11 +11,10 @@ from tidegate.ports import Clock, Log
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, Heartbeat, KeyRole
 from tidegate.wire.envelope import Refused, Signs, Trust, seal, unseal
+from tidegate.wire.names import CLAIM, claim_key, epoch_spent
 
-CLAIM, HEARTBEAT = "claim/", "heartbeat"
+HEARTBEAT = "heartbeat"
 LONG_AGO_S = -1e9
-JUMP_MOST, DIGITS_MOST = 1_000, 15
-"""Whoever may write to ``desired`` spends at most so many epochs by one record; there are 2^53."""
 
 
 class Seat:
@@ -44,16 +43,14 @@ class Seat:
         them is not; and a claim that is written again stands elsewhere once the log is compacted.
         """
         self._spent = 0
-        """The highest epoch that a claim names which does not count: its life may have won it before its key was revoked, and its
-        takeover may still be on its way. So nobody leads by the same number; a number is worth nothing by itself.
-        """
+        """The highest epoch that a claim names which does not count (``epoch_spent``)."""
         self._beats = 0
         self._beat_s = LONG_AGO_S
 
     def hear(self, key: str, value: bytes | None, trust: Trust) -> None:
         """Take a claim or a heartbeat as read. Raises Malformed or Refused where it does not count."""
         now_s = self._clock.monotonic_s()
-        if self._claimed and key == _claim_key(self._claimed, self.life) and value != self._claim:
+        if self._claimed and key == claim_key(self._claimed, self.life) and value != self._claim:
             self._evicted = True
         if value is None:
             return
@@ -63,7 +60,7 @@ class Seat:
         try:
             claim = _claim_of(key, value, trust)
         except (Malformed, Refused):
-            self._spend(key)
+            self._spent = epoch_spent(key, max(self._spent, self.leadership.epoch))
             raise
         if claim.life == self.life and claim.epoch <= self._spent:
             self._used = max(self._used, claim.epoch)
@@ -126,7 +123,7 @@ class Seat:
         epoch = self._claimed = max(self.leadership.epoch, self._claimed, self._spent, self._decided) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
         self._claim, self._evicted = seal(claim, self._signer), False
-        await self._append(_claim_key(epoch, self.life), self._claim)
+        await self._append(claim_key(epoch, self.life), self._claim)
 
     async def decline(self, fleet: str, digest: str) -> None:
         """Give up the epoch that was won, without having acted in it: another one may claim the next at once."""
@@ -168,24 +165,12 @@ class Seat:
         sent_s = self._clock.monotonic_s()
         self.witness.saw(sent_s, await self._log.append("desired", key, value))
 
-    def _spend(self, key: str) -> None:
-        """Let an epoch go that a claim names which does not count; one far beyond all others is no claim that ever counted."""
-        named = key.removeprefix(CLAIM).partition("/")[0]
-        if named.isascii() and named.isdecimal() and len(named) <= DIGITS_MOST:
-            epoch = int(named)
-            if epoch <= max(self._spent, self.leadership.epoch) + JUMP_MOST:
-                self._spent = max(self._spent, epoch)
-
     def _mine(self, epoch: int) -> bool:
         return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
 
 
 def _claim_of(key: str, value: bytes, trust: Trust) -> Claim:
     claim, _ = unseal(value, Claim, trust)
-    if key != _claim_key(claim.epoch, claim.life):
+    if key != claim_key(claim.epoch, claim.life):
         raise Refused(f"a claim of {claim.life} for epoch {claim.epoch} stands under key {key}")
     return claim
-
-
-def _claim_key(epoch: int, life: str) -> str:
-    return f"{CLAIM}{epoch}/{life}"

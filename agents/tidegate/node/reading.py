@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from tidegate.ports import Clock, Log, LogReader, Record
-from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear, standing
+from tidegate.reconcile.accept import Arrived, Heard, Refusal, hear, standing, void_claim
 from tidegate.reconcile.lease import Pulse
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import BreakGlass, Claim, Desired, Heartbeat, PublicKey, Roster, digest, digest_of
@@ -190,6 +190,8 @@ class Reading:
         try:
             opened = _open(kind, value, self.trust)
         except (Malformed, Refused) as error:
+            if kind == "claim":
+                self.heard = void_claim(self.heard, key)
             if mine:
                 self._refuse(subject, Refusal(reason=_reason(error), sentence=f"{key}: {error}"))
             return

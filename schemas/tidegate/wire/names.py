@@ -29,6 +29,11 @@ Share = Annotated[
     str, Meta(pattern=r"^([0-9]{1,9}|([0-9]{1,2}|100)%)$(?!\n)", description="a number of nodes, or a percentage of the roster")
 ]
 
+CLAIM = "claim/"
+"""Every key of a claim begins so."""
+EPOCH_JUMP_MOST, EPOCH_DIGITS_MOST = 1_000, 15
+"""Whoever may write to ``desired`` spends at most so many epochs by one record; there are 2^53."""
+
 NAMES_KNOWN_MAX = 1 << 16
 _is_name = re.compile(_NAME).match
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
@@ -72,6 +77,31 @@ def judged(subject: str, service: str) -> str:
     ('svc/shop', 'flag/web/dark shop')
     """
     return f"{subject} {service}" if subject.startswith(FLAG_PREFIX) else subject
+
+
+def claim_key(epoch: int, life: str) -> str:
+    """Return the key under which a life of a decider claims an epoch (E2).
+
+    >>> claim_key(3, "d1.7")
+    'claim/3/d1.7'
+    """
+    return f"{CLAIM}{epoch}/{life}"
+
+
+def epoch_spent(key: str, highest: int) -> int:
+    """Return the highest epoch that is gone once a claim stands under a key and does not count, given the highest known so far.
+
+    Its life may have won that epoch before its signature was revoked, and its takeover may still be on its way, so nobody who
+    claims it later leads by it; a number is worth nothing by itself. One far beyond all others is no claim that ever counted.
+
+    >>> epoch_spent("claim/3/d1.7", 2), epoch_spent("claim/3/d1.7", 5), epoch_spent("claim/9999/d1.7", 2)
+    (3, 5, 2)
+    """
+    named = key.removeprefix(CLAIM).partition("/")[0]
+    if not (named.isascii() and named.isdecimal() and len(named) <= EPOCH_DIGITS_MOST):
+        return highest
+    epoch = int(named)
+    return epoch if highest < epoch <= highest + EPOCH_JUMP_MOST else highest
 
 
 def duration_ms(text: str) -> int:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tidegate.reconcile.breakglass import greater, holding, under
 from tidegate.reconcile.held import Accepted, Held, same
 from tidegate.wire.documents import BreakGlass, Claim, Desired, KeyRole, Move, PublicKey, Roster, standing_digest
-from tidegate.wire.names import service_subject, share_of
+from tidegate.wire.names import claim_key, epoch_spent, service_subject, share_of
 from tidegate.wire.plans import Plan, Stage
 from tidegate.wire.reasons import Reason
 
@@ -55,6 +55,8 @@ class Heard(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     author: str = ""
     """Id of the key that signed the first claim of ``epoch``."""
+    spent: int = 0
+    """The highest epoch that is known to be gone, led or not: nobody who claims it from here on leads by it."""
     candidates: dict[str, Candidate] = {}
     plans: dict[str, dict[str, Plan]] = {}
     """Subject, then digest of the operator's envelope."""
@@ -102,6 +104,11 @@ def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
                 return heard, _refuse(Reason.BAD_DOCUMENT, f"a roster of {document.subject} stands under key {arrived.key}")
             named = heard.candidates[document.subject].document.roster_digest if document.subject in heard.candidates else ""
             return replace(heard, rosters=_with(heard.rosters, document.subject, arrived.digest, document, named)), None
+
+
+def void_claim(heard: Heard, key: str) -> Heard:
+    """Return what is known after a claim that does not count: deciders lead by no epoch that one names, so nobody else may."""
+    return replace(heard, spent=epoch_spent(key, heard.spent))
 
 
 def standing(heard: Heard) -> str:
@@ -227,14 +234,15 @@ def _cap(stage: Stage, roster: Roster) -> int:
 
 
 def _hear_claim(heard: Heard, claim: Claim, arrived: Arrived) -> tuple[Heard, Refusal | None]:
-    if arrived.key != f"claim/{claim.epoch}/{claim.life}":
+    if arrived.key != claim_key(claim.epoch, claim.life):
         # Under another key it would evict that one when the log is compacted.
-        return heard, _refuse(
-            Reason.BAD_DOCUMENT, f"a claim of {claim.life} for epoch {claim.epoch} stands under key {arrived.key}"
-        )
+        what = f"a claim of {claim.life} for epoch {claim.epoch} stands under key {arrived.key}"
+        return void_claim(heard, arrived.key), _refuse(Reason.BAD_DOCUMENT, what)
     if claim.epoch <= heard.epoch:
         return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after the one of epoch {heard.epoch}")
-    return replace(heard, epoch=claim.epoch, author=arrived.signer.id), None
+    if claim.epoch <= heard.spent:
+        return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after one of it that does not count")
+    return replace(heard, epoch=claim.epoch, author=arrived.signer.id, spent=claim.epoch), None
 
 
 def _hear_desired(heard: Heard, document: Desired, arrived: Arrived) -> tuple[Heard, Refusal | None]:
