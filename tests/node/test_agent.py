@@ -113,6 +113,22 @@ async def test_an_advance_is_not_applied_before_the_log_is_read_to_its_end_or_af
         assert versions(world) == ["1"]
 
 
+async def test_what_took_long_to_read_is_read_again_before_an_advance_and_counted(world):
+    """What was read is as old as the reading took; whoever waits for the node sees why."""
+    await world.author.start(TWO, ONE)
+    world.executor.gate.clear()
+    async with world.agent() as agent:
+        await world.accepted(agent, await world.author.advance())
+        await world.until(lambda: world.executor.fetching == 2)
+        world.log.reachable = False
+        world.executor.gate.set()
+        await world.clock.advance(3)
+        assert ("swap", "read again") not in agent.figures().actions
+        world.log.reachable = True
+        await world.runs("2")
+        assert agent.figures().actions["swap", "read again"] == 1
+
+
 async def test_a_retreat_ends_a_download_under_way(world):
     world.executor.gate.clear()
     async with world.agent() as agent:

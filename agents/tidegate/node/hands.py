@@ -47,7 +47,7 @@ class Hands:
         self._refused: dict[str, str] = {}
         self._fault: BaseException | None = None
         self.actions: Counter[tuple[str, str]] = Counter()
-        """How many actions of a kind ended as ``done``, ``failed`` or ``ended early``."""
+        """How many actions of a kind ended as ``done``, ``failed`` or ``ended early``, or had to read the log again first."""
         self.changed: Callable[[], None] = lambda: None
         self.at_rest = asyncio.Event()
         """Set while the last look found nothing to do."""
@@ -212,18 +212,37 @@ class Hands:
         """
         if action.retreat or action.kind is Kind.REVIVE:
             return self._next() == action and self._memory.begin(action, self._clock.now_ms())
-        asked_s = self._clock.monotonic_s() - 2 * NEWS_S
+        asked_s = await self._catch_up()
         while self._clock.monotonic_s() - asked_s > NEWS_S:
-            asked_s = self._clock.monotonic_s()
-            with self._may_be_interrupted():
-                await self._reading.catch_up()
+            self._too_slow(action, "reading the log", asked_s)
+            asked_s = await self._catch_up()
         self._take_news()
         if self._next() != action or not self._memory.begin(action, self._clock.now_ms()):
             return False
-        if self._clock.monotonic_s() - asked_s > NEWS_S:  # the disk took its time
+        if self._clock.monotonic_s() - asked_s > NEWS_S:
+            self._too_slow(action, "writing it down", asked_s)
             self._memory.undone(action)
             return False
         return True
+
+    async def _catch_up(self) -> float:
+        """Return when the end was captured to which the log is read now."""
+        asked_s = self._clock.monotonic_s()
+        with self._may_be_interrupted():
+            await self._reading.catch_up()
+        return asked_s
+
+    def _too_slow(self, action: Action, what: str, asked_s: float) -> None:
+        """Say why something that is wanted does not begin: it may go on for as long as the log, or the disk, is so slow."""
+        self.actions[action.kind, "read again"] += 1
+        log_of_node.warning(
+            "action waits: what was read is no news any more, so the log is read again",
+            action=action.kind,
+            service=action.service,
+            took_s=round(self._clock.monotonic_s() - asked_s, 1),
+            most_s=NEWS_S,
+            by=what,
+        )
 
     def _launch(self, action: Action) -> Launch:
         self._launches += 1
