@@ -19,6 +19,8 @@ from tidegate.wire.envelope import Signer
 from tidegate.world.play import beginning
 
 KEPT = 20_000
+ALL_TASKS = [vars(asyncio.tasks)[name] for name in ("_all_tasks", "_scheduled_tasks") if name in vars(asyncio.tasks)]
+"""Named as it is until Python 3.11, and from 3.12 to 3.13."""
 
 
 class Memory:
@@ -101,10 +103,12 @@ def remembering() -> Iterator[Memory]:
     Signer.sign = lambda signer, message: memory.sign(signer, message)  # noqa: PLW0108 - a method of the class, not of memory
     state.unpack, reading.digest_of = memory.unpack, memory.digest
     # A weak set of all tasks there are, which nobody here asks for: a fortieth of a schedule.
-    asyncio.tasks._all_tasks.add = id
+    for tasks in ALL_TASKS:
+        tasks.add = id
     try:
         yield memory
     finally:
         envelope._verifies, envelope.decode_strict, envelope.open_envelope, Signer.sign = before
         state.unpack, reading.digest_of = before_on_nodes
-        vars(asyncio.tasks._all_tasks).pop("add", None)  # whoever remembers within another one has taken it away
+        for tasks in ALL_TASKS:
+            vars(tasks).pop("add", None)  # whoever remembers within another one has taken it away
