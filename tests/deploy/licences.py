@@ -23,7 +23,8 @@ def licences(shipped: Iterable[Distribution]) -> dict[str, list[str]]:
         told = one.metadata
         classifiers = [line.rpartition(" :: ")[2] for line in told.get_all("Classifier") or () if line.startswith("License ::")]
         text = (told.get("License") or "none").strip().splitlines()[0].strip()
-        found[told["Name"].lower()] = [told["License-Expression"]] if told["License-Expression"] else classifiers or [text]
+        expression = told.get("License-Expression")
+        found[told["Name"].lower()] = [expression] if expression else classifiers or [text]
     return found
 
 
