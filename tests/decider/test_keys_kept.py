@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from msgspec.structs import replace
-from tests.decider.kit import FLEET, NODES, OPERATOR, STRANGER, signer
+from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, signer
 from tests.decider.test_keys import FIRST, ROOT_KEY, SECOND, Keyed
 
 from tidegate.wire.codec import Malformed
@@ -93,7 +93,8 @@ async def test_who_began_with_the_newest_root_document_keeps_it_too(world):
     assert last(world, "2") == counted
 
 
-async def test_behind_a_lost_link_of_the_chain_comes_again_what_counted_after_it(world):
+@pytest.mark.parametrize("again", [False, True])
+async def test_behind_a_link_that_was_lost_or_sent_again_comes_again_what_counted_after_it(world, again):
     """A reader follows the topic in its order: what a later operator enrolled would stand before the document that names them."""
     later = signer("operator-2")
     world.run("a")
@@ -103,9 +104,12 @@ async def test_behind_a_lost_link_of_the_chain_comes_again_what_counted_after_it
         "keys", "n4", seal(Enrolment(fleet=FLEET, node="n4", key=signer("n4").public(KeyRole.NODE, "n4"), issued_ms=0), later)
     )
     await world.clock.advance(1)
-    await world.log.append("keys", "2", b"garbage")
+    await world.log.append("keys", "2", last(world, "2") if again else b"garbage")
     await world.clock.advance(0.1)
     assert read_anew(world).nodes() == {*NODES, "n4"}
+    written = len(world.log.topic("keys"))
+    await world.clock.advance(60)
+    assert len(world.log.topic("keys")) == written
 
 
 async def test_a_retired_node_does_not_come_back_by_its_old_enrolment(world):
@@ -126,3 +130,17 @@ async def test_what_never_counted_is_not_kept(world):
     await world.log.append("keys", "7", b"other garbage")
     await world.clock.advance(1)
     assert [record.value for record in world.log.topic("keys") if record.key == "7"] == [b"garbage", b"other garbage"]
+
+
+async def test_a_fleet_whose_chain_was_turned_round_while_nobody_led_is_led_again(world):
+    """Story 2081840: nobody was entitled any more by what stood before the link that was sent again."""
+    world.run("a")
+    await world.keys()
+    await world.keys(DECISION, add=(SECOND,))
+    await world.clock.advance(1)
+    world.ended("a")
+    await world.log.append("keys", "2", last(world, "2"))
+    world.log.compact("keys")
+    world.run("b", SECOND)
+    await world.clock.advance(20)
+    assert world.leaders() == ["b"]

@@ -179,7 +179,7 @@ async def test_a_key_document_that_no_root_key_signed_changes_nothing_and_is_cou
     async with fleet.agent() as agent:
         await fleet.canary(agent)
         await fleet.keys(add=(THIEF.public(KeyRole.DECISION),), sign=(THIEF,))
-        for key in ("\u00b2", "3", "n1"):
+        for key in ("\u00b2", "2", "3", "n1"):  # the third waits for the second, which never comes
             await fleet.log.append("keys", key, b"{}")
         await fleet.until(lambda: agent.figures().refused == {"bad_signature": 1, "bad_document": 1})
         await fleet.accepted(agent, await fleet.author.advance())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from itertools import islice, permutations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Report, Root, Token, digest
 from tidegate.wire.envelope import Refused, Signer, Trust, pae, payload_type, seal, unseal
-from tidegate.wire.keys import enrolment_key, trust_after, trust_of, unseal_root
+from tidegate.wire.keys import EARLY_BYTES_MAX, enrolment_key, links, trust_after, trust_of, unseal_root
 
 
 def signer(name: str) -> Signer:
@@ -78,7 +79,6 @@ UNSOUND = {
     "signed by an operator": (root(2, ROOT_2), (OPERATOR, ROOT_2)),
     "signed by nobody": (root(2), ()),
     "signed by a borrowed name": (root(2), (Signer("root-1", OTHER.private),)),
-    "a link left out": (root(3), (ROOT_1,)),
     "of another fleet": (root(2, fleet="staging"), (ROOT_1,)),
     "two keys of one id": (
         root(2, keys=(AS_ROOT, replace(OTHER.public(KeyRole.API), id="root-1"))),
@@ -116,9 +116,49 @@ def test_nothing_of_a_key_document_is_read_before_the_root_keys_of_the_one_befor
         trust_after(FIRST, "2", json.dumps(envelope | {"signatures": [{"keyid": "root-1", "sig": sig}]}).encode(), 1)
 
 
-def test_a_key_document_under_another_number_is_refused():
-    with pytest.raises(Refused, match="under key 3"):
-        trust_after(FIRST, "3", seal(root(2), ROOT_1), 1)
+def test_a_key_document_under_another_number_counts_never():
+    third = seal(root(3), ROOT_1)
+    with pytest.raises(Refused, match="does not follow"):
+        trust_after(FIRST, "2", third, 1)
+    trust = trust_after(FIRST, "3", seal(root(2), ROOT_1), 1)
+    assert trust.root_version == 1
+    assert trust_after(trust, "2", seal(root(2), ROOT_1), 1) == trust_of(root(2))
+
+
+def test_where_a_link_is_left_out_nothing_of_the_next_one_counts():
+    trust = rotated(FIRST, root(3), ROOT_1)
+    assert replace(trust, early={}) == FIRST
+
+
+CHAIN = tuple((str(version), seal(root(version), ROOT_1)) for version in range(2, 7))
+
+
+@pytest.mark.parametrize("order", [*islice(permutations(CHAIN), 0, None, 7), CHAIN[::-1]], ids=str)
+def test_in_whatever_order_the_links_stand_the_chain_is_followed_to_its_end(order):
+    """Story 2081840: a link was sent again, and compaction left it behind its successors: the fleet had no author ever again."""
+    trust, found = FIRST, []
+    for key, value in order:
+        after = trust_after(trust, key, value, 1)
+        found += links(trust, after, value)
+        trust = after
+    assert trust == trust_of(root(6))
+    assert found == list(CHAIN)
+
+
+@pytest.mark.parametrize("bad", [b"garbage", seal(root(3), OTHER), seal(root(4), ROOT_1)])
+def test_what_waited_and_does_not_follow_is_dropped_and_its_true_one_counts_still(bad):
+    trust = trust_after(trust_after(FIRST, "3", bad, 1), "4", seal(root(4), ROOT_1), 1)
+    trust = trust_after(trust, "2", seal(root(2), ROOT_1), 1)
+    assert (trust.root_version, set(trust.early)) == (2, {4})
+    assert trust_after(trust, "3", seal(root(3), ROOT_1), 1) == trust_of(root(4))
+
+
+def test_what_waits_takes_no_more_room_than_one_document_and_the_next_ones_keep_theirs():
+    half = b"x" * (EARLY_BYTES_MAX // 2)
+    trust = FIRST
+    for version in (900, 3, 800, 4, 700, 5, 10**9):
+        trust = trust_after(trust, str(version), half, 1)
+    assert set(trust.early) == {3, 4}
 
 
 @pytest.mark.parametrize("signed", [(), (ROOT_1,), (ROOT_1, ROOT_1), (ROOT_1, Signer("root-2", ROOT_1.private))])

@@ -87,7 +87,8 @@ async def ring(home: Home, role: Principal = "operator") -> AsyncIterator[Ring]:
             records = await reader.read_to_end()
         finally:
             await reader.close()
-        for record in records:
+        # By version, for a link that was sent again stands behind its successors.
+        for record in sorted(records, key=lambda one: version_of(one.key or "")):
             version = version_of(record.key or "")
             if record.value is not None and version == home.trust.root_version + 1:
                 with contextlib.suppress(Malformed, Refused):

@@ -17,7 +17,7 @@ from tidegate.wire.documents import Order
 from tidegate.wire.envelope import Refused, Trust
 from tidegate.wire.flags import TopicKey, topic_key
 from tidegate.wire.flagstamps import order_of
-from tidegate.wire.keys import trust_after, version_of
+from tidegate.wire.keys import links, trust_after, version_of
 from tidegate.wire.reasons import Reason
 
 SNAPSHOT_VERSION = 1
@@ -66,17 +66,19 @@ class Held:
         """How many did."""
 
     def take_root(self, key: str | None, value: bytes | None) -> bool:
-        """Take a record of ``keys``; return whether it is the next key document. Then records that did not count before may."""
-        if key is None or value is None or version_of(key) <= self.trust.root_version:
+        """Take a record of ``keys``; return whether a key document begins to count. Then records that did not before may."""
+        before = self.trust
+        if key is None or value is None or version_of(key) <= before.root_version:
             return False
         try:
-            self.trust = trust_after(self.trust, key, value, 0)
+            self.trust = trust_after(before, key, value, 0)
         except (Malformed, Refused) as error:
             self._refuse(f"keys {key}", error)
             return False
-        self._roots.append((key, value))
-        self.changes += 1
-        return True
+        counted = links(before, self.trust, value)
+        self._roots += counted
+        self.changes += bool(counted)
+        return bool(counted)
 
     def take(self, text: str | None, value: bytes | None, stamp: bytes | None) -> TopicKey | None:
         """Take a record of ``flags``; return its key where it counts, and says something new."""

@@ -12,7 +12,7 @@ from tidegate.reconcile.lease import Pulse
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import BreakGlass, Claim, Desired, Heartbeat, PublicKey, Roster, digest, digest_of
 from tidegate.wire.envelope import Refused, Trust, unseal
-from tidegate.wire.keys import trust_after, version_of
+from tidegate.wire.keys import links, trust_after, version_of
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
@@ -148,15 +148,19 @@ class Reading:
             self._news()
 
     def _take_root(self, key: str, value: bytes) -> bool:
-        if version_of(key) <= self.trust.root_version:
+        before = self.trust
+        if version_of(key) <= before.root_version:
             return False
         try:
-            self.trust = trust_after(self.trust, key, value, 0)
+            self.trust = trust_after(before, key, value, 0)
         except (Malformed, Refused) as error:
             self.refused[_reason(error)] += 1
             log_of_node.warning("key document refused", root_version=key, problem=str(error))
             return False
-        self.root = value.decode()
+        counted = links(before, self.trust, value)
+        if not counted:
+            return False
+        self.root = counted[-1][1].decode()
         # What was refused for want of a key may count now, and the other way round: until all of it has been read again nothing
         # was heard, so that no advance is accepted by the plan of a key that was revoked.
         self.heard = Heard()

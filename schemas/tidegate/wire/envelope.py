@@ -185,6 +185,8 @@ class Trust(Struct, frozen=True):
     enrolments: Mapping[str, Enrolment] = {}
     """By node, the retired ones too: who was enrolled once joins by no token."""
     tokens: Mapping[str, Token] = {}
+    early: Mapping[int, bytes] = {}
+    """Key documents by version that were read before the one that each follows (``tidegate.wire.keys``). None of them counts."""
 
     def nodes(self) -> frozenset[str]:
         """Return the names of the enrolled nodes."""

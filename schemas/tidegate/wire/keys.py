@@ -1,8 +1,9 @@
 """Whose keys count: the fold of the topic ``keys`` (H1, H3). Pure; the same records in the same order give the same trust.
 
 The chain of key documents is followed link by link, each signed by the root keys of the one before and by its own (TUF 5.3: no
-link can be left out, none goes back). Nothing but a key document names a key that signs commands or plans: an enrolment names a
-node's key and no other, so that a stolen operator key makes nobody a decision agent.
+link can be left out, none goes back). A link sent again stands behind its successors once the topic is compacted, so a document
+that comes too early waits for the one that it follows. Nothing but a key document names a key that signs commands or plans: an
+enrolment names a node's key and no other, so that a stolen operator key makes nobody a decision agent.
 """
 
 import re
@@ -11,13 +12,15 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
-from tidegate.wire.codec import decode_strict
+from tidegate.wire.codec import Malformed, decode_strict
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root, Token
-from tidegate.wire.envelope import Opened, Refused, Trust, open_envelope, unseal
+from tidegate.wire.envelope import ENVELOPE_BYTES_MAX, Opened, Refused, Trust, open_envelope, unseal
 from tidegate.wire.grown import Grown
 
 TOKENS = "token/"
 FINGERPRINT = 16
+EARLY_BYTES_MAX = ENVELOPE_BYTES_MAX
+"""Of all key documents that wait. Nobody can verify one before its turn, so the lowest versions keep their place."""
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _ROOT = frozenset({KeyRole.ROOT})
 _BESIDE = frozenset({KeyRole.NODE, KeyRole.JOIN})
@@ -76,7 +79,8 @@ def root_faults(root: Root) -> Iterator[str]:
 def trust_after(trust: Trust, key: str, value: bytes, time_ms: int) -> Trust:
     """Return the trust after one record of ``keys``, given its key, value and append time (H3).
 
-    Raises Malformed or Refused where it does not count. A key document that is not newer changes nothing.
+    Raises Malformed or Refused where it does not count. A key document that is not newer changes nothing; one that is more than
+    one version ahead waits, and those that wait are tried, in turn, behind each that counts (``links``).
     """
     version = version_of(key)
     if version:
@@ -84,6 +88,16 @@ def trust_after(trust: Trust, key: str, value: bytes, time_ms: int) -> Trust:
     if key.startswith(TOKENS):
         return _after_token(trust, key, value)
     return _after_enrolment(trust, key, value, time_ms)
+
+
+def links(before: Trust, after: Trust, value: bytes) -> list[tuple[str, bytes]]:
+    """Return the key documents, as key and value of their records, that began to count between two trusts, in their order.
+
+    ``value``: of the record that ``trust_after`` has made the second one of; more than one where some have waited for it.
+    """
+    first = before.root_version + 1
+    found = {first: value, **{version: early for version, early in before.early.items() if version > first}}
+    return [(str(version), found[version]) for version in range(first, after.root_version + 1)]
 
 
 def version_of(key: str) -> int:
@@ -124,6 +138,28 @@ def enrol(trust: Trust, enrolment: Enrolment) -> Trust:
 def _after_root(trust: Trust, version: int, value: bytes) -> Trust:
     if version <= trust.root_version:
         return trust
+    if version > trust.root_version + 1:
+        return _wait(trust, version, value)
+    trust = _next_root(trust, version, value)
+    while (following := trust.early.get(trust.root_version + 1)) is not None:
+        try:
+            trust = _next_root(trust, trust.root_version + 1, following)
+        except (Malformed, Refused):  # it never counted, here or anywhere else
+            break
+    return replace(trust, early={one: early for one, early in trust.early.items() if one > trust.root_version + 1})
+
+
+def _wait(trust: Trust, version: int, value: bytes) -> Trust:
+    early, room = {}, EARLY_BYTES_MAX
+    for one, waiting in sorted({**trust.early, version: value}.items()):
+        room -= len(waiting)
+        if room < 0:
+            break
+        early[one] = waiting
+    return trust if early == trust.early else replace(trust, early=early)
+
+
+def _next_root(trust: Trust, version: int, value: bytes) -> Trust:
     root = unseal_root(value, trust)
     if root.version != version:
         raise Refused(f"root version {root.version} stands under key {version}")
@@ -134,7 +170,7 @@ def _after_root(trust: Trust, version: int, value: bytes) -> Trust:
         if key.role in _BESIDE and key.public not in new.revoked and name not in new.keys
     }
     tokens = {name: token for name, token in trust.tokens.items() if name in beside}
-    return replace(new, keys={**new.keys, **beside}, enrolments=trust.enrolments, tokens=tokens)
+    return replace(new, keys={**new.keys, **beside}, enrolments=trust.enrolments, tokens=tokens, early=trust.early)
 
 
 def _after_token(trust: Trust, key: str, value: bytes) -> Trust:
@@ -192,4 +228,4 @@ def _too_few(found: int, needed: int, whose: str) -> str:
     return f"this key document is signed by {found} root keys of {whose}; it needs {needed}"
 
 
-__all__ = ["TOKENS", "enrol", "enrolment_key", "root_faults", "trust_after", "trust_of", "unseal_root", "version_of"]
+__all__ = ["TOKENS", "enrol", "enrolment_key", "links", "root_faults", "trust_after", "trust_of", "unseal_root", "version_of"]
