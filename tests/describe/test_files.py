@@ -17,7 +17,7 @@ from tests.describe.published import published
 from tidegate.cli.flag_file import read_change
 from tidegate.cli.group import run
 from tidegate.cli.group_file import read_group
-from tidegate.cli.plan_file import Given, read_plan
+from tidegate.cli.plan_file import HARMLESS, Given, read_plan
 from tidegate.cli.policy_file import read_policy
 from tidegate.describe.files import FILES, FlagFile, file_schema
 from tidegate.node.config import load_config
@@ -25,6 +25,7 @@ from tidegate.runtime.problem import Problem
 from tidegate.runtime.settings import load_settings
 from tidegate.wire.flagchanges import FlagChange
 from tidegate.wire.flags import topic_key
+from tidegate.wire.plans import Guardrail, Pause, Plan, Rollback, Stage
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = [
@@ -82,6 +83,16 @@ def test_every_example_of_the_documentation_is_sound(page, number, block):
     told = {name: violations(name, value, part=True) for name in FILES}
     told["services"] = violations("node", {"services": value}, part=True)
     assert not all(told.values()), told
+
+
+def test_the_page_of_plans_names_every_word_of_one_and_its_true_default():
+    page = (ROOT / "docs" / "plans.md").read_text()
+    whole, stages, guardrails = (yaml.safe_load(block) for name, number, block in BLOCKS if name == "plans.md" and number)
+    assert msgspec.convert(HARMLESS | whole, Plan) == msgspec.convert(HARMLESS, Plan)
+    assert msgspec.convert(stages["stages"], tuple[Stage, ...]) == (Stage(set_nodes=1),)
+    assert msgspec.convert(guardrails["guardrails"], tuple[Guardrail, ...]) == (Guardrail(metric="errorRatio", max=0.02),)
+    words = {field.encode_name for kind in (Plan, Stage, Guardrail, Pause, Rollback) for field in msgspec.structs.fields(kind)}
+    assert {word for word in words if not re.search(rf"\b{word}\b", page)} == set()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy" / "compose").glob("*.yaml")), ids=lambda path: path.stem)
