@@ -15,6 +15,7 @@ from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.provider import AbstractProvider
 from prometheus_client import CollectorRegistry
+from tests.api.ahead import Ahead
 from tests.flagfeed.kit import TRUST, Author
 from tests.flags.matrix import Case
 
@@ -34,6 +35,8 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.clock = SystemClock()
+        self.ahead = Ahead(self.clock)
+        """By it tokens are looked at."""
         self.log = MemoryLog(self.clock)
         self.author = Author(self.log)
         self.board = Board(self.log, self.clock, TRUST, SystemDisk(folder / "state"))
@@ -53,7 +56,7 @@ class Place:
     @contextlib.asynccontextmanager
     async def serve(self, **settings: Any) -> AsyncIterator["Place"]:
         """Serve until the block ends; what is on the log by then has been read."""
-        self.tokens = Tokens(self.tokens_file, self.clock.now_ms)
+        self.tokens = Tokens(self.tokens_file, self.ahead)
         how = ApiSettings(**({"port": 0, "sync": 0, "flag_set": "web"} | settings))
         async with flags_served(self.board, self.metrics, self.tokens, how) as self.served:
             following = asyncio.create_task(self.board.follow())

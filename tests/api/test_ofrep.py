@@ -8,7 +8,7 @@ import requests
 from tests.flagfeed.kit import flag
 
 from tidegate.api.ofrep import BODY_BYTES_MAX
-from tidegate.api.tokens import LOOK_EVERY_MS, make_token, revoke_token
+from tidegate.api.tokens import LOOK_EVERY_S, make_token, revoke_token
 from tidegate.runtime.problem import Problem
 
 ONE, ALL = "/ofrep/v1/evaluate/flags/dark", "/ofrep/v1/evaluate/flags"
@@ -159,23 +159,19 @@ async def test_who_shows_no_token_is_refused_and_who_shows_anothers_too(place):
 
 async def test_a_revoked_token_ends_and_what_was_closed_stays_so(place):
     text = make_token(place.tokens_file, "ci")
-    now = [0]
-    place.clock = type("Clock", (), {"now_ms": lambda _self: now[0]})()
     async with place.serve():
         assert (await place.post(ONE, X_API_Key=text)).status_code == 404
         revoke_token(place.tokens_file, "ci")
-        now[0] += LOOK_EVERY_MS
+        place.ahead.elapse(LOOK_EVERY_S)
         assert (await place.post(ONE, X_API_Key=text)).status_code == 401
         assert (await place.post(ONE)).status_code == 401
 
 
 async def test_the_first_token_closes_what_was_open_before_anybody_shows_it(place):
-    now = [0]
-    place.clock = type("Clock", (), {"now_ms": lambda _self: now[0]})()
     async with place.serve():
         assert (await place.post(ONE)).status_code == 404
         make_token(place.tokens_file, "ci")
-        now[0] += LOOK_EVERY_MS
+        place.ahead.elapse(LOOK_EVERY_S)
         assert (await place.post(ONE)).status_code == 401
 
 

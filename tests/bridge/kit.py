@@ -43,7 +43,7 @@ class Bridge:
         sorter = Sorter(self._log, self._metrics, NODE_FROM)
         self.converter = Converter(connection, self._log, self._clock, self._metrics)
         self._collected = Collected(connection, topics, self._log, sorter, self._metrics)
-        self._tokens = Tokens(folder / "bridge-tokens.yaml", self._clock.now_ms)
+        self._tokens = Tokens(folder / "bridge-tokens.yaml", self._clock)
         self._receiver = Receiver(sorter, self._tokens, self._metrics)
         self._settings = BridgeSettings(port=port)
 

@@ -33,7 +33,7 @@ class Place:
 
     @contextlib.asynccontextmanager
     async def serve(self, log: object = None, **settings: object) -> AsyncIterator["Place"]:
-        tokens = Tokens(self.tokens_file, SystemClock().now_ms)
+        tokens = Tokens(self.tokens_file, SystemClock())
         sorter = Sorter(log or self.log, self._metrics, NODE_FROM)
         how = BridgeSettings(**({"port": free_ports(1)[0]} | settings))
         async with received(Receiver(sorter, tokens, self._metrics), tokens, how) as self.url:

@@ -9,7 +9,6 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -20,14 +19,14 @@ import yaml
 from msgspec import Meta, Struct
 
 from tidegate.api.roles import Role, ScopeText, scope_fault
-from tidegate.ports import SystemDisk
+from tidegate.ports import Clock, SystemDisk
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import told_faults
 from tidegate.wire.names import Name, Sha256, is_name
 
 MARK = "tgapi_"
-LOOK_EVERY_MS = 1_000
+LOOK_EVERY_S = 1.0
 TOKENS_MAX = 1_000
 SCOPES_MAX = 100
 FILE = "api-tokens.yaml"
@@ -141,15 +140,15 @@ def revoke_token(path: Path, name: str) -> None:
 
 
 class Tokens:
-    """The tokens of a file, as they are now. ``required``: whether a request must show one.
+    """The tokens of a file, as they were at most ``LOOK_EVERY_S`` ago. ``required``: whether a request must show one.
 
     Once there was a token, one must be shown, also when the last was revoked: what was closed does not open by itself.
     """
 
-    def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
-        self._now_ms = now_ms
-        self._looked_ms = now_ms()
+        self._clock = clock
+        self._looked_s = clock.monotonic_s()
         self._changed = self._stamp()
         self._take(read_tokens(path))
         self._required = bool(self._known)
@@ -164,13 +163,13 @@ class Tokens:
         """Return the token that a text is, None where it is none."""
         self._look()
         found = self._known.get(_digest(text))
-        return found if found is not None and found.good_at(self._now_ms()) else None
+        return found if found is not None and found.good_at(self._clock.now_ms()) else None
 
     def named(self, name: str) -> Token | None:
         """Return the token of a name as it is now, None where there is none or it has ended."""
         self._look()
         found = self._names.get(name)
-        return found if found is not None and found.good_at(self._now_ms()) else None
+        return found if found is not None and found.good_at(self._clock.now_ms()) else None
 
     def ticket_key(self, name: str) -> bytes | None:
         """Return what signs tickets for the bearer of a token; None where there is none of the name."""
@@ -178,10 +177,11 @@ class Tokens:
         return None if found is None else hmac.digest(bytes.fromhex(found.sha256), b"ticket", "sha256")
 
     def _look(self) -> None:
-        now_ms = self._now_ms()
-        if now_ms - self._looked_ms < LOOK_EVERY_MS:
+        # A wall clock that is set back would keep what was revoked good until it has caught up.
+        now_s = self._clock.monotonic_s()
+        if now_s - self._looked_s < LOOK_EVERY_S:
             return
-        self._looked_ms = now_ms
+        self._looked_s = now_s
         changed = self._stamp()
         if changed == self._changed:
             return
@@ -217,4 +217,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-__all__ = ["FILE", "Denied", "Grant", "Token", "Tokens", "make_token", "read_tokens", "revoke_token", "write_tokens"]
+__all__ = [
+    "FILE",
+    "LOOK_EVERY_S",
+    "Denied",
+    "Grant",
+    "Token",
+    "Tokens",
+    "make_token",
+    "read_tokens",
+    "revoke_token",
+    "write_tokens",
+]

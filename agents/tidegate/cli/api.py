@@ -115,7 +115,7 @@ async def _run(home: Home) -> None:
     stop = stop_signals()
     settings = home.settings.api or ApiSettings()
     clock = SystemClock()
-    known = Tokens(home.folder / FILE, clock.now_ms)
+    known = Tokens(home.folder / FILE, clock)
     log = KafkaLog(connection(home, "api"), client_id="api")
     board = Board(log, clock, home.trust, SystemDisk(home.state / "api"))
     metrics = Metrics(REGISTRY, board)

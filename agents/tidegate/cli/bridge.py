@@ -68,7 +68,7 @@ async def _run(home: Home, where: Connection, instance: str) -> None:
     stop = stop_signals()
     settings = home.settings.bridge or BridgeSettings()
     clock, metrics = SystemClock(), Metrics(REGISTRY)
-    known = Tokens(home.folder / FILE, clock.now_ms)
+    known = Tokens(home.folder / FILE, clock)
     log = KafkaLog(where, client_id="bridge", send_timeout_s=SEND_WITHIN_S)
     sorter = Sorter(log, metrics, settings.node)
     converter = Converter(where, log, clock, metrics, instance=instance)

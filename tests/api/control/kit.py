@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import requests
 from prometheus_client import CollectorRegistry
+from tests.api.ahead import Ahead
 from tests.cli.kit import World
 
 from tidegate.api import Board, Control, Metrics, Mirror, Served, Tokens, flags_served
@@ -70,8 +71,8 @@ class Installation:
         self.tokens: Tokens
         self.tokens_file = world.home.folder / FILE
         self.visitor = Visitor("", Role.VIEWER)
-        self.ahead_ms = 0
-        """The clock by which tokens are looked at is so far ahead."""
+        self.ahead = Ahead(world.clock)
+        """By it tokens are looked at."""
         # Not the loop's own: the server signs in one of those, and all may wait for it.
         self._threads = ThreadPoolExecutor(120)
         self._session = requests.Session()
@@ -91,7 +92,7 @@ class Installation:
         clock = self.world.clock
         board = Board(self.log, clock, self.world.home.trust)
         self.control = Control(self.mirror, self.log, clock, self.signer, self.registry, alerts=self.alerts)
-        self.tokens = tokens = Tokens(self.tokens_file, lambda: clock.now_ms() + self.ahead_ms)
+        self.tokens = tokens = Tokens(self.tokens_file, self.ahead)
         settings = ApiSettings(port=0, sync=0, origins=list(origins))
         metrics = Metrics(self.registry, board)
         async with flags_served(board, metrics, tokens, settings, self.control, pages=pages) as self.served:

@@ -9,7 +9,7 @@ from tests.api.control.kit import Installation, Told, installed, quiet
 from tidegate.api.control.happenings import PARTS, Kind, Window, position_of
 from tidegate.api.control.streaming import Following
 from tidegate.api.roles import Role
-from tidegate.api.tokens import LOOK_EVERY_MS, revoke_token
+from tidegate.api.tokens import LOOK_EVERY_S, revoke_token
 from tidegate.model.asked import Asker
 from tidegate.ports import Record
 
@@ -115,7 +115,7 @@ async def test_a_stream_ends_with_its_token(world, monkeypatch):
         here.token("other", Role.VIEWER)
         async with here.serve(), here.events("ci") as events:
             revoke_token(here.tokens_file, "ci")
-            here.ahead_ms += LOOK_EVERY_MS
+            here.ahead.elapse(LOOK_EVERY_S)
             async with asyncio.timeout(20):
                 assert [one async for one in events if one.event not in ("", "report")] == []
             assert here.control.streams.count == 0

@@ -6,7 +6,7 @@ from tests.api.control.kit import BASE, Installation, installed, quiet
 
 from tidegate.api.control.calls import Route
 from tidegate.api.roles import RIGHTS, Right, Role
-from tidegate.api.tokens import LOOK_EVERY_MS, revoke_token
+from tidegate.api.tokens import LOOK_EVERY_S, revoke_token
 from tidegate.wire.names import service_subject
 
 CHANGES = {
@@ -142,7 +142,7 @@ async def test_a_token_that_is_revoked_opens_nothing_more(world):
         async with here.serve():
             assert (await here.get("/rollouts", "ci")).status_code == 200
             revoke_token(here.tokens_file, "ci")
-            here.ahead_ms += LOOK_EVERY_MS
+            here.ahead.elapse(LOOK_EVERY_S)
             assert (await here.get("/rollouts", "ci")).status_code == 401
 
 
@@ -150,7 +150,7 @@ async def test_the_first_token_closes_what_was_open_before_anybody_shows_it(worl
     async with quiet(world) as here, here.serve():
         assert (await here.fetch("GET", "/api/v1/rollouts", {})).status_code == 200
         here.token("ci", Role.VIEWER)
-        here.ahead_ms += LOOK_EVERY_MS
+        here.ahead.elapse(LOOK_EVERY_S)
         assert (await here.fetch("GET", "/api/v1/rollouts", {})).status_code == 401
 
 
