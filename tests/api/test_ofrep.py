@@ -175,6 +175,37 @@ async def test_the_first_token_closes_what_was_open_before_anybody_shows_it(plac
         assert (await place.post(ONE)).status_code == 401
 
 
+ELSEWHERE = ("evil.example", "evil.example:8016", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.7:8016", "")
+
+
+@pytest.mark.parametrize("path", [ONE, ALL, "/ofrep/v1/events?set=web"])
+async def test_without_token_a_page_of_another_site_reads_nothing_through_a_name_of_its_own(place, path):
+    """DNS rebinding: its name leads to 127.0.0.1, and the browser sends it as Host."""
+    await place.author.put("web/dark", flag("on"))
+    async with place.serve():
+        method = "GET" if "events" in path else "POST"
+
+        async def status(host: str, **headers: str) -> int:
+            named = {"Host": host} | headers
+            asked = requests.Request(method, place.served.url + path, headers=named, data=b"{}" if method == "POST" else None)
+            with requests.Session() as session:
+                found = await asyncio.to_thread(session.send, asked.prepare(), stream=True, timeout=20)
+                found.close()
+                return found.status_code
+
+        assert [await status(host) for host in ELSEWHERE] == [403] * len(ELSEWHERE)
+        here = [await status(host) for host in ("127.0.0.1:1", "localhost", "LOCALHOST:8016", "[::1]:8016", "[::1]")]
+        assert here == [200] * 5
+
+
+async def test_who_shows_a_token_may_ask_under_any_name(place):
+    text = make_token(place.tokens_file, "page")
+    await place.author.put("web/dark", flag("on"))
+    async with place.serve():
+        assert (await place.post(ONE, X_API_Key=text, Host="flags.shop.example")).status_code == 200
+        assert (await place.post(ONE, Host="flags.shop.example")).status_code == 401
+
+
 @pytest.mark.parametrize("text", ["tokens: [{name: a}]", "tokens: 3", "- a", "a: [", "{tokens: [], more: 1}"])
 async def test_a_file_of_tokens_that_is_none_names_its_path(place, text):
     place.tokens_file.write_text(text)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
+from tidegate.api.hosts import is_local
 from tidegate.api.tokens import Denied, Token, Tokens
 from tidegate.wire.names import is_name
 
@@ -15,10 +16,11 @@ TICKET_S = 24 * 3_600
 
 
 class Asking(Struct, frozen=True):
-    """Who asks for what. ``token`` is None where none is needed."""
+    """Who asks for what. ``token`` is its name, None where none is needed; ``sha256`` tells it from a later one of that name."""
 
     set_id: str
     token: str | None
+    sha256: str = ""
 
 
 class Admission:
@@ -34,33 +36,50 @@ class Admission:
         """
         token = self._token(headers, shown)
         set_id = self._set(headers.get("flagd-selector") or selector)
-        if token is not None and token.sets and set_id not in token.sets:
-            raise Denied(HTTPStatus.FORBIDDEN, f"this token is not for set {set_id}")
-        return Asking(set_id, None if token is None else token.name)
+        return _asking(set_id, token)
+
+    def check_still(self, asking: Asking) -> None:
+        """Denied where who was admitted would not be so now: the token was revoked or has ended, or one is needed since (401); it
+        is not for the set any more (403).
+        """
+        if asking.token is None:
+            if self._tokens.required:
+                raise Denied(HTTPStatus.UNAUTHORIZED, "a token is needed by now")
+            return
+        token = self._tokens.named(asking.token)
+        if token is None or token.sha256 != asking.sha256:
+            raise Denied(HTTPStatus.UNAUTHORIZED, f"token {asking.token} was revoked or has ended")
+        _asking(asking.set_id, token)
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Denied (403) where no token is needed and a request over HTTP was made under a name that is none of this machine's. No
+        page can speak gRPC, so there is no such check.
+        """
+        host = headers.get("host", "")
+        if not self._tokens.required and not is_local(host):
+            raise Denied(HTTPStatus.FORBIDDEN, f"{host[:150]!r} is not this machine; make a token: tidegate api token NAME")
 
     def ticket(self, asking: Asking, now_ms: int) -> str:
         """Return what opens the events of a set; empty where nothing is needed. It lasts a day, and ends with the token."""
         if asking.token is None:
             return ""
         until_s = now_ms // 1_000 + TICKET_S
-        return f"{asking.token}~{until_s}~{self._mark(asking.token, asking.set_id, until_s)}"
+        return f"{asking.token}~{until_s}~{_mark(asking.sha256, asking.set_id, until_s)}"
 
     def admit_ticket(self, selector: str, ticket: str, now_ms: int) -> Asking:
-        """Return who asks, by the ticket alone. Denied where it opens nothing, or not this set."""
+        """Return who asks, by the ticket alone. Denied where it opens nothing, or not this set: of another one (401), or its
+        token is not for it any more (403).
+        """
         set_id = self._set(selector)
         if not self._tokens.required:
             return Asking(set_id, None)
         name, _, rest = ticket.partition("~")
         until, _, mark = rest.partition("~")
         good = until.isascii() and until.isdigit() and len(until) <= 12 and int(until) * 1_000 >= now_ms
-        known = self._mark(name, set_id, int(until)) if good else ""
-        if not known or not hmac.compare_digest(known.encode(), mark.encode()):
+        token = self._tokens.named(name) if good else None
+        if token is None or not hmac.compare_digest(_mark(token.sha256, set_id, int(until)).encode(), mark.encode()):
             raise Denied(HTTPStatus.UNAUTHORIZED, "this address has ended: ask for all flags again, the answer has a new one")
-        return Asking(set_id, name)
-
-    def _mark(self, token: str, set_id: str, until_s: int) -> str:
-        key = self._tokens.ticket_key(token)
-        return "" if key is None else hmac.digest(key, f"{set_id} {until_s}".encode(), "sha256").hex()
+        return _asking(set_id, token)
 
     def _token(self, headers: Mapping[str, str], shown: str) -> Token | None:
         scheme, _, text = headers.get("authorization", "").partition(" ")
@@ -79,6 +98,19 @@ class Admission:
         if not is_name(set_id):
             raise Denied(HTTPStatus.BAD_REQUEST, f"{set_id[:150]!r} is no flag set: Flagd-Selector: SET or flagSetId=SET")
         return set_id
+
+
+def _mark(sha256: str, set_id: str, until_s: int) -> str:
+    key = hmac.digest(bytes.fromhex(sha256), b"ticket", "sha256")
+    return hmac.digest(key, f"{set_id} {until_s}".encode(), "sha256").hex()
+
+
+def _asking(set_id: str, token: Token | None) -> Asking:
+    if token is None:
+        return Asking(set_id, None)
+    if token.sets and set_id not in token.sets:
+        raise Denied(HTTPStatus.FORBIDDEN, f"this token is not for set {set_id}")
+    return Asking(set_id, token.name, token.sha256)
 
 
 __all__ = ["Admission", "Asking"]

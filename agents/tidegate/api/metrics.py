@@ -15,7 +15,12 @@ class Metrics:
             ("route", "status"),
             registry=registry,
         )
-        self.denied = Counter("tidegate_api_denied", "Requests that were not served, by status.", ("status",), registry=registry)
+        self.denied = Counter(
+            "tidegate_api_denied",
+            "Requests that were not served and streams that were ended, by status.",
+            ("status",),
+            registry=registry,
+        )
         self.subscribers = Gauge(
             "tidegate_api_subscribers", "Open streams, by kind (sync, events).", ("kind",), registry=registry
         )

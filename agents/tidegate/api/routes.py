@@ -21,7 +21,7 @@ from tidegate.api.control.problems import MEDIA_TYPE
 from tidegate.api.control.server import problem_of
 from tidegate.api.metrics import Metrics
 from tidegate.api.ofrep import BODY_BYTES_MAX, Answer, bulk, refetch, single
-from tidegate.api.tokens import Denied
+from tidegate.api.tokens import LOOK_EVERY_S, Denied
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 EVENTS = "/ofrep/v1/events"
@@ -70,11 +70,12 @@ class Routes:
 
         @get(EVENTS)
         async def events(request: Asked) -> Stream:
+            self._admission.check_host(request.headers)
             query = request.query_params
             asking = self._admission.admit_ticket(query.get("set", ""), query.get("ticket", ""), self._board.now_ms)
             if self._streams >= STREAMS_MAX:
                 raise Denied(HTTPStatus.SERVICE_UNAVAILABLE, f"{STREAMS_MAX} streams are open already")
-            return Stream(self._events(asking.set_id), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return Stream(self._events(asking), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
         return Litestar(
             [one, every, events, *also],
@@ -86,6 +87,7 @@ class Routes:
         )
 
     def _admit(self, request: Asked) -> Asking:
+        self._admission.check_host(request.headers)
         asking = self._admission.admit(request.headers)
         why = self._board.not_ready()
         if why:
@@ -101,30 +103,47 @@ class Routes:
         ticket = self._admission.ticket(asking, self._board.now_ms)
         return f"{EVENTS}?{urlencode({'set': asking.set_id} | ({'ticket': ticket} if ticket else {}))}"
 
-    async def _events(self, set_id: str) -> AsyncIterator[bytes]:
-        """Yield an event for each change, a comment now and then. Changes that come faster than they are read are one event."""
+    async def _events(self, asking: Asking) -> AsyncIterator[bytes]:
+        """Yield an event for each change, a comment now and then. Changes that come faster than they are read are one event.
+
+        It ends with the token: within two looks, a second each, and before anything more is told. Who asks again learns why.
+        """
         self._streams += 1
         self._metrics.subscribers.labels("events").set(self._streams)
         closing = asyncio.ensure_future(self.closing.wait())
+        clock = asyncio.get_running_loop().time
         try:
             yield b": here is told when to ask again\n\n"
-            seen = self._board.changes(set_id)
-            while not self.closing.is_set():
-                change = asyncio.ensure_future(self._board.changed(set_id, seen))
+            seen, spoke_s = self._board.changes(asking.set_id), clock()
+            while True:
+                change = asyncio.ensure_future(self._board.changed(asking.set_id, seen))
                 try:
-                    await asyncio.wait((change, closing), timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
-                    if change.done():
-                        seen = change.result()
-                        number, data = refetch(seen, self._board.now_ms)
-                        yield f"id: {number}\nevent: message\ndata: {data}\n\n".encode()
-                    elif not closing.done():
-                        yield b": still here\n\n"
+                    await asyncio.wait((change, closing), timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     change.cancel()
+                if self.closing.is_set() or not self._holds(asking):
+                    return
+                changes = self._board.changes(asking.set_id)
+                if changes > seen:
+                    number, data = refetch(changes, self._board.now_ms)
+                    yield f"id: {number}\nevent: message\ndata: {data}\n\n".encode()
+                elif clock() >= spoke_s + PING_S:
+                    yield b": still here\n\n"
+                else:
+                    continue
+                seen, spoke_s = changes, clock()
         finally:
             closing.cancel()
             self._streams -= 1
             self._metrics.subscribers.labels("events").set(self._streams)
+
+    def _holds(self, asking: Asking) -> bool:
+        try:
+            self._admission.check_still(asking)
+        except Denied as denied:
+            self._metrics.denied.labels(str(denied.status.value)).inc()
+            return False
+        return True
 
     def _denied(self, _request: Asked, denied: Denied) -> Response[bytes]:
         self._metrics.denied.labels(str(denied.status.value)).inc()

@@ -1,20 +1,23 @@
 """flagd's sync API over gRPC: stock flagd providers of any language, and the flagd daemon, evaluate in their own process.
 
 A subscriber gets the newest set, whole, at once and after each change. Who reads slowly skips what came between; who does not
-read at all is let go, and comes back by itself. A flag that is gone from the set is gone from the next message.
+read at all is let go, and comes back by itself. A flag that is gone from the set is gone from the next message. A stream ends
+with its token: within two looks, a second each, and before anything more is written.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
 import grpc
 
-from tidegate.api.admission import Admission
+from tidegate.api.admission import Admission, Asking
 from tidegate.api.board import Board
 from tidegate.api.metrics import Metrics
 from tidegate.api.protobuf import SyncRequest, flags_response, metadata_response, sync_request
-from tidegate.api.tokens import Denied
+from tidegate.api.tokens import LOOK_EVERY_S, Denied
 from tidegate.runtime.problem import Problem
 
 SERVICE = "flagd.sync.v1.FlagSyncService"
@@ -66,49 +69,71 @@ class SyncService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _sync(self, request: SyncRequest, context: Any) -> None:
-        set_id = await self._admit(request, context)
+        asking = await self._admit(request, context)
         if self._subscribers >= SUBSCRIBERS_MAX:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{SUBSCRIBERS_MAX} subscribers are served already")
         self._subscribers += 1
         self._metrics.subscribers.labels("sync").set(self._subscribers)
         try:
-            await self._stream(set_id, context)
+            await self._stream(asking, context)
         finally:
             self._subscribers -= 1
             self._metrics.subscribers.labels("sync").set(self._subscribers)
 
-    async def _stream(self, set_id: str, context: Any) -> None:
-        # An empty set would take flags away from a provider that has some: nothing is said before something is known.
-        await self._board.until_ready()
+    async def _stream(self, asking: Asking, context: Any) -> None:
+        told = -1
         while True:
-            changes = self._board.changes(set_id)
             try:
-                async with asyncio.timeout(SLOW_S):
-                    await context.write(flags_response(self._board.file(set_id)))
-            except TimeoutError:
-                self._metrics.slow.inc()
-                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {SLOW_S:.0f} s")
-            await self._board.changed(set_id, changes)
+                self._admission.check_still(asking)
+            except Denied as denied:
+                await self._deny(denied, context)
+            if not self._board.ready:
+                # An empty set would take flags away from a provider that has some: nothing is said before something is known.
+                await _a_while(self._board.until_ready())
+            elif (changes := self._board.changes(asking.set_id)) > told:
+                await self._write(asking.set_id, context)
+                told = changes
+            else:
+                await _a_while(self._board.changed(asking.set_id, told))
+
+    async def _write(self, set_id: str, context: Any) -> None:
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await context.write(flags_response(self._board.file(set_id)))
+        except TimeoutError:
+            self._metrics.slow.inc()
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was read for {SLOW_S:.0f} s")
 
     async def _fetch(self, request: SyncRequest, context: Any) -> bytes:
-        set_id = await self._admit(request, context)
+        asking = await self._admit(request, context)
         why = self._board.not_ready()
         if why:
             await context.abort(grpc.StatusCode.UNAVAILABLE, why)
-        return flags_response(self._board.file(set_id))
+        return flags_response(self._board.file(asking.set_id))
 
     async def _tell(self, _request: bytes, _context: Any) -> bytes:
         return METADATA
 
-    async def _admit(self, request: SyncRequest, context: Any) -> str:
+    async def _admit(self, request: SyncRequest, context: Any) -> Asking:
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
             # Stock providers send no headers of their own over a plain channel: their provider id may be the token.
-            return self._admission.admit(headers, request.selector, request.provider_id).set_id
+            return self._admission.admit(headers, request.selector, request.provider_id)
         except Denied as denied:
-            self._metrics.denied.labels(str(denied.status.value)).inc()
-            await context.abort(_CODES[denied.status], denied.details)
+            await self._deny(denied, context)
             raise
+
+    async def _deny(self, denied: Denied, context: Any) -> None:
+        """End a call with the status that says why."""
+        self._metrics.denied.labels(str(denied.status.value)).inc()
+        await context.abort(_CODES[denied.status], denied.details)
+
+
+async def _a_while(news: Awaitable[object]) -> None:
+    """Wait for news, but no longer than tokens may go unlooked at."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await news
 
 
 async def sync_server(service: SyncService, host: str, port: int) -> tuple[Any, int]:

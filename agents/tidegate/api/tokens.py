@@ -5,7 +5,6 @@ so a revoked token ends within a second, without restart.
 """
 
 import hashlib
-import hmac
 import logging
 import os
 import secrets
@@ -170,11 +169,6 @@ class Tokens:
         self._look()
         found = self._names.get(name)
         return found if found is not None and found.good_at(self._clock.now_ms()) else None
-
-    def ticket_key(self, name: str) -> bytes | None:
-        """Return what signs tickets for the bearer of a token; None where there is none of the name."""
-        found = self.named(name)
-        return None if found is None else hmac.digest(bytes.fromhex(found.sha256), b"ticket", "sha256")
 
     def _look(self) -> None:
         # A wall clock that is set back would keep what was revoked good until it has caught up.

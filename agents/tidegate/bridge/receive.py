@@ -18,7 +18,7 @@ from litestar import Litestar, Request, Response, post
 from litestar.exceptions import HTTPException
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsPartialSuccess, ExportMetricsServiceResponse
 
-from tidegate.api.control.guard import LOCAL_HOSTS
+from tidegate.api.hosts import is_local
 from tidegate.api.tokens import Tokens
 from tidegate.bridge.decode import BODY_BYTES_MAX, Encoding, TooLarge, decode, unpack
 from tidegate.bridge.metrics import Metrics
@@ -97,7 +97,7 @@ class Receiver:
         if known is None and self._tokens.required:
             remedy = "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN; make one: tidegate bridge token NAME"
             raise Refused(HTTPStatus.UNAUTHORIZED, f"show a token that is good: {remedy}", {"WWW-Authenticate": "Bearer"})
-        if known is None and not _is_local(request.headers.get("host", "")):
+        if known is None and not is_local(request.headers.get("host", "")):
             # A page of another site can have its own name lead here, and then would write what it likes.
             raise Refused(HTTPStatus.FORBIDDEN, "without a token this machine alone is served: tidegate bridge token NAME")
         if self._busy >= AT_ONCE_MAX:
@@ -161,11 +161,6 @@ def _encoding(request: Asked) -> Encoding:
     if packed not in ("identity", "gzip", "deflate"):
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip, deflate or none")
     return encoding
-
-
-def _is_local(host: str) -> bool:
-    bare = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return bare.lower() in LOCAL_HOSTS
 
 
 def _response(found: Sorted) -> Message:

@@ -6,12 +6,12 @@ from http import HTTPStatus
 from tidegate.api.control.calls import Route, Visitor, named
 from tidegate.api.control.problems import Declined
 from tidegate.api.control.refusals import Attempt, Refusals
+from tidegate.api.hosts import is_local
 from tidegate.api.roles import Right, Role
 from tidegate.api.tokens import Token, Tokens
 
 WRITES_BURST = 200
 WRITES_PER_S = 20.0
-LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class Guard:
@@ -66,10 +66,8 @@ class Guard:
                 "Authorization: Bearer TOKEN; make one: tidegate api token NAME --role viewer",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        host = headers.get("host", "").lower()
-        bare = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if bare not in LOCAL_HOSTS:
-            # A page of another site can have its own name lead here, and then would read what it likes.
+        host = headers.get("host", "")
+        if not is_local(host):
             raise Declined(HTTPStatus.FORBIDDEN, f"{host[:150]!r} is not this machine", "make a token: tidegate api token")
         return Visitor("", Role.VIEWER)
 
