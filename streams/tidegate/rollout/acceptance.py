@@ -11,7 +11,7 @@ from tidegate.rollout.membership import holding
 from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING
-from tidegate.rollout.start import PASSING, Obstacle, obstacle, resting
+from tidegate.rollout.start import PASSING, Obstacle, kept_from_starting, obstacle, resting
 from tidegate.rollout.view import View
 from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, SubjectState
@@ -43,6 +43,9 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
         reason, problem = found
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, actor=plan.actor, answers=name)]
     waits = _waits(ledger, view, plan, state, now_ms)
+    if waits:
+        # It may wait for hours, and what it would have superseded must be watched till then (D5).
+        ended, state = None, ledger.subject(subject)
     accepted = Change(
         kind=DecisionKind.ACCEPT,
         reason=Reason.PLAN_QUEUED if waits else Reason.PLAN_ACCEPTED,
@@ -62,7 +65,21 @@ def waiting(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
     state = ledger.subject(subject)
     if not state.queue:
         return ""
+    ended = _end_of_watch(ledger, view, subject, now_ms) if _came_in_watch(ledger, state) else None
+    state = ended.state if ended is not None and ended.state is not None else state
     return _waits(ledger, view, ledger.plans[state.queue[0]].plan, replace(state, queue=()), now_ms)
+
+
+def supersession(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    """Return the end of a watch in favour of the first plan that waits, which starts right after it; None where that one came
+    before the watch, or something else makes it wait still (D6).
+    """
+    if not _came_in_watch(ledger, ledger.subject(subject)):
+        return None
+    ended = _end_of_watch(ledger, view, subject, now_ms)
+    if ended is None or ended.state is None or kept_from_starting(ledger, view, ended.state, now_ms) is not None:
+        return None
+    return replace(ended, part=True)
 
 
 def unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | None:
@@ -85,13 +102,20 @@ def unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | N
 def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
     """Return the end of a watch, where one is going on and nothing waits: a new plan may start from watching (D6).
 
-    Queued plans wait for the watch to end, since nobody is looking on when they start; so does what comes between the waves of a
-    group.
+    Plans that were queued before the watch began wait for its end, since nobody is looking on when they start.
     """
-    if holding(ledger, subject) is not None:
-        return None
+    return None if ledger.subject(subject).queue else _end_of_watch(ledger, view, subject, now_ms)
+
+
+def _came_in_watch(ledger: Ledger, state: SubjectState) -> bool:
+    """Return whether the first plan that waits came while what is watched now was watched already: it may supersede it."""
+    return bool(state.queue) and state.phase is Phase.WATCHING and ledger.plans[state.queue[0]].watched == state.rollout
+
+
+def _end_of_watch(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
+    """Return the end of a watch that a new plan may supersede: not one of a group, for what comes between its waves waits."""
     scene = scene_of(ledger, view, subject, now_ms)
-    if scene is None or scene.state.phase is not Phase.WATCHING or scene.state.queue:
+    if scene is None or scene.state.phase is not Phase.WATCHING or holding(ledger, subject) is not None:
         return None
     return complete_rollout(scene, Reason.SUPERSEDED, f"A new plan supersedes the watch of {scene.plan.artifact.version}.")
 

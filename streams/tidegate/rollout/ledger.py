@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tidegate.rollout.history import remembered
 from tidegate.wire.codec import decode, decode_strict
 from tidegate.wire.decisions import Decision, DecisionKind, GroupState, Silence, SubjectState
-from tidegate.wire.documents import Roster, digest
+from tidegate.wire.documents import Phase, Roster, digest
 from tidegate.wire.envelope import Envelope
 from tidegate.wire.flagstates import FlagState, SharedState
 from tidegate.wire.groups import Group
@@ -42,6 +42,8 @@ class AcceptedPlan(Struct, frozen=True):
 
     plan: Plan
     envelope: str
+    watched: str = ""
+    """The rollout that was watched when it was accepted: the plan may supersede it (D6); empty: none was."""
 
 
 class InForce(Struct, frozen=True):
@@ -215,7 +217,9 @@ def document_in(envelope: bytes, kind: type[T]) -> T:
 def _apply_state(ledger: Ledger, decision: Decision) -> Ledger:
     plans = dict(ledger.plans)
     if decision.plan:
-        accepted = AcceptedPlan(document_in(decision.plan.encode(), Plan), decision.plan)
+        state = decision.state
+        watched = state.rollout if state is not None and state.phase is Phase.WATCHING else ""
+        accepted = AcceptedPlan(document_in(decision.plan.encode(), Plan), decision.plan, watched)
         plans[digest(decision.plan.encode())] = accepted
         name = f"{decision.subject}/{accepted.plan.id}"
         ledger = replace(ledger, plan_ids=_newest(ledger.plan_ids, name, decision.seq, PLAN_IDS_KEPT))

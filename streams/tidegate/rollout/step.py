@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from tidegate.rollout.acceptance import answer_plan
+from tidegate.rollout.acceptance import answer_plan, supersession
 from tidegate.rollout.advance import forward, watched
 from tidegate.rollout.batches import wakes
 from tidegate.rollout.change import Change, record
@@ -153,7 +153,7 @@ def _next(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | Non
         case Phase.PAUSED:
             return unsure(scene) or failing(scene) or recovered(scene)
         case Phase.WATCHING:
-            return unsure(scene) or failing(scene) or watched(scene)
+            return unsure(scene) or failing(scene) or watched(scene) or supersession(ledger, view, subject, now_ms)
         case Phase.ROLLING_BACK:
             return returning(scene)
         case _:

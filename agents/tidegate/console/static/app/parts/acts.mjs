@@ -1,5 +1,4 @@
 // What a person may ask for, and what each does, in words. The texts say it of the very thing that is asked about.
-import { underWay } from "../words.mjs";
 
 const service = (one) => `service ${one.service}`;
 const flag = (one) => `flag ${one.flag}`;
@@ -98,7 +97,7 @@ export const UNSILENCE = {
   does: (silence) => `People are told again of the alarms that ${silence.actor || "somebody"} hid: ${silence.about}.`,
 };
 
-// Whether a rollout waits for a second person, and for which plan.
-export const toApprove = (row) => !underWay(row) && /approve/.test(row.waits ?? "");
+// Whether the next plan waits for a second person: it may do so behind a watch, too.
+export const toApprove = (row) => /: rollout approve /.test(row.waits ?? "");
 
 const cap = (text) => text[0].toUpperCase() + text.slice(1);
