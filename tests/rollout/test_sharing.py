@@ -9,6 +9,7 @@ from tests.rollout.fleet import Fleet, artifact, plan
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import changing
+from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Stage
@@ -17,8 +18,8 @@ from tidegate.wire.reasons import Reason
 SHOP, TILL = "svc/shop", "svc/till"
 
 
-def shared(nodes: int = 12) -> Fleet:
-    fleet = Fleet(nodes=nodes, services=("shop", "till"))
+def shared(nodes: int = 12, zones: int = 3) -> Fleet:
+    fleet = Fleet(nodes=nodes, services=("shop", "till"), zones=zones)
     for service in fleet.services:
         fleet.submit(plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s"))
         fleet.until(Phase.DONE, subject=f"svc/{service}")
@@ -120,6 +121,41 @@ def test_nobody_is_blamed_for_the_time_in_which_another_rollout_had_its_nodes():
     assert fleet.state(TILL).phase is Phase.RUNNING
     fleet.turn(20)
     assert fleet.state(TILL).phase is not Phase.RUNNING
+
+
+GROWING = (Stage(set_nodes=10, bake="5s"), Stage(set_weight=40, bake="5s"), Stage(set_weight=100, bake="5s"))
+BY_ZONE = (Stage(set_wave=1, bake="5s"), Stage(set_weight=100, bake="5s"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "zones", "half", "fields"),
+    [
+        (40, 3, Stage(set_weight=50, bake="1h"), {"stages": GROWING}),
+        (12, 12, Stage(set_wave=1, bake="1h"), {"stages": BY_ZONE, "waves": (("z3", "z4", "z5"), ("z0",))}),
+    ],
+    ids=["a stage shrinks", "a wave has no node"],
+)
+def test_a_plan_that_does_not_fit_the_nodes_that_others_leave_waits_for_those_that_they_hold(nodes, zones, half, fields):
+    fleet = shared(nodes, zones)
+    fleet.submit(plan("2", stages=(half, Stage(set_weight=100)), waves=(("z0",),), max_unavailable="100%"))
+    fleet.until_stage(0)
+    (queued,) = fleet.submit(plan("2", id="till-2", service="till", max_unavailable="100%", **fields))
+    assert (queued.kind, queued.reason) == (DecisionKind.ACCEPT, Reason.PLAN_QUEUED)
+    assert "eligible nodes take part in another rollout" in queued.message
+    fleet.ask(Verb.ABORT, SHOP)
+    fleet.until(Phase.DONE, subject=SHOP)
+    assert fleet.state(TILL).phase is Phase.RUNNING
+    assert len(fleet.ledger.rosters[TILL].nodes) == nodes
+
+
+def test_a_plan_that_would_not_fit_the_whole_fleet_either_is_refused_though_others_hold_nodes():
+    fleet = shared(40)
+    fleet.submit(plan("2", stages=(Stage(set_weight=50, bake="1h"), Stage(set_weight=100)), max_unavailable="100%"))
+    fleet.until_stage(0)
+    stages = (Stage(set_nodes=10), Stage(set_weight=20), Stage(set_weight=100))
+    (refused,) = fleet.submit(plan("2", id="till-2", service="till", stages=stages))
+    assert (refused.kind, refused.reason) == (DecisionKind.REFUSE, Reason.BAD_DOCUMENT)
+    assert refused.message.startswith("stages[1]:")
 
 
 @pytest.mark.parametrize("subject", [SHOP, TILL])

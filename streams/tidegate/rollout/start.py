@@ -170,10 +170,15 @@ def _waits(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: 
 
 
 def _too_few(plan: Plan, nodes: Eligible, view: View) -> Obstacle | None:
-    """Return ALREADY_RUNNING where others hold so many that a first stage and as many controls do not fit."""
+    """Return ALREADY_RUNNING where others hold so many that a first stage and as many controls do not fit, or that stages do not
+    grow which would on all nodes (B1).
+    """
     every = len(nodes.free) + len(nodes.held)
-    first = size_of(plan.stages[0], every, wave_ends(nodes.free + nodes.held, view, plan.waves))
-    if nodes.held and len(nodes.free) < min(every, 2 * first):
-        return Reason.ALREADY_RUNNING, f"{len(nodes.held)} of {every} eligible nodes take part in another rollout"
+    ends = wave_ends(nodes.free + nodes.held, view, plan.waves)
+    taken = f"{len(nodes.held)} of {every} eligible nodes take part in another rollout"
+    if nodes.held and len(nodes.free) < min(every, 2 * size_of(plan.stages[0], every, ends)):
+        return Reason.ALREADY_RUNNING, taken
     shrinks = shrinking(plan, len(nodes.free), wave_ends(nodes.free, view, plan.waves))
+    if shrinks and nodes.held and not shrinking(plan, every, ends):
+        return Reason.ALREADY_RUNNING, f"{taken}; without them, {shrinks}"
     return (Reason.BAD_DOCUMENT, shrinks) if shrinks else None
