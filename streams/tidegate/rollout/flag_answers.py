@@ -15,6 +15,7 @@ from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT, Ramp, placed, ramp_of, shown
 from tidegate.rollout.ramp_forward import asks_for_approval, passed
 from tidegate.rollout.ramp_retreat import back, before_fields, resume
+from tidegate.rollout.verdicts import lifts_itself
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Phase, PublicKey, Verb
@@ -144,13 +145,15 @@ def _archive(ramp: Ramp, intent: Intent) -> Change:
 
 
 def _pause(ramp: Ramp, intent: Intent) -> Change:
-    if ramp.state.phase is not Phase.RUNNING:
+    """Stop a ramp until a person resumes it, one too that stands for a signal and would go on by itself (D5)."""
+    state = ramp.state
+    if state.phase is not Phase.RUNNING and not (state.phase is Phase.PAUSED and lifts_itself(state.paused_reason)):
         return ramp.refused(Reason.NOTHING_TO_DO, f"{_what(ramp)}; only a running ramp is paused")
     return ramp.paused(Reason.ASKED, intent.reason or "The share stays as it is; judgement and its switch-off go on.")
 
 
 def _resume(ramp: Ramp, intent: Intent) -> Change:
-    """Go on at the share of the stage, with its bake anew."""
+    """Go on at the share of the stage, with its bake and its gate anew."""
     state = ramp.state
     if state.phase is not Phase.PAUSED or state.pinned:
         pinned = f" and {_why_pinned(state)}; restore it first" if state.pinned else ""

@@ -10,6 +10,7 @@ from tidegate.rollout.policies import edges_ms, rested_ms
 from tidegate.rollout.ramp import Ramp, ramp_of
 from tidegate.rollout.ramp_forward import begin, forward
 from tidegate.rollout.ramp_retreat import alarm_over_ms, failing, recovered
+from tidegate.rollout.verdicts import lifts_itself
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase
@@ -62,7 +63,7 @@ def flag_wakes_ms(ledger: Ledger, view: View, now_ms: int) -> Iterator[int]:
             gate = gate_ends_ms(ramp.stage.pause, state)
             yield from (gate,) if gate is not None else ()
             yield state.baking_since_ms + duration_ms(ramp.stage.bake)
-        elif state.phase is Phase.PAUSED and state.paused_reason is Reason.ALARM_OPEN:
+        elif state.phase is Phase.PAUSED and lifts_itself(state.paused_reason):
             over = alarm_over_ms(ramp)
             yield from (over,) if over is not None else ()
         elif state.phase is Phase.IDLE:

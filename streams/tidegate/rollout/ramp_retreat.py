@@ -3,6 +3,8 @@
 None of D4 is needed for these, and each is at once: a share is given back in the moment in which it is decided.
 """
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, Fact
@@ -10,7 +12,7 @@ from tidegate.rollout.gates import timed_out
 from tidegate.rollout.ramp import Ramp
 from tidegate.rollout.restraint import alarms_ended_ms, open_alarms
 from tidegate.rollout.retreat import QUARANTINED_MAX
-from tidegate.rollout.verdicts import BURNED_OUT_MS, facts_of, lifted
+from tidegate.rollout.verdicts import BURNED_OUT_MS, facts_of, lifted, lifts_itself, outweighs
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase
 from tidegate.wire.flagstates import Off, RampResult, spec_digest
@@ -24,7 +26,7 @@ def failing(ramp: Ramp) -> Change | None:
     enough (G3).
     """
     fails = {service: ramp.fails(service) for service in ramp.services}
-    broken = _first(fails, Action.ROLLBACK)
+    broken = next(_all(fails, Action.ROLLBACK), None)
     if broken is not None:
         what = _told(broken)
         if ramp.course.on_fail is Action.ROLLBACK:
@@ -34,25 +36,24 @@ def failing(ramp: Ramp) -> Change | None:
     if gate is not None and gate.default is GateDefault.ROLLBACK:
         message = f"Nobody answered the gate within {gate.duration}; its default is rollback."
         return back(ramp, Reason.GATE_TIMED_OUT, message, RampResult.ROLLED_BACK)
-    doubtful = _first(fails, Action.PAUSE)
-    if doubtful is not None:
-        return _stop(ramp, doubtful.reason, _told(doubtful), _facts(doubtful))
+    stops = [_stop(ramp, one.reason, _told(one), _facts(one)) for one in _all(fails, Action.PAUSE)]
     for service in ramp.services:
-        for reason, sentence in open_alarms(ramp.view, service):
-            return _stop(ramp, reason, f"{service}: {sentence}", {"service": service})
-    return None
+        stops += [
+            _stop(ramp, reason, f"{service}: {said}", {"service": service}) for reason, said in open_alarms(ramp.view, service)
+        ]
+    return next((stop for stop in stops if stop is not None), None)
 
 
 def recovered(ramp: Ramp) -> Change | None:
-    """Return that a ramp goes on whose signal is over, in every service: alarms for 30 s, fails as of a rollout (``lifted``).
+    """Return that a ramp goes on whose signals are over, in every service: alarms for 30 s, fails as of a rollout (``lifted``).
 
-    Its stage bakes anew: what happened meanwhile is no word about the flag.
+    Its stage bakes anew: what happened meanwhile is no word about the flag. A fail that a person has to decide about is never
+    overruled (D5): its pause has taken the place of a signal's (``failing``).
     """
-    reason = ramp.state.paused_reason
+    reason, over = ramp.state.paused_reason, alarm_over_ms(ramp)
+    if not lifts_itself(reason) or over is None or ramp.now_ms < over:
+        return None
     if reason is Reason.ALARM_OPEN:
-        over = alarm_over_ms(ramp)
-        if over is None or ramp.now_ms < over:
-            return None
         return resume(ramp, Reason.ALARM_OVER, "The critical alarms of its services have been over for 30 s.")
     found = []
     for service in ramp.services:
@@ -70,14 +71,16 @@ def recovered(ramp: Ramp) -> Change | None:
 
 
 def alarm_over_ms(ramp: Ramp) -> int | None:
-    """Return when a ramp that paused for alarms may go on; None while one is open."""
+    """Return when alarms let a paused ramp go on; None while one is open."""
     if any(True for service in ramp.services for _ in open_alarms(ramp.view, service)):
         return None
     return max((alarms_ended_ms(ramp.view, service) for service in ramp.services), default=0) + BURNED_OUT_MS
 
 
 def resume(ramp: Ramp, reason: Reason, message: str) -> Change:
-    """Return that a paused ramp goes on at its stage's share; the pauses that verdicts have asked for so far are overruled."""
+    """Return that a paused ramp goes on at its stage's share, with bake and gate anew; the pauses that verdicts have asked for so
+    far are overruled.
+    """
     state = ramp.state
     return ramp.changed(
         DecisionKind.RESUME,
@@ -86,6 +89,8 @@ def resume(ramp: Ramp, reason: Reason, message: str) -> Change:
         phase=Phase.RUNNING,
         paused_reason=None,
         baking_since_ms=ramp.now_ms,
+        gate_since_ms=0,
+        gate_passed=False,
         resumed_generation=state.generation + 1,
     )
 
@@ -132,8 +137,8 @@ def before_fields(ramp: Ramp) -> dict[str, object]:
     return {"spec": state.before or state.spec, "weight": weight, "held": weight, "before": None, "before_weight": 0}
 
 
-def _first(fails: dict[str, dict[Action, Verdict]], action: Action) -> Verdict | None:
-    return next((found[action] for _, found in sorted(fails.items()) if action in found), None)
+def _all(fails: dict[str, dict[Action, Verdict]], action: Action) -> Iterator[Verdict]:
+    return (found[action] for _, found in sorted(fails.items()) if action in found)
 
 
 def _told(verdict: Verdict) -> str:
@@ -145,4 +150,7 @@ def _facts(verdict: Verdict) -> dict[str, Fact]:
 
 
 def _stop(ramp: Ramp, reason: Reason, message: str, facts: dict[str, Fact]) -> Change | None:
-    return None if ramp.state.phase is Phase.PAUSED else ramp.paused(reason, message, facts)
+    state = ramp.state
+    if state.phase is Phase.PAUSED and not outweighs(reason, state.paused_reason):
+        return None
+    return ramp.paused(reason, message, facts)

@@ -10,7 +10,7 @@ from tidegate.rollout.batches import named, overdue, sentence
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import timed_out
 from tidegate.rollout.scene import Scene
-from tidegate.rollout.verdicts import facts_of, fails_of, lifted
+from tidegate.rollout.verdicts import facts_of, fails_of, lifted, outweighs
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Verdict
@@ -206,7 +206,7 @@ def _fail(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) ->
 
 
 def _pause(scene: Scene, reason: Reason, message: str, facts: dict[str, Fact]) -> Change | None:
-    if scene.state.phase is Phase.PAUSED:
+    if scene.state.phase is Phase.PAUSED and not outweighs(reason, scene.state.paused_reason):
         return None
     return Change(
         kind=DecisionKind.PAUSE,

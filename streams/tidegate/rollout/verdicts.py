@@ -46,6 +46,8 @@ UNSEEN = frozenset(
     }
 )
 """Reasons of verdicts that did not see everyone."""
+PASSING_SIGNALS = (Reason.SILENT, Reason.ENVIRONMENT, Reason.EVIDENCE)
+"""Reasons of fails whose pause may lift itself (``lifted``)."""
 Blocker = tuple[Reason, str]
 Judged = SubjectState | FlagState
 
@@ -98,7 +100,7 @@ def lifted(paused: Reason | None, fail: Verdict | None, verdict: Verdict | None)
     No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
     already; a person would be called for each of them (C6).
     """
-    if paused not in (Reason.SILENT, Reason.ENVIRONMENT, Reason.EVIDENCE) or fail is None or verdict is None:
+    if paused not in PASSING_SIGNALS or fail is None or verdict is None:
         return None
     if fail.reason is not paused:
         return None
@@ -113,6 +115,18 @@ def lifted(paused: Reason | None, fail: Verdict | None, verdict: Verdict | None)
     if paused is Reason.EVIDENCE and well_ms >= FADED_FOR_MS and _faded(verdict):
         return Reason.EVIDENCE_FADED, "What spoke against the canary has faded: the rest has had a minute to speak."
     return None
+
+
+def lifts_itself(paused: Reason | None) -> bool:
+    """Return whether a pause may end without a person: of an alarm, or of a fail that is a signal."""
+    return paused is Reason.ALARM_OPEN or paused in PASSING_SIGNALS
+
+
+def outweighs(reason: Reason, paused: Reason | None) -> bool:
+    """Return whether a pause is recorded anew for another reason, so that the end of the first is not the end of the second: what
+    waits for a person outweighs what a fail lifts, and that an alarm. Each only once, however often it is told.
+    """
+    return _weight(reason) > _weight(paused)
 
 
 def facts_of(verdict: Verdict) -> dict[str, Fact]:
@@ -163,6 +177,10 @@ def _rest(part: float, during_ms: int, bound: str = "") -> str:
     minutes = math.ceil(left_ms / 60_000)
     words = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h" if minutes < 48 * 60 else f"{minutes / 1_440:.0f} days"
     return f"; at the pace so far that takes {bound}{words} more"
+
+
+def _weight(paused: Reason | None) -> int:
+    return 0 if paused is Reason.ALARM_OPEN else 1 if paused in PASSING_SIGNALS else 2
 
 
 def _faded(verdict: Verdict) -> bool:
