@@ -96,7 +96,7 @@ def flag_summary(model: Model, state: FlagState, now_ms: int, told: Mapping[int,
 
 
 def by_number(model: Model) -> dict[int, Told]:
-    """Return the decisions that are remembered by their numbers: the last of each, for a takeover voids some."""
+    """Return the decisions that are remembered by their numbers."""
     return {one.decision.seq: one for one in model.told}
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from tidegate.ports import Record
 from tidegate.reconcile.breakglass import greater
 from tidegate.rollout.events import AlarmArrived, Event, NodesEnrolled, ReportArrived, VerdictArrived
-from tidegate.rollout.ledger import BrokenChain, Ledger, apply, rebuild
+from tidegate.rollout.ledger import BrokenChain, Ledger, apply, counting
 from tidegate.rollout.view import View, see
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
@@ -24,10 +24,11 @@ TOLD_KEPT = 10_000
 
 
 class Told(Struct, frozen=True):
-    """A decision and when the broker appended it."""
+    """A decision, when the broker appended it, and at which offset it stands."""
 
     at_ms: int
     decision: Decision
+    offset: int = -1
 
 
 class Glass(Struct, frozen=True, kw_only=True):
@@ -49,26 +50,39 @@ class Model:
         self.ledger = Ledger()
         self.view = View(fleet=trust.fleet)
         self.told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        """The newest decisions that count, in their order. One that a takeover voids (E2, E3) is taken out when that is read."""
         self.refused = 0
         """Reports, verdicts and alarms that could not be read or that nobody entitled signed."""
         self._glasses: dict[str, tuple[BreakGlass, PublicKey]] = {}
         self._raw: list[tuple[int, bytes]] = []
+        """Every record of the topic by its offset: what is void now may count again."""
+        self._times_ms: list[int] = []
+        """When each of them was appended."""
+        self._void: set[int] = set()
+        """Offsets of those that do not count."""
 
     def see(self, records: Iterable[Record]) -> list[Told]:
-        """Fold records; return the decisions among them, in order. Problem where the decision log is broken.
+        """Fold records; return the decisions that count by them and did not before, in order: those among them, without what is
+        void, and what counts again since the takeover that made it void is void itself. Problem where the decision log is broken.
 
         Keys of one call count before its other records: a report may lie before its node's enrolment in another topic.
         """
         news: list[Told] = []
+        known, void = len(self._raw), self._void
         read = list(records)
         self._enrol([record for record in read if record.topic == "keys"])
         for record in read:
             if record.value is None or record.topic == "keys":
                 continue
-            if record.topic == "decisions":
-                news.append(self._decide(record, record.value))
-            else:
+            if record.topic != "decisions":
                 self._fold(record, record.value)
+                continue
+            told, anew = self._decide(record, record.value)
+            if anew:
+                first = self._raw[known][0]
+                news = [one for one in told if one.offset >= first or one.offset in void]
+            else:
+                news += told
         return news
 
     def decisions(self, subject: str) -> list[Told]:
@@ -115,23 +129,43 @@ class Model:
         if greater(before, document) is document:
             self._glasses[document.subject] = document, key
 
-    def _decide(self, record: Record, raw: bytes) -> Told:
+    def _decide(self, record: Record, raw: bytes) -> tuple[list[Told], bool]:
+        """Return what counts by a record, and whether that is everything that counts, told anew."""
         self._raw.append((record.offset, raw))
+        self._times_ms.append(record.time_ms)
         try:
             decision = decode(raw, Decision)
             try:
-                self.ledger = apply(self.ledger, decision, raw)
+                return self._next(Told(record.time_ms, decision, record.offset), raw), False
             except BrokenChain:
                 # A takeover voids records of the author before it: what was folded of them is folded anew without (E3).
-                self.ledger = rebuild(self._raw)
+                return self._anew(), True
         except (BrokenChain, Malformed) as error:
             raise Problem(
                 f"the topic decisions is broken at offset {record.offset}: {error}",
                 "restore it from a copy, or start a new fleet with its own prefix; nodes keep what they run",
             ) from error
-        told = Told(record.time_ms, decision)
+
+    def _next(self, told: Told, raw: bytes) -> list[Told]:
+        ledger = apply(self.ledger, told.decision, raw)
+        if ledger is self.ledger:
+            # An older epoch's, or a second copy: the ledger passes it over, so it was not decided.
+            self._void.add(told.offset)
+            return []
+        self.ledger = ledger
         self.told.append(told)
-        return told
+        return [told]
+
+    def _anew(self) -> list[Told]:
+        times_ms = {offset: at_ms for (offset, _), at_ms in zip(self._raw, self._times_ms, strict=True)}
+        ledger, found = Ledger(), list[Told]()
+        for one in counting(self._raw):
+            before, ledger = ledger, apply(ledger, one.decision, one.raw)
+            if ledger is not before:
+                found.append(Told(times_ms[one.offset], one.decision, one.offset))
+        self.ledger, self.told = ledger, deque(found, TOLD_KEPT)
+        self._void = times_ms.keys() - {one.offset for one in found}
+        return found
 
     def _fold(self, record: Record, value: bytes) -> None:
         try:

@@ -1,6 +1,5 @@
 """One service's rollout in full: its plan's stages with where each stands, the batches, and the decisions with their reasons."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -104,7 +103,7 @@ def rollout_row(model: Model, service: str, now_ms: int) -> RolloutRow | None:
         return None
     scene = scene_of(model.ledger, model.view, subject, now_ms)
     waiting = (model.ledger.plans.get(name) for name in state.queue)
-    told = counted(last_rollout(model, subject))[-DECISIONS_TOLD:]
+    told = last_rollout(model, subject)[-DECISIONS_TOLD:]
     return RolloutRow(
         summary=summary(model, subject, now_ms),
         plan=scene.plan if scene is not None else None,
@@ -119,12 +118,6 @@ def rollout_row(model: Model, service: str, now_ms: int) -> RolloutRow | None:
         batches=tuple(decision_row(one) for one in told if one.decision.kind is DecisionKind.RELEASE),
         decisions=tuple(map(decision_row, told)),
     )
-
-
-def counted(told: Iterable[Told]) -> list[Told]:
-    """Return decisions without those that a takeover made void: of each number the last one counts."""
-    by_number: dict[int, Told] = {one.decision.seq: one for one in told}
-    return [by_number[seq] for seq in sorted(by_number)]
 
 
 def _stages(scene: Scene) -> tuple[StageRow, ...]:

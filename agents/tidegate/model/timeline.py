@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from tidegate.model.asked import EVERYTHING
 from tidegate.model.model import Model, Told
-from tidegate.model.rollouts import counted
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.groups import is_group
 from tidegate.wire.judgement import Alarm, AlarmState, Episode, Severity
@@ -62,7 +61,7 @@ def timeline(model: Model, before: Place | None = None) -> Iterator[Entry]:
     20 times it fired.
     """
     most_ms = before[0] if before is not None else None
-    told = [one for one in counted(model.told) if most_ms is None or one.at_ms <= most_ms]
+    told = [one for one in model.told if most_ms is None or one.at_ms <= most_ms]
     told.sort(key=lambda one: (one.at_ms, one.decision.seq), reverse=True)
     decided = (_decided(one) for one in told if one.decision.kind not in STEPS)
     alarms = chain(model.view.alarms.values(), model.view.ended.values())

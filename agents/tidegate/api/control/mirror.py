@@ -22,9 +22,11 @@ from tidegate.model import TOPICS, Model, Told
 from tidegate.model.flags import flag_summary
 from tidegate.model.rollouts import decision_row
 from tidegate.ports import Clock, Log, LogReader, Record
+from tidegate.rollout.ledger import is_void
 from tidegate.rollout.view import SeenReport
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode
+from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Report, digest, digest_of
 from tidegate.wire.envelope import Refused, Trust, unseal
 from tidegate.wire.experiments import sums_of
@@ -212,14 +214,17 @@ class Mirror:
     def _decided(self, record: Record, told: Iterable[Told]) -> None:
         for one in told:
             decision = one.decision
-            if decision.epoch < self.model.ledger.epoch:
-                continue  # void (E2)
+            if decision.kind is DecisionKind.TAKEOVER:
+                cut = ((decision.epoch, decision.cut),)
+                self._answers = {name: one for name, one in self._answers.items() if not is_void(one.offset, one.decision, cut)}
             if decision.answers:
                 self._answers[decision.answers] = one
                 _bound(self._answers, ASKED_KEPT)
                 for future in self._waiting.pop(decision.answers, ()):
                     if not future.done():
                         future.set_result(one)
+            if one.offset != record.offset:
+                continue  # it counts again, and was an event when it was read
             subjects = (decision.subject,) if decision.subject else ()
             if decision.flag is not None:
                 about = flag_summary(self.model, decision.flag, decision.now_ms, {decision.seq: one})

@@ -21,7 +21,7 @@ from tidegate.model.alarms import (
 from tidegate.model.experiments import Known, Look, Status, known, looks_of
 from tidegate.model.flags import by_number
 from tidegate.model.nodes import NodeRow, node_rows
-from tidegate.model.rollouts import DecisionRow, RolloutRow, counted, decision_row, rollout_row
+from tidegate.model.rollouts import DecisionRow, RolloutRow, decision_row, rollout_row
 from tidegate.wire.codec import encode
 from tidegate.wire.decisions import GroupState
 from tidegate.wire.flagchanges import FlagRamp
@@ -168,7 +168,7 @@ class Reads:
 
     async def _decisions(self, call: Call) -> Reply:
         asked = call.query
-        told = counted(self._mirror.model.decisions(named(call.path)))
+        told = self._mirror.model.decisions(named(call.path))
         before = [one for one in reversed(told) if asked.before is None or one.decision.seq < asked.before]
         page = before[: asked.limit]
         return self._answers.page(
