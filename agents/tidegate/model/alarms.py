@@ -77,7 +77,7 @@ def alarm_rows(model: Model, now_ms: int) -> list[AlarmRow]:
 
 
 def held_silences(model: Model) -> list[Held]:
-    """Return every silence of the decisions that are remembered, oldest first."""
+    """Return every silence that was not ended, whatever its age, and those of the decisions that are remembered, oldest first."""
     found: dict[str, Held] = {}
     before: tuple[str, ...] = ()
     for told in model.told:
@@ -89,7 +89,8 @@ def held_silences(model: Model) -> list[Held]:
         for name in {*before} - {*now}:
             found[name] = Held(found[name].silence, min(found[name].until_ms, told.decision.now_ms))
         before = now
-    return list(found.values())
+    older = (one for one in model.ledger.silences if one.id not in found)
+    return [*(Held(one, one.hush.until_ms) for one in older), *found.values()]
 
 
 def silence_row(held: Held, model: Model, now_ms: int) -> SilenceRow:
