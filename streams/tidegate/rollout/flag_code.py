@@ -3,9 +3,13 @@
 Knight Capital, 2012: a flag woke code that was not there any more.
 """
 
+from collections.abc import Iterator
+from itertools import takewhile
+
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change
+from tidegate.rollout.history import identity
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.verdicts import Blocker
 from tidegate.wire.decisions import DecisionKind
@@ -13,6 +17,7 @@ from tidegate.wire.documents import Phase
 from tidegate.wire.flagspecs import FlagSpec, RequiredVersion
 from tidegate.wire.flagstates import FlagState, Off, is_flag
 from tidegate.wire.names import service_of, service_subject
+from tidegate.wire.plans import Artifact
 from tidegate.wire.reasons import Reason
 
 
@@ -28,11 +33,12 @@ def code_missing(ledger: Ledger, *specs: FlagSpec | None) -> Blocker | None:
 
 
 def made_safe(ledger: Ledger, change: Change) -> list[Change]:
-    """Return the changes that come before one by which a version goes back: each flag that needs it goes safe (G4)."""
+    """Return the changes that come before one by which versions go back: each flag that needs one of them goes safe (G4)."""
     leaving = _leaving(ledger, change)
-    if leaving is None:
+    if not leaving:
         return []
-    return [_safe(state, leaving) for _, state in sorted(ledger.flags.items()) if _served(state, leaving)]
+    needing = [(state, _served(state, leaving)) for _, state in sorted(ledger.flags.items())]
+    return [_safe(state, need) for state, need in needing if need is not None]
 
 
 def _there(ledger: Ledger, need: RequiredVersion) -> bool:
@@ -40,30 +46,45 @@ def _there(ledger: Ledger, need: RequiredVersion) -> bool:
     accepted = ledger.plans.get(state.plan_digest)
     if state.phase is Phase.WATCHING and accepted is not None:
         return accepted.plan.artifact.version == need.version
-    leaves = accepted is not None and accepted.plan.fast and state.phase in (Phase.RUNNING, Phase.PAUSED)
+    # A fast plan takes it away from all nodes, and on the way back from it nobody has it before the last is back.
+    leaves = accepted is not None and accepted.plan.fast and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
     return state.settled is not None and state.settled.version == need.version and not leaves
 
 
-def _leaving(ledger: Ledger, change: Change) -> RequiredVersion | None:
-    """Return the version that a change takes away: a rollback the one that it is of, a fast plan the one that is settled."""
+def _leaving(ledger: Ledger, change: Change) -> frozenset[RequiredVersion]:
+    """Return the versions that a change takes away: of a rollback the one that it is of; and what came after the one that it goes
+    back to, which of a fast plan may lie further back (H2).
+    """
     if is_flag(change.subject) or change.state is None:
-        return None
+        return frozenset()
     service, accepted = service_of(change.subject), ledger.plans.get(change.state.plan_digest)
     if service is None or accepted is None:
-        return None
+        return frozenset()
+    plan = accepted.plan
     if change.kind is DecisionKind.ROLLBACK:
-        return RequiredVersion(service=service, version=accepted.plan.artifact.version)
-    if change.kind is DecisionKind.START and accepted.plan.fast and change.state.settled is not None:
-        return RequiredVersion(service=service, version=change.state.settled.version)
-    return None
+        target, leaves = change.state.settled, {plan.artifact.version}
+    elif change.kind is DecisionKind.START and plan.fast:
+        target, leaves = plan.artifact, set()
+    else:
+        return frozenset()
+    if target is not None:
+        leaves |= {one.version for one in _after(ledger, change.subject, target)} - {target.version}
+    return frozenset(RequiredVersion(service=service, version=version) for version in leaves)
 
 
-def _served(state: FlagState, leaving: RequiredVersion) -> bool:
-    """Return whether somebody may have, or get back by a restore, what needs a version."""
+def _after(ledger: Ledger, subject: str, target: Artifact) -> Iterator[Artifact]:
+    """Yield what was settled of a service later than ``target``, the newest first."""
+    settled = ledger.subject(subject).settled
+    known = (*([settled] if settled is not None else []), *ledger.history.get(subject, ()))
+    return takewhile(lambda one: identity(one) != identity(target), known)
+
+
+def _served(state: FlagState, leaving: frozenset[RequiredVersion]) -> RequiredVersion | None:
+    """Return which of some versions that needs what somebody may have, or get back by a restore; None where it needs none."""
     if state.archived or state.off is not Off.NONE:
-        return False
-    new = leaving in state.spec.requires_version and (state.weight or state.held)
-    return bool(new) or (state.before is not None and leaving in state.before.requires_version)
+        return None
+    specs = [spec for spec, has in ((state.spec, state.weight or state.held), (state.before, True)) if spec is not None and has]
+    return next((need for spec in specs for need in spec.requires_version if need in leaving), None)
 
 
 def _safe(state: FlagState, leaving: RequiredVersion) -> Change:
