@@ -4,12 +4,14 @@ import pytest
 from msgspec.structs import replace
 from tests.rollout.fleet import FLEET, Fleet, artifact, plan
 
-from tidegate.rollout.alarms import DRIFT_MS, alarms_of
+from tidegate.rollout.alarms import alarms_of
+from tidegate.rollout.drift import DRIFT_MS
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.silences import SILENCES_MAX
 from tidegate.wire.decisions import Decision, DecisionKind
 from tidegate.wire.documents import Hush, Intent, Phase, Verb
-from tidegate.wire.judgement import Alarm, Severity
+from tidegate.wire.judgement import Alarm, AlarmState, Severity
+from tidegate.wire.policies import Freeze
 
 DRIFT_S = DRIFT_MS // 1_000
 DAY_MS = 86_400_000
@@ -73,6 +75,39 @@ def test_no_version_of_a_rollout_is_astray_however_long_it_takes(fleet: Fleet) -
         assert drift(fleet) == []
     fleet.turn(DRIFT_S * 2)
     assert drift(fleet) == []
+
+
+def hold(fleet: Fleet, why: str, held: bool) -> None:
+    """Keep a rollout from its first batch, or let go of it."""
+    match why:
+        case "the artifact is fetched":
+            for node in fleet.nodes.values():
+                node.unfetchable = {"2": "so far"} if held else {}
+                node.fetched = {} if held else {"shop": {"2"}}
+        case "a freeze":
+            fleet.policy(freezes=(Freeze(),) if held else ())
+        case "an alarm":
+            fleet.alarm(AlarmState.FIRING if held else AlarmState.RESOLVED)
+        case "a pause":
+            fleet.ask(Verb.PAUSE if held else Verb.RESUME)
+
+
+@pytest.mark.parametrize("why", ["the artifact is fetched", "a freeze", "an alarm", "a pause"])
+def test_no_verdict_is_missed_before_the_first_batch_and_from_then_on_it_is(fleet: Fleet, why: str) -> None:
+    """The judge is told of a placement with the first release (C3)."""
+    fleet.submit(plan("2"))
+    hold(fleet, why, held=True)
+    fleet.outcome = None
+    fleet.turn(60)
+    assert fleet.context().placement == ""
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
+    hold(fleet, why, held=False)
+    fleet.turn(2)
+    assert fleet.state().released == 1
+    fleet.turn(14)
+    assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
+    fleet.turn(3)
+    assert [one.name for one in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == ["pipeline_stale"]
 
 
 def test_an_objective_goes_to_the_judge_with_every_context_of_its_service() -> None:

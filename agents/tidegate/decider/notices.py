@@ -8,6 +8,7 @@ from tidegate.decider.inbox import Inbox
 from tidegate.decider.timings import Timings
 from tidegate.ports import Clock, Log
 from tidegate.rollout.alarms import alarms_of
+from tidegate.rollout.drift import Drift, drifted
 from tidegate.rollout.flag_levels import contexts_of, judged_now
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.levels import context_of
@@ -41,12 +42,13 @@ class Notices:
         self._of_services: _OfServices | None = None
         self._told_s = LONG_AGO_S
         self._alarms: dict[str, Alarm] = {}
+        self._drift = Drift()
 
     def begin(self, view: View) -> None:
         """Begin an epoch: everything is to be told again; alarms of the author before are this one's to end or to go on with."""
         self._contexts.clear()
         self._told_s = LONG_AGO_S
-        self._alarms = {key: alarm for key, alarm in (view.ended | view.alarms).items() if alarm.writer == WRITER}
+        self._alarms = {key: alarm for key, alarm in {**view.ended, **view.alarms}.items() if alarm.writer == WRITER}
 
     async def contexts(self, ledger: Ledger, view: View) -> None:
         """Tell the judge who belongs where: each context when it changes, all of them every ``context_s`` (A6, C7)."""
@@ -71,7 +73,8 @@ class Notices:
 
     async def alarms(self, ledger: Ledger, view: View) -> None:
         """Write the edges of the author's own alarms (I1)."""
-        firing = {alarm.key: alarm for alarm in alarms_of(ledger, view, self._clock.now_ms())}
+        self._drift = drifted(ledger, view, self._drift)
+        firing = {alarm.key: alarm for alarm in alarms_of(ledger, view, self._clock.now_ms(), self._drift)}
         for key, alarm in sorted(firing.items()):
             await self._tell(key, _with_history(alarm, self._alarms.get(key)))
         for key, before in sorted(self._alarms.items()):

@@ -1,12 +1,9 @@
-"""The decision agent's own alarms, as levels: what is open now follows from ledger and view (I1).
-
-That nodes run what nobody wants is told by what they measure, whoever brought it there (Datadog, 2023-03-08: an update from
-elsewhere changed tens of thousands of hosts).
-"""
+"""The decision agent's own alarms, as levels: what is open now follows from ledger and view (I1)."""
 
 from collections.abc import Iterator
 
 from tidegate.rollout.change import counted
+from tidegate.rollout.drift import DRIFT_MS, UNDER_WAY, Drift, astray, drifted
 from tidegate.rollout.flag_alarms import KINDS as FLAG_KINDS
 from tidegate.rollout.flag_alarms import flag_alarms
 from tidegate.rollout.group_alarms import KINDS as GROUP_KINDS
@@ -17,16 +14,12 @@ from tidegate.rollout.restraint import WRITER
 from tidegate.rollout.retreat import back
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.verdicts import STALE_MS
-from tidegate.rollout.view import SeenReport, View
+from tidegate.rollout.view import View
 from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.judgement import Alarm, AlarmKind, Severity
-from tidegate.wire.plans import Artifact
 
-DRIFT_MS = 120_000
-"""So long a node may run what nobody wants: one that was away fetches and swaps within it."""
 NAMED = 5
-UNDER_WAY = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.WATCHING})
 
 ROLLBACK_HAPPENED = AlarmKind(
     name="rollback_happened",
@@ -73,13 +66,17 @@ BUDGET_SPENT = AlarmKind(
 KINDS = (ROLLBACK_HAPPENED, FIRST_INSTALL_FAILED, PIPELINE_STALE, VERSION_DRIFT, BUDGET_SPENT, *FLAG_KINDS, *GROUP_KINDS)
 
 
-def alarms_of(ledger: Ledger, view: View, now_ms: int) -> tuple[Alarm, ...]:
-    """Return the alarms that are open now; one that is no longer among them is over (I1)."""
+def alarms_of(ledger: Ledger, view: View, now_ms: int, drift: Drift | None = None) -> tuple[Alarm, ...]:
+    """Return the alarms that are open now; one that is no longer among them is over (I1).
+
+    ``drift``: what ``drifted`` gives of this ledger and view, where somebody keeps it; it costs as much as there are nodes.
+    """
+    drift = drift if drift is not None else drifted(ledger, view)
     found: list[Alarm] = []
     for subject in sorted(ledger.subjects):
         scene = scene_of(ledger, view, subject, max(now_ms, ledger.now_ms))
         if scene is not None:
-            found += _alarms(scene)
+            found += _alarms(scene, drift)
     now_ms = max(now_ms, ledger.now_ms)
     return (*found, *flag_alarms(ledger, view, now_ms), *group_alarms(ledger), *_budgets(ledger, now_ms))
 
@@ -91,7 +88,7 @@ def _budgets(ledger: Ledger, now_ms: int) -> Iterator[Alarm]:
             yield BUDGET_SPENT.firing(name, spent[-1].at_ms, told_budget(held.policy, spent), labels={"policy": name})
 
 
-def _alarms(scene: Scene) -> Iterator[Alarm]:
+def _alarms(scene: Scene, drift: Drift) -> Iterator[Alarm]:
     moved_ms = scene.state.phase_ms if scene.state.phase is Phase.ROLLING_BACK else scene.state.decided_ms
     told = _ended_badly(scene)
     if told is not None:
@@ -99,13 +96,13 @@ def _alarms(scene: Scene) -> Iterator[Alarm]:
     judged_ms = _judged_ms(scene)
     if judged_ms is not None and scene.now_ms - judged_ms > STALE_MS:
         yield _firing(scene, PIPELINE_STALE, "No verdict comes: advances wait, and no fail would be seen.", judged_ms)
-    astray = _astray(scene)
-    if astray:
-        named = ", ".join(f"{node} ({version})" for node, version, _ in astray[:NAMED])
-        more = f" and {len(astray) - NAMED} more" if len(astray) > NAMED else ""
-        run = "runs" if len(astray) == 1 else "run"
-        summary = f"{counted(len(astray), 'node')} {run} what nobody wants of {scene.plan.service}: {named}{more}."
-        yield _firing(scene, VERSION_DRIFT, summary, min(since_ms for _, _, since_ms in astray) + DRIFT_MS)
+    strays = astray(scene, drift)
+    if strays:
+        named = ", ".join(f"{node} ({version})" for node, version, _ in strays[:NAMED])
+        more = f" and {len(strays) - NAMED} more" if len(strays) > NAMED else ""
+        run = "runs" if len(strays) == 1 else "run"
+        summary = f"{counted(len(strays), 'node')} {run} what nobody wants of {scene.plan.service}: {named}{more}."
+        yield _firing(scene, VERSION_DRIFT, summary, min(since_ms for _, _, since_ms in strays) + DRIFT_MS)
 
 
 def _firing(scene: Scene, kind: AlarmKind, summary: str, start_ms: int) -> Alarm:
@@ -121,39 +118,11 @@ def _firing(scene: Scene, kind: AlarmKind, summary: str, start_ms: int) -> Alarm
 
 def _judged_ms(scene: Scene) -> int | None:
     """Return up to when a rollout has been judged, at least since it last moved; None where nothing is to be judged."""
-    if not scene.state.placement or scene.state.phase not in UNDER_WAY:
+    if not scene.placed or scene.state.phase not in UNDER_WAY:
         return None
     verdict = scene.view.verdicts.get(scene.state.subject)
     judged = verdict is not None and verdict.placement == scene.state.placement
     return max(scene.state.decided_ms, verdict.last_pane_ms if verdict is not None and judged else 0)
-
-
-def _astray(scene: Scene) -> list[tuple[str, str, int]]:
-    """Return the nodes, with version and since when, that have long run what ``desired`` does not name for the service.
-
-    Whoever is quarantined by a rollback under way is ``rollback_happened``'s; whoever is unreachable says nothing.
-    """
-    if scene.state.settled is None or scene.state.phase is Phase.ROLLING_BACK:
-        return []
-    wanted = [scene.state.settled, *([scene.plan.artifact] if scene.state.phase in UNDER_WAY else [])]
-    found = []
-    for node, seen in sorted(scene.view.reports.items()):
-        since_ms = max(seen.steady_ms.get(scene.plan.service, scene.now_ms), scene.state.phase_ms)
-        if scene.now_ms - since_ms > DRIFT_MS and scene.view.reachable(node, scene.now_ms):
-            version = _unwanted(seen, scene.plan.service, wanted)
-            if version:
-                found.append((node, version, since_ms))
-    return found
-
-
-def _unwanted(seen: SeenReport, service: str, wanted: list[Artifact]) -> str:
-    report = seen.services.get(service)
-    if report is None or not report.version or not report.digest:
-        return ""
-    named = [one for one in wanted if one.version == report.version]
-    if any(one.sha256 == report.digest for one in named):
-        return ""
-    return f"{report.version}, other bytes" if named else report.version
 
 
 def _ended_badly(scene: Scene) -> tuple[AlarmKind, str] | None:

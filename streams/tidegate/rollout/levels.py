@@ -71,8 +71,8 @@ def plan_of(ledger: Ledger, subject: str) -> bytes | None:
 def context_of(ledger: Ledger, view: View, subject: str) -> Context:
     """Return what the judge must know: exactly the released nodes by name, and what they are to be compared with (A6).
 
-    There is a placement from the first release on, so that the baseline is learned until then (C3). Of the view only who is
-    enrolled counts: a node that was retired is neither silent nor missing.
+    There is a placement where ``Scene.placed``. Of the view only who is enrolled counts: a node that was retired is neither silent
+    nor missing.
     """
     state, scene = ledger.subject(subject), scene_of(ledger, view, subject, ledger.now_ms)
     settled = state.settled.version if state.settled is not None else ""
@@ -85,7 +85,7 @@ def context_of(ledger: Ledger, view: View, subject: str) -> Context:
         slo=scene.plan.slo if scene is not None else None,
         probe=scene.plan.probe if scene is not None else None,
     )
-    if scene is None or not state.placement or not (state.released or state.reached):
+    if scene is None or not scene.placed:
         return bare
     plan, canaries, controls = scene.plan, scene.enrolled(scene.canaries), scene.enrolled(scene.controls)
     cohorts = [CohortMembers(name="canary", version=plan.artifact.version, nodes=canaries)]

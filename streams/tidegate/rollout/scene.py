@@ -85,6 +85,11 @@ class Scene(Struct, frozen=True, dict=True):
         return self.roster.nodes[first : first + self.state.controls]
 
     @property
+    def placed(self) -> bool:
+        """Whether the judge has a placement to judge: from the first release on, so that the baseline is learned until then (C3)."""
+        return bool(self.state.placement) and bool(self.state.released or self.state.reached)
+
+    @property
     def first_install(self) -> bool:
         """Whether there is nothing to go back to (B7)."""
         return self.state.settled is None
