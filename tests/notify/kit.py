@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tidegate.alarms.notices import Policy
-from tidegate.notify import Notifier, Place, build
+from tidegate.notify import Notifier, Place, Target, build
 from tidegate.ports import Disk, SystemClock
 from tidegate.wire.codec import encode
 from tidegate.wire.envelope import Trust
@@ -40,15 +40,18 @@ class Plant:
         return self.registry.get_sample_value(name, labels)
 
     @contextlib.asynccontextmanager
-    async def notify(self, *targets: dict[str, Any], policy: Policy = FAST, disk: Disk | None = None) -> AsyncIterator[Notifier]:
-        """Run one process until the block ends."""
+    async def notify(
+        self, *targets: dict[str, Any] | Target, policy: Policy = FAST, disk: Disk | None = None
+    ) -> AsyncIterator[Notifier]:
+        """Run one process until the block ends; what it raises is raised there."""
+        entries = [one for one in targets if isinstance(one, dict)]
         self.registry = CollectorRegistry()
         notifier = Notifier(
             self.log,
             SystemClock(),
             disk or MemoryDisk(),
             Trust("local", 1, {}),
-            build([*targets], policy, Place(self.folder, CONSOLE)),
+            build(entries, policy, Place(self.folder, CONSOLE)) + [one for one in targets if not isinstance(one, dict)],
             registry=self.registry,
         )
         running = asyncio.create_task(notifier.run())

@@ -172,7 +172,8 @@ async def test_five_hundred_alarms_are_one_body_that_names_a_hundred(plant: Plan
         ({"kind": "webhook", "name": "chat", "url": "http://a", "secret": "file:open.secret"}, "others can read it"),
         ({"kind": "webhook", "name": "chat", "url": "http://a", "secret": "file:short.secret"}, "shorter than 24"),
         ({"kind": "webhook", "name": "chat", "url": "ftp://a", "secret": "file:hook.secret"}, "must be http"),
-        ({"kind": "alertmanager", "url": "http://me:pass@a"}, "without user and password"),
+        ({"kind": "alertmanager", "url": "http://me:pass@a"}, "without spaces, user and password"),
+        ({"kind": "alertmanager", "url": "http://a/b c"}, "without spaces, user and password"),
         ({"kind": "alertmanager", "ulr": "http://a"}, "ulr"),
     ],
 )

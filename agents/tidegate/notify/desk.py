@@ -8,6 +8,7 @@ import structlog
 
 from tidegate.alarms.board import Board
 from tidegate.alarms.notices import Desk, Notice, delivered, due, wake_at
+from tidegate.notify.faults import told
 from tidegate.notify.metrics import Metrics
 from tidegate.notify.targets import Target, Undelivered
 from tidegate.ports import Clock, Disk
@@ -65,13 +66,10 @@ class TargetDesk:
     async def _send(self, notice: Notice) -> str:
         """Send one notice; return why it was not taken, or nothing."""
         now_ms = self._clock.now_ms()
-        try:
-            # A socket's own time limit begins anew with each byte.
-            async with asyncio.timeout(SEND_WITHIN_S):
-                await asyncio.to_thread(self.target.send, notice, now_ms)
-        except (Undelivered, TimeoutError) as error:
+        failed = await self._tried(notice, now_ms)
+        if failed:
             self._metrics.sent.labels(self.target.name, "failed").inc()
-            return str(error) or f"no whole answer within {SEND_WITHIN_S:g} s"
+            return failed
         self._desk = delivered(self._desk, notice, now_ms)
         self._note()
         self._metrics.sent.labels(self.target.name, "taken").inc()
@@ -86,6 +84,17 @@ class TargetDesk:
             over=len(notice.over),
             after_failures=self._failed or None,
         )
+        return ""
+
+    async def _tried(self, notice: Notice, now_ms: int) -> str:
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.target.send(notice, now_ms)
+        except (Undelivered, TimeoutError) as error:
+            return str(error) or f"no whole answer within {SEND_WITHIN_S:g} s"
+        except Exception as fault:  # noqa: BLE001 - a fault in one kind of target must not silence the others
+            log.warning("a target broke", target=self.target.name, cause=told(fault))
+            return told(fault)
         return ""
 
     async def _wait(self) -> None:

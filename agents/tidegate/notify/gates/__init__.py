@@ -13,6 +13,9 @@ from msgspec import Struct
 from tidegate.notify.kinds import made
 from tidegate.rollout.outgoing import OpenGate
 
+AT_ONCE_MAX = 16
+"""So many questions of one gate are asked at once; others of the same gate wait for their turn."""
+
 
 class Says(StrEnum):
     """What a gate says."""
@@ -37,7 +40,9 @@ class Gate(Protocol):
     """So long after an undecided answer it is asked again."""
 
     async def ask(self, question: OpenGate, now_ms: int) -> Answer:
-        """Ask; bounded in time, and ended where it is cancelled. Never raises for what the other side does."""
+        """Ask; bounded in time. Cancelled, it ends what it began: its process, its connection. Never raises for what the other
+        side does.
+        """
         ...
 
 

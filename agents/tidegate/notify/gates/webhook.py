@@ -2,14 +2,13 @@
 "reason": "..."}`` with a status of 2xx. Everything else is undecided.
 """
 
-import asyncio
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from tidegate.notify import web
-from tidegate.notify.gates import Answer, Says
+from tidegate.notify.gates import AT_ONCE_MAX, Answer, Says
 from tidegate.notify.targets import Undelivered
 from tidegate.notify.targets.webhook import headers, key_of
 from tidegate.rollout.outgoing import OpenGate
@@ -42,14 +41,14 @@ class Webhook:
     def __init__(self, options: Options, secret: bytes) -> None:
         self.name = options.name
         self.every_s = duration_ms(options.every) / 1_000
-        self._url = web.checked(options.url)
+        self._line = web.Line(options.name, options.url, AT_ONCE_MAX)
         self._secret = secret
 
     async def ask(self, question: OpenGate, now_ms: int) -> Answer:
         """Post the question."""
         body = msgspec.json.encode(question)
         try:
-            said = await asyncio.to_thread(web.post, self._url, body, headers(self._secret, digest(body), now_ms, body))
+            said = await self._line.post(body, headers(self._secret, digest(body), now_ms, body))
             found = msgspec.json.decode(said, type=Verdict)
         except Undelivered as error:
             return Answer(Says.UNDECIDED, str(error))

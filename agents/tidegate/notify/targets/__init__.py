@@ -32,8 +32,8 @@ class Target(Protocol):
     name: str
     policy: Policy
 
-    def send(self, notice: Notice, now_ms: int) -> None:
-        """Tell it, in a thread; bounded in time. Undelivered where it does not take it."""
+    async def send(self, notice: Notice, now_ms: int) -> None:
+        """Tell it; ended where it is cancelled. Undelivered where it does not take it, or where an earlier send goes on."""
         ...
 
 

@@ -35,15 +35,15 @@ class Alertmanager:
     def __init__(self, options: Options, policy: Policy, console: str) -> None:
         self.name = options.name
         self.policy = replace(policy, wait_ms=0, interval_ms=0, repeat_ms=RESEND_MS, together=True, hidden_ends=True)
-        self._url = web.checked(options.url.rstrip("/") + "/api/v2/alerts")
+        self._line = web.Line(options.name, options.url.rstrip("/") + "/api/v2/alerts")
         self._console = console
 
-    def send(self, notice: Notice, now_ms: int) -> None:
+    async def send(self, notice: Notice, now_ms: int) -> None:
         """Post everything that fires, and what is over once. Undelivered where it does not take it."""
         alerts = [self._alert(alarm, now_ms + ENDS_AFTER_MS) for alarm in notice.firing]
         # An end ahead of the server's clock would not end anything yet.
         alerts += [self._alert(alarm, min(alarm.end_ms, now_ms)) for alarm in notice.over]
-        web.post(self._url, msgspec.json.encode(alerts), {"Content-Type": "application/json"})
+        await self._line.post(msgspec.json.encode(alerts), {"Content-Type": "application/json"})
 
     def _alert(self, alarm: Alarm, end_ms: int) -> dict[str, Any]:
         url = link(self._console, alarm)

@@ -5,11 +5,13 @@ The address holds tokens, so it is a secret. One target for each receiver: what 
 
 import datetime as dt
 import logging
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
 from tidegate.alarms.notices import Notice, Policy
+from tidegate.notify.aside import Aside
 from tidegate.notify.targets import Place, Undelivered
 from tidegate.notify.words import link, summary
 from tidegate.runtime.problem import Problem
@@ -38,15 +40,21 @@ class People:
         self.policy = policy
         self._receiver = receiver
         self._console = console
+        self._aside = Aside(options.name)
 
-    def send(self, notice: Notice, now_ms: int) -> None:
-        """Tell it. Undelivered where it is not taken; the library logs why, without the address."""
+    async def send(self, notice: Notice, now_ms: int) -> None:
+        """Tell it. Undelivered where it is not taken; the library logs why, without the address.
+
+        The library has no time limit for the whole: what hangs in it is left to itself, and nothing is sent until it has ended.
+        """
         loudest = min(notice.firing, key=lambda alarm: [*LOUDNESS].index(alarm.severity), default=None)
-        if not self._receiver.notify(
+        tell = partial(
+            self._receiver.notify,
             title=summary(notice),
             body=body(notice, self._console, now_ms),
             notify_type=LOUDNESS[loudest.severity] if loudest is not None else "success",
-        ):
+        )
+        if not await self._aside.run(tell):
             raise Undelivered(f"{self._receiver.service_name} did not take it; see the log of apprise above")
 
 

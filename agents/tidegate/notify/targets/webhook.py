@@ -43,14 +43,14 @@ class Webhook:
     def __init__(self, options: Options, policy: Policy, secret: bytes, console: str) -> None:
         self.name = options.name
         self.policy = policy
-        self._url = web.checked(options.url)
+        self._line = web.Line(options.name, options.url)
         self._secret = secret
         self._console = console
 
-    def send(self, notice: Notice, now_ms: int) -> None:
+    async def send(self, notice: Notice, now_ms: int) -> None:
         """Post one notice, signed. Undelivered where the answer is not 2xx."""
         body = msgspec.json.encode(payload(notice, self._console))
-        web.post(self._url, body, headers(self._secret, notice.id, now_ms, body))
+        await self._line.post(body, headers(self._secret, notice.id, now_ms, body))
 
 
 def make(options: Options, policy: Policy, place: Place) -> Webhook:
