@@ -7,47 +7,27 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.node.kit import until
+from tests.notify.house import SIGNER, TRUST, House, question, waiting
 from tests.notify.kit import SECRET
+from tests.notify.rough import DRIPS, TORN, rough
 from tests.notify.server import Receiver, receiving
-from tests.rollout.fleet import FLEET, Fleet, plan
 
-from tidegate.notify import Gatekeeper, Notifier, build_gates
+from tidegate.notify import Gatekeeper, build_gates, web
 from tidegate.notify.gates import Answer, Gate, Says
 from tidegate.ports import SystemClock
 from tidegate.rollout.outgoing import OpenGate, open_gates
 from tidegate.runtime.problem import Problem
-from tidegate.wire.documents import Intent, KeyRole, Verb
-from tidegate.wire.envelope import Signer, Trust, unseal
-from tidegate.wire.plans import GateDefault, Pause, Stage
-from tidegate.world import MemoryDisk, MemoryLog
-
-SIGNER = Signer("gate", Ed25519PrivateKey.generate())
-TRUST = Trust(FLEET, 1, {"gate": SIGNER.public(KeyRole.GATE)})
-ASK = Pause(ask="load-test", duration="10m", default=GateDefault.ROLLBACK)
-
-
-def waiting() -> Fleet:
-    """A release that waits at a gate which asks."""
-    fleet = Fleet(nodes=4)
-    fleet.install()
-    fleet.submit(plan("2", stages=(Stage(set_nodes=1, bake="1s", min_requests=1, pause=ASK), Stage(set_weight=100))))
-    while not fleet.state().gate_since_ms:
-        fleet.turn()
-    return fleet
+from tidegate.wire.documents import Verb
+from tidegate.world import MemoryLog
 
 
 def command(folder: Path, program: str, **options: str) -> Gate:
     gates = [{"kind": "command", "name": "load-test", "command": [sys.executable, "-c", program], **options}]
     (found,) = build_gates(gates, folder)
     return found
-
-
-def question() -> OpenGate:
-    return open_gates(waiting().ledger)[0]
 
 
 READS = "import json, sys; q = json.load(sys.stdin); print('noise'); print(q['service'], q['version'], q['canaries']); "
@@ -91,21 +71,42 @@ def running(pid: int) -> bool:
         return False
 
 
+SLEEPS = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+
+
+async def test_a_command_whose_question_closes_is_ended_with_what_it_started(tmp_path):
+    house, gate, pid = House(), command(tmp_path, SLEEPS), tmp_path / "pid"
+    async with house.alone(gate) as keeper:
+        keeper.show([question()])
+        await until(lambda: pid.exists() and pid.read_text())
+        keeper.show([])
+        await until(lambda: not running(int(pid.read_text())))
+
+
+async def test_at_the_end_of_the_process_no_command_is_left(tmp_path):
+    pid = tmp_path / "pid"
+    async with House().keeper(command(tmp_path, SLEEPS)):
+        await until(lambda: pid.exists() and pid.read_text())
+    assert not running(int(pid.read_text()))
+
+
 async def test_a_command_that_is_not_there_decides_nothing(tmp_path):
     (gate,) = build_gates([{"kind": "command", "name": "g", "command": ["./none"]}], tmp_path)
     assert (await gate.ask(question(), 0)).says is Says.UNDECIDED
 
 
-@contextlib.asynccontextmanager
-async def hook(folder: Path) -> AsyncIterator[tuple[Gate, Receiver]]:
+def webhook(folder: Path, url: str) -> Gate:
     secret = folder / "hook.secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
+    (gate,) = build_gates([{"kind": "webhook", "name": "load-test", "url": url, "secret": "file:hook.secret"}], folder)
+    return gate
+
+
+@contextlib.asynccontextmanager
+async def hook(folder: Path) -> AsyncIterator[tuple[Gate, Receiver]]:
     with receiving() as receiver:
-        (gate,) = build_gates(
-            [{"kind": "webhook", "name": "load-test", "url": receiver.url, "secret": "file:hook.secret"}], folder
-        )
-        yield gate, receiver
+        yield webhook(folder, receiver.url), receiver
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,31 @@ async def test_a_webhooks_verdict_answers_and_nothing_else_decides(tmp_path, sta
         (_, headers, sent, _) = receiver.posts[0]
         assert headers["webhook-signature"].startswith("v1,")
         assert b'"gate":"load-test"' in sent
+
+
+@pytest.mark.parametrize("act", TORN.values(), ids=TORN)
+async def test_a_webhook_that_tears_its_answer_decides_nothing(tmp_path, act):
+    with rough(act) as server:
+        found = await webhook(tmp_path, server.url).ask(question(), 0)
+    assert (found.says, "do-not-tell" in found.reason) == (Says.UNDECIDED, False)
+
+
+@pytest.mark.parametrize("act", DRIPS.values(), ids=DRIPS)
+async def test_a_webhook_that_never_ends_its_answer_decides_nothing_at_the_deadline(tmp_path, act, monkeypatch):
+    monkeypatch.setattr(web, "WITHIN_S", 0.2)
+    with rough(act) as server:
+        found = await webhook(tmp_path, server.url).ask(question(), 0)
+    assert found.says is Says.UNDECIDED
+
+
+async def test_a_webhook_whose_question_closes_is_hung_up_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "WITHIN_S", 3_600.0)
+    with rough(DRIPS["a body"]) as server:
+        async with House().alone(webhook(tmp_path, server.url)) as keeper:
+            keeper.show([question()])
+            await until(server.dripping.is_set)
+            keeper.show([])
+            await until(server.left.is_set)
 
 
 @pytest.mark.parametrize(
@@ -163,54 +189,6 @@ class Scripted:
         self.was_asked.set()
         await self.held.wait()
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-
-class House:
-    """notify on a log that a fleet's decisions are written to."""
-
-    def __init__(self) -> None:
-        self.fleet = waiting()
-        self.log = MemoryLog(SystemClock())
-        self._written = 0
-
-    async def write(self) -> None:
-        for raw in self.fleet.records[self._written :]:
-            await self.log.append("decisions", "svc/shop", raw)
-        self._written = len(self.fleet.records)
-
-    @contextlib.asynccontextmanager
-    async def keeper(self, gate: Gate) -> AsyncIterator[None]:
-        await self.write()
-        keeper = Gatekeeper(self.log, SystemClock(), SIGNER, [gate], registry=CollectorRegistry())
-        notifier = Notifier(self.log, SystemClock(), MemoryDisk(), TRUST, [], keeper=keeper, registry=CollectorRegistry())
-        running = asyncio.create_task(notifier.run())
-        try:
-            yield
-        finally:
-            await notifier.stop()
-            await running
-
-    def intents(self) -> list[Intent]:
-        return [unseal(record.value, Intent, TRUST)[0] for record in self.log.topic("intents")]
-
-    async def said(self, number: int = 1) -> None:
-        """Wait until so many intents stand in the log."""
-        async with asyncio.timeout(10):
-            with self.log.news() as news:
-                while len(self.intents()) < number:
-                    await news.wait()
-                    news.clear()
-
-    @contextlib.asynccontextmanager
-    async def alone(self, gate: Gate) -> AsyncIterator[Gatekeeper]:
-        keeper = Gatekeeper(self.log, SystemClock(), SIGNER, [gate], registry=CollectorRegistry())
-        running = asyncio.create_task(keeper.run())
-        try:
-            yield keeper
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
 
 
 @pytest.mark.parametrize(("says", "verb"), [(Says.PASS, Verb.PROMOTE), (Says.FAIL, Verb.ABORT)])
