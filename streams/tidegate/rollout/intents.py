@@ -19,6 +19,7 @@ from tidegate.rollout.retreat import resume, rollback, undone
 from tidegate.rollout.scene import Scene, scene_of
 from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
+from tidegate.rollout.verdicts import lifts_itself
 from tidegate.rollout.view import View
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Intent, Phase, Verb, digest
@@ -92,7 +93,9 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
 
 
 def _pause(scene: Scene, intent: Intent) -> Change:
-    if scene.state.phase is not Phase.RUNNING:
+    """Stop a rollout until a person resumes it, one too that stands for a signal and would go on by itself (D5)."""
+    phase = scene.state.phase
+    if phase is not Phase.RUNNING and not (phase is Phase.PAUSED and lifts_itself(scene.state.paused_reason)):
         return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused")
     state = replace(scene.state, phase=Phase.PAUSED, paused_reason=Reason.ASKED)
     return _asked(intent, DecisionKind.PAUSE, "Advances and batches stop; judgement and rollback go on.", state)

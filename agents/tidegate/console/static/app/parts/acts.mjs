@@ -2,13 +2,15 @@
 
 const service = (one) => `service ${one.service}`;
 const flag = (one) => `flag ${one.flag}`;
+// A rollout that is paused for these goes on by itself, until a person pauses it.
+const SIGNALS = ["silent", "environment", "evidence"];
 const STILL = "Readiness, requests and a pass are needed still, and a fail is never overruled.";
 
 // when: whether it makes sense of what stands there; does: what will happen; conditional: it is about the generation one saw.
 export const OF_ROLLOUTS = {
   pause: {
     label: "Pause", icon: "pause", tone: "hold",
-    when: (row) => row.phase === "running" || row.phase === "watching",
+    when: (row) => row.phase === "running" || (row.phase === "paused" && SIGNALS.includes(row.paused_reason)),
     does: (row) => `No further node of ${service(row)} gets ${row.version} until somebody resumes. Judgement and rollback go on.`,
   },
   resume: {
