@@ -1,9 +1,9 @@
 """Rules rewritten where their results stand: what a branch gives may be replaced, the conditions stay as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tidegate.wire.flagrules import operation
+from tidegate.wire.flagrules import operation, references
 from tidegate.wire.flags import Definition, State
 
 Leaf = Callable[[Any], Any]
@@ -47,3 +47,44 @@ def replaced(rule: Any, leaf: Leaf) -> Any:
     return {
         name: [replaced(argument, leaf) if index % 2 or index == last else argument for index, argument in enumerate(arguments)]
     }
+
+
+def results(rule: Any, evaluators: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield all that a rule may come to, whoever asks: values, null, and operations that are no ``if``. Of a condition that is
+    true, false or null in itself only what it leads to. A shared rule is looked at once.
+
+    >>> list(results({"if": [{"$ref": "beta"}, "on", {"var": "staff"}, "new"]}, {"beta": False}))
+    ['new', None]
+    """
+    return _results(rule, evaluators, set())
+
+
+def _results(rule: Any, evaluators: Mapping[str, Any], seen: set[str]) -> Iterator[Any]:
+    name, rule = _shared(rule, evaluators)
+    if name in seen:
+        return
+    seen |= {name} - {""}
+    known = operation(rule)
+    if known is None or known[0] not in ("if", "?:"):
+        yield rule
+        return
+    arguments = known[1]
+    for index in range(0, len(arguments) - 1, 2):
+        _, condition = _shared(arguments[index], evaluators)
+        if condition is not False and condition is not None:
+            yield from _results(arguments[index + 1], evaluators, seen)
+        if condition is True:
+            return
+    yield from _results(arguments[-1] if len(arguments) % 2 else None, evaluators, seen)
+
+
+def _shared(rule: Any, evaluators: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the last shared rule that a rule merely refers to, with its name; without one the rule itself."""
+    name = ""
+    while (known := operation(rule)) is not None and known[0] == "$ref":
+        inner = references(rule)
+        if len(inner) != 1 or inner[0] not in evaluators:
+            break
+        name = inner[0]
+        rule = evaluators[name]
+    return name, rule

@@ -30,7 +30,7 @@ ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT, Verb.KILL})
 def answer_flag(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, now_ms: int) -> Change:
     """Return the one record that answers an intent about a flag, or about what a set has beside its flags."""
     if not flag_key(intent.subject).is_flag:
-        return answer_shared(ledger, intent, now_ms)
+        return answer_shared(ledger, view, intent, now_ms)
     if intent.verb is Verb.SET:
         change = answer_set(ledger, view, intent, event.key, now_ms)
     else:

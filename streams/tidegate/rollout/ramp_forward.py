@@ -119,6 +119,14 @@ def unbegun(ramp: Ramp) -> Iterator[Blocker]:
 
 def restraints(ramp: Ramp) -> Iterator[Blocker]:
     """Yield what keeps a flag from growing, however its ramp stands: policies, open critical alarms, missing code (G4)."""
+    yield from held_off(ramp)
+    missing = code_missing(ramp.ledger, ramp.state.spec)
+    if missing is not None:
+        yield missing
+
+
+def held_off(ramp: Ramp) -> Iterator[Blocker]:
+    """Yield which policies, of the flag or of its guard's services, and which of their open critical alarms keep it as it is."""
     for subject in ramp.subjects:
         policy = forbidden(ramp.ledger, subject, ramp.now_ms)
         if policy is not None:
@@ -126,9 +134,6 @@ def restraints(ramp: Ramp) -> Iterator[Blocker]:
             break
     for service in ramp.services:
         yield from open_alarms(ramp.view, service)
-    missing = code_missing(ramp.ledger, ramp.state.spec)
-    if missing is not None:
-        yield missing
 
 
 def asks_for_approval(ramp: Ramp) -> str:
