@@ -6,20 +6,20 @@ makes a new one: nothing that was reported unknown stays queued here to land an 
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed, TopicAuthorizationFailedError
+from aiokafka.errors import MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from tidegate.broker.client import Client
 from tidegate.broker.connection import UNANSWERED, Connection, denied
 from tidegate.broker.patience import patiently
 from tidegate.broker.reader import KafkaReader
 from tidegate.ports import Appended, SendRefused, SendUnknown
+from tidegate.runtime.abandon import abandon
 from tidegate.wire.cloudevents import event_headers
 
 REQUEST_BYTES_MAX = 16 << 20
@@ -28,7 +28,6 @@ BATCH_BYTES_MAX = 1 << 18
 """The client has one batch of a partition under way at a time: 16 KiB, unless told otherwise, are some rows for each answer of
 the broker. The broker weighs a batch like a record, so it must be less than the least that a topic takes, 1 MiB.
 """
-DROP_WITHIN_S = 5.0
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.broker"))
 
@@ -173,21 +172,9 @@ class KafkaLog:
         return producer
 
     async def _drop(self, producer: AIOKafkaProducer, began_s: float) -> None:
-        """End a producer whose send began then and was not answered. Its own ``stop`` first waits until all is sent, which an
-        idempotent one tries for ever.
-        """
-        # There is no public way.
-        sender, task = producer._sender, producer._sender.sender_task  # noqa: SLF001
-        producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - whoever else waits learns it now
-        with contextlib.suppress(*UNANSWERED):
-            async with asyncio.timeout(DROP_WITHIN_S):
-                if task is not None:
-                    task.remove_done_callback(sender._fail_all)  # noqa: SLF001 - done above; this one takes us for transactional
-                    task.cancel()
-                    await (producer.client.close() if self._client is None else self._client.cut(began_s))
-                    # Twice cancelled, it would cancel whoever waits for it; so let it end before stop looks at it.
-                    await asyncio.gather(asyncio.shield(task), return_exceptions=True)
-                await producer.stop()
+        """End a producer whose send began then and was not answered."""
+        client = self._client
+        await abandon(producer, None if client is None else lambda: client.cut(began_s))
 
 
 def _hand_over(producer: AIOKafkaProducer, client: Client) -> None:
