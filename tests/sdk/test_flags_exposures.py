@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
+from decimal import Decimal
 
 import pytest
 from openfeature.evaluation_context import EvaluationContext
@@ -111,6 +112,18 @@ def test_outcomes_carry_a_value_or_count_one(service):
         ("bought", 1.0, user_hash("web", "kim")),
         ("paid", 99.5, user_hash("web", "kim")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("\ud800", 1.0), ("", 1.0), ("x" * 257, 1.0), (7, 1.0), ("paid", "much"), ("paid", 10**400), ("paid", 1j)],
+    ids=["half a character", "nothing", "too long", "no text", "no number", "too large", "complex"],
+)
+def test_what_cannot_travel_is_no_outcome_raises_nothing_and_holds_nothing_up(service, metric, value):
+    """Half a character ended the sending of all exposures without a word."""
+    service.provider.track(metric, KIM, TrackingEventDetails(value))
+    service.provider.track("paid", KIM, TrackingEventDetails(Decimal("99.5")))
+    assert [(one.metric, one.value) for one in sent(service)] == [("paid", 99.5)]
 
 
 def test_without_a_watched_flag_there_is_no_hook_and_nothing_is_told(service):

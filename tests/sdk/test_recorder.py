@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_counted_and_never_raised():
     made.count("x" * 300)
     row = made.cut(2_000)
     check(row)
-    assert (len(row.gauges), len(row.slices), made.overflow) == (FIELDS_MAX, SLICES_MAX, 5 + 3 + 1 + 1)
+    assert (len(row.gauges), len(row.slices), sum(made.refused.values())) == (FIELDS_MAX, SLICES_MAX, 5 + 3 + 1 + 1)
 
 
 def test_threads_lose_no_request():

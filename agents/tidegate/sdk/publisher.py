@@ -1,18 +1,22 @@
 """Publishers: a recorder, a pump that cuts it once a second, a sender. One form for asyncio, one with a thread of its own."""
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - see below
 import contextlib
+import encodings.idna  # noqa: F401 - asyncio would import both in the thread; a fork meanwhile leaves half a module to the child
+import itertools
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from tidegate.runtime.access import Access, access_in
 from tidegate.sdk.identity import Identity
-from tidegate.sdk.recorder import Recorder
+from tidegate.sdk.recorder import Recorder, Refused
 from tidegate.sdk.sender import Sender, Stats
 from tidegate.sdk.slices import begin, end
 
@@ -24,6 +28,12 @@ log = logging.getLogger("tidegate.sdk")
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _call(method: "weakref.WeakMethod[Callable[[], None]]") -> None:
+    found = method()
+    if found is not None:
+        found()
 
 
 class _Pump:
@@ -41,8 +51,7 @@ class _Pump:
     async def close(self, within_s: float) -> Stats:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
             self._cut()
             await self._sender.stop(within_s)
@@ -59,7 +68,10 @@ class _Pump:
 
 
 class _Publisher:
-    """What both forms share: who speaks, where to, and the calls that a service makes (from any thread, at any time)."""
+    """What both forms share: who speaks, where to, and the calls that a service makes (from any thread, at any time).
+
+    In a child that is forked it is another life, which has sent nothing yet.
+    """
 
     def __init__(
         self,
@@ -80,6 +92,14 @@ class _Publisher:
         self.gauge = self._recorder.gauge
         self.count = self._recorder.count
         self.ratio = self._recorder.ratio
+        # There is no way back from this, so what stays in the process after its publisher must be small.
+        forked = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: _call(forked))
+
+    @property
+    def refused(self) -> Mapping[Refused, int]:
+        """How often a name or a value could not travel, by kind; the log says of each kind once what was wrong."""
+        return self._recorder.refused
 
     @contextlib.contextmanager
     def request(self, slices: Iterable[str] = ()) -> Iterator[None]:
@@ -95,7 +115,12 @@ class _Publisher:
         finally:
             took_s = time.perf_counter() - began
             end(noted, around)
-            self.record(took_s, error=error, slices=noted.union(slices) if noted else slices)
+            if noted:
+                slices = itertools.chain(noted, (slices,) if isinstance(slices, str) else slices)
+            self.record(took_s, error=error, slices=slices)
+
+    def _forked(self) -> None:
+        self._recorder.renew(_now_ms())
 
     def _sender(self) -> Sender:
         client_id = f"tidegate-sdk-{self.identity.service}-{self.identity.node}"
@@ -106,7 +131,8 @@ class AsyncPublisher(_Publisher):
     """Telemetry for a service on asyncio: ``async with AsyncPublisher("shop") as telemetry``.
 
     Everything left out is taken from the ``TIDEGATE_*`` environment that a node agent sets, then from the machine. Raises
-    ValueError where no service is named, or where the variables are no access to a broker; after that nothing here raises.
+    ValueError where no service is named, where a name cannot travel, or where the variables are no access to a broker; after that
+    nothing here raises. A child that is forked has to ``start`` it on a loop of its own.
     """
 
     _pump: _Pump | None = None
@@ -122,6 +148,10 @@ class AsyncPublisher(_Publisher):
         pump, self._pump = self._pump, None
         return Stats(0, 0, 0, 0) if pump is None else await pump.close(within_s)
 
+    def _forked(self) -> None:
+        super()._forked()
+        self._pump = None  # it lives on the parent's loop
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -134,13 +164,17 @@ class Publisher(_Publisher):
     """Telemetry for any other service: ``with Publisher("shop") as telemetry``. Sends from a daemon thread of its own.
 
     Everything left out is taken from the ``TIDEGATE_*`` environment that a node agent sets, then from the machine. Raises
-    ValueError where no service is named, or where the variables are no access to a broker; after that nothing here raises.
+    ValueError where no service is named, where a name cannot travel, or where the variables are no access to a broker; after that
+    nothing here raises. Where it was started before a fork, each child goes on with the first thing that it records.
     """
 
     _thread: threading.Thread | None = None
+    _resumes = False
+    """It was started before the fork that made this process, and has neither been started nor closed here."""
 
     def start(self) -> None:
         """Begin; returns at once, whether a broker is there or not. A second call does nothing."""
+        self._resumes = False
         if self._thread is None:
             self._ending = threading.Event()
             self._final = Stats(0, 0, 0, 0)
@@ -149,6 +183,7 @@ class Publisher(_Publisher):
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> Stats:
         """Send the last second and what waits, for at most ``within_s``; return the final counts."""
+        self._resumes = False
         thread, self._thread = self._thread, None
         if thread is None:
             return Stats(0, 0, 0, 0)
@@ -163,6 +198,16 @@ class Publisher(_Publisher):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _forked(self) -> None:
+        self._resumes = self._resumes or self._thread is not None
+        self._thread = None
+        # No thread begins here: what other modules do after a fork is not done yet, and a lock of theirs may still be held.
+        self._recorder.renew(_now_ms(), self._resume)
+
+    def _resume(self) -> None:
+        if self._resumes:
+            self.start()
 
     def _work(self) -> None:
         try:

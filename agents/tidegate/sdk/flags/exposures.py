@@ -17,6 +17,7 @@ from openfeature.hook import Hook, HookContext, HookHints
 from tidegate.ports import Clock, Log, SendUnknown
 from tidegate.sdk import slices
 from tidegate.sdk.flags.settings import FlagSettings
+from tidegate.sdk.plain import number_of, text_of
 from tidegate.wire.codec import encode
 from tidegate.wire.exposures import Exposure, Outcome, user_hash
 from tidegate.wire.names import FLAG_PREFIX, is_name
@@ -27,7 +28,6 @@ SEEN_MAX = 1 << 16
 BATCH_MAX = 500
 BATCH_EVERY_S = 0.2
 RETRY_S = 1.0
-LABEL_LENGTH_MAX = 256
 
 
 class EventStats(Struct, frozen=True):
@@ -74,7 +74,7 @@ class Events:
         set_id = self._settings.flag_set
         if watch.judged:
             slices.note(f"{FLAG_PREFIX}{set_id}/{flag}={variant}")
-        if not targeting_key or not is_name(self._settings.service):
+        if not targeting_key or not is_name(self._settings.service) or not is_name(self._settings.node):
             return
         if not self._new(hash((flag, variant, targeting_key, watch.experiment))):
             return
@@ -94,13 +94,13 @@ class Events:
         )
 
     def track(self, metric: str, targeting_key: str | None, value: float | None) -> None:
-        """Note what somebody did; nothing while no flag of the set is watched, or for nobody."""
-        amount = 1.0 if value is None else float(value)
-        if not self.watched or not targeting_key or not 0 < len(metric) <= LABEL_LENGTH_MAX or not math.isfinite(amount):
+        """Note what somebody did; nothing while no flag of the set is watched, for nobody, or of what cannot travel."""
+        name, amount = text_of(metric), number_of(1.0 if value is None else value)
+        if not self.watched or not targeting_key or name is None or amount is None or not math.isfinite(amount):
             return
         self._put(
             Outcome(
-                metric=metric,
+                metric=name,
                 set_id=self._settings.flag_set,
                 user=user_hash(self.salt, targeting_key),
                 value=amount,
