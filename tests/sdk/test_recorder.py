@@ -46,6 +46,22 @@ def test_cutting_begins_anew_and_numbers_rows_without_a_gap():
     assert second.dropped == 4
 
 
+@pytest.mark.parametrize(
+    ("started_ms", "now_ms", "window"),
+    [
+        (1_000, 2_000, (1_000, 1_000)),
+        (100_000, 700_000, (640_000, 60_000)),
+        (100_000, 90_000, (89_999, 1)),
+        (100_000, 100_000, (99_999, 1)),
+    ],
+    ids=["a second", "nobody cut for long", "the clock was set back", "at once"],
+)
+def test_a_row_ends_when_it_is_cut(started_ms, now_ms, window):
+    """One that ended minutes ago would be late, and its clock taken for wrong (A4)."""
+    row = Recorder(IDENTITY, started_ms).cut(now_ms)
+    assert (row.start_ms, row.length_ms) == window
+
+
 def test_both_encodings_carry_the_same_row():
     made = recorder()
     made.record(0.02, slices=["flag/web/dark=on"])

@@ -16,6 +16,7 @@ from tidegate.sdk.plain import number_of, text_of, truth_of, whole_of
 from tidegate.wire.telemetry import COUNT_MAX, FIELDS_MAX, GAUGE_MAX, HISTOGRAM_SLOTS, SLICES_MAX, Slice, Telemetry
 
 COUNT_MOST = COUNT_MAX - 1
+LENGTH_MOST_MS = 60_000
 
 log = logging.getLogger("tidegate.sdk")
 
@@ -166,14 +167,16 @@ class Recorder:
         for name, (_, whole) in ratios.items():
             self._refuse(Refused.CUT if whole > COUNT_MOST else None, name)
         identity = self._identity
+        # It ends now whatever was before: where nobody cut for long (a child that had nothing to say), or the clock was set back.
+        length_ms = min(max(now_ms - start_ms, 1), LENGTH_MOST_MS)
         return Telemetry(
             node=identity.node,
             service=identity.service,
             boot=self.boot,
             seq=seq,
             version=identity.version,
-            start_ms=start_ms,
-            length_ms=min(max(now_ms - start_ms, 1), 60_000),
+            start_ms=max(now_ms - length_ms, 0),
+            length_ms=length_ms,
             requests=tally.requests,
             errors=tally.errors,
             latency=histogram_of(tally.counts),
