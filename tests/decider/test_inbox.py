@@ -46,18 +46,27 @@ def test_a_question_whose_answer_a_takeover_made_void_waits_again_at_its_place(i
     assert waiting(inbox) == []
 
 
-def test_an_alarm_that_was_forgotten_is_no_fault_and_what_it_said_last_stays(inbox):
-    said = Alarm(
-        id="alertmanager/a1",
+def over(name: str, end_ms: int) -> Alarm:
+    return Alarm(
+        id=f"alertmanager/{name}",
         writer=INBOUND_WRITER,
         name="OrdersLost",
         state=AlarmState.RESOLVED,
         severity=Severity.CRITICAL,
         start_ms=1,
-        end_ms=2,
+        end_ms=end_ms,
+        service="shop",
     )
-    for offset, value in enumerate((encode(said), None)):
-        inbox.take_news(Record("alarms", 0, offset, 0, said.key, value, {}))
-    assert (inbox.inputs["alarms/0"], inbox.view.ended) == (2, {said.key: said})
+
+
+def test_an_alarm_that_was_forgotten_is_no_fault_and_no_news_and_the_last_end_stays(inbox):
+    first, last = over("a1", 2), over("a2", 3)
+    for offset, one in enumerate((first, last)):
+        inbox.take_news(Record("alarms", 0, offset, 0, one.key, encode(one), {}))
+    assert inbox.news
+    inbox.news = False
+    for offset, one in enumerate((first, last), 2):
+        inbox.take_news(Record("alarms", 0, offset, 0, one.key, None, {}))
+    assert (inbox.inputs["alarms/0"], inbox.view.ended, inbox.news) == (4, {last.key: last}, False)
     with pytest.raises(Malformed):
         inbox.take_news(Record("verdicts", 0, 0, 0, "svc/shop", None, {}))

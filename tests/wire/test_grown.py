@@ -1,6 +1,8 @@
 """A mapping of versions behaves like a dictionary that is copied at every change, and costs as much as what changes."""
 
+import gc
 import tracemalloc
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,36 @@ def test_every_version_is_what_a_copied_dictionary_would_be(changes: list[tuple[
     for grown, plain in versions:
         assert (grown, dict(grown), len(grown)) == (plain, plain, len(plain))
         assert [grown.get(key) for key in "abcd"] == [plain.get(key) for key in "abcd"]
+
+
+class Thing:
+    """What can be seen to be gone."""
+
+
+def test_an_empty_one_from_which_many_begin_keeps_nothing_of_theirs() -> None:
+    empty: Grown[str, Thing] = Grown({})
+    thing = Thing()
+    gone = weakref.ref(thing)
+    assert len(empty.put("a", thing)) == 1
+    del thing
+    gc.collect()
+    assert (gone(), dict(empty)) == (None, {})
+
+
+@given(CHANGES)
+def test_it_is_walked_through_like_a_dictionary_also_while_it_grows(changes: list[tuple[int, str, int | None]]) -> None:
+    grown, plain = Grown[str, int]({}), dict[str, int]()
+    for _, key, value in changes:
+        walk, before = iter(grown.items()), plain
+        grown = grown.put(key, value) if value is not None else grown.drop(key)
+        plain = {name: one for name, one in plain.items() if name != key} | ({key: value} if value is not None else {})
+        assert dict(walk) == before
+    assert (dict(grown.items()), sorted(grown.values()), set(grown)) == (plain, sorted(plain.values()), set(plain))
+    assert (len(grown.items()), len(grown.values()), (next(iter(plain.items()), ("x", 0)) in grown.items())) == (
+        len(plain),
+        len(plain),
+        bool(plain),
+    )
 
 
 def enrolled(nodes: int) -> Trust:

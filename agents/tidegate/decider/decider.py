@@ -204,7 +204,7 @@ class Decider:
                 self._inbox.take_question(record, self._book.ledger.inputs)
             case "keys":
                 self._inbox.take_key(record)
-            case _ if record.value is not None:
+            case topic if record.value is not None or topic == "alarms":
                 self._inbox.take_news(record)
 
     def _hear(self, record: Record) -> None:

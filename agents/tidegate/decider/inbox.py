@@ -8,7 +8,7 @@ import structlog
 from tidegate.decider.intake import view_event
 from tidegate.decider.kept import Kept
 from tidegate.ports import Record
-from tidegate.rollout.events import Event, NodesEnrolled, ReportArrived
+from tidegate.rollout.events import AlarmForgotten, Event, NodesEnrolled, ReportArrived
 from tidegate.rollout.view import UNREACHABLE_MS, View, see
 from tidegate.wire.envelope import Trust
 
@@ -61,8 +61,6 @@ class Inbox:
     def take_news(self, record: Record) -> None:
         """Take what the judge, a node or an alarm says. Raises Malformed or Refused where it does not count."""
         self.inputs[place(record)] = record.offset + 1
-        if record.value is None and record.topic == "alarms":
-            return  # one that came from outside and was over long ago: what it said stays true
         self.see(view_event(record, self.trust))
 
     def take_question(self, record: Record, answered: Mapping[str, int]) -> None:
@@ -100,7 +98,8 @@ class Inbox:
 
     def see(self, event: Event) -> None:
         """Fold an event into the view."""
-        self.news |= not (isinstance(event, ReportArrived) and self._known(event))
+        nothing_new = isinstance(event, AlarmForgotten) or (isinstance(event, ReportArrived) and self._known(event))
+        self.news |= not nothing_new
         self.view = see(self.view, event)
 
     def _known(self, event: ReportArrived) -> bool:

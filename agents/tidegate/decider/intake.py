@@ -7,6 +7,7 @@ from typing import TypeVar
 from tidegate.ports import Record
 from tidegate.rollout.events import (
     AlarmArrived,
+    AlarmForgotten,
     Event,
     GroupArrived,
     IntentArrived,
@@ -38,6 +39,8 @@ def view_event(record: Record, trust: Trust) -> Event:
             return ReportArrived(unseal(value, Report, trust)[0], record.time_ms)
         case "verdicts":
             return VerdictArrived(decode(value, Verdict), record.time_ms)
+        case "alarms" if record.value is None:
+            return AlarmForgotten(record.key or "")
         case "alarms":
             return AlarmArrived(decode(value, Alarm))
         case _:

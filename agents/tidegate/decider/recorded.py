@@ -45,7 +45,7 @@ class Recorded:
             if at.partition("/")[0] not in VIEW_TOPICS:
                 continue
             for record in self._take(at, decided[at]):
-                if record.value is None:
+                if record.value is None and record.topic != "alarms":
                     continue
                 try:
                     yield view_event(record, self._trust)

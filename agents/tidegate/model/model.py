@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tidegate.ports import Record
 from tidegate.reconcile.breakglass import greater
-from tidegate.rollout.events import AlarmArrived, Event, NodesEnrolled, ReportArrived, VerdictArrived
+from tidegate.rollout.events import AlarmArrived, AlarmForgotten, Event, NodesEnrolled, ReportArrived, VerdictArrived
 from tidegate.rollout.ledger import BrokenChain, Ledger, apply, counting
 from tidegate.rollout.view import View, see
 from tidegate.runtime.problem import Problem
@@ -72,7 +72,10 @@ class Model:
         read = list(records)
         self._enrol([record for record in read if record.topic == "keys"])
         for record in read:
-            if record.value is None or record.topic == "keys":
+            if record.topic == "keys":
+                continue
+            if record.value is None:
+                self._forget(record)
                 continue
             if record.topic != "decisions":
                 self._fold(record, record.value)
@@ -166,6 +169,10 @@ class Model:
         self.ledger, self.told = ledger, deque(found, TOLD_KEPT)
         self._void = times_ms.keys() - {one.offset for one in found}
         return found
+
+    def _forget(self, record: Record) -> None:
+        if record.topic == "alarms":
+            self.view = see(self.view, AlarmForgotten(record.key or ""))
 
     def _fold(self, record: Record, value: bytes) -> None:
         try:

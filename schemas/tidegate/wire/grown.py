@@ -2,8 +2,8 @@
 looked at in between, as the keys of ten thousand nodes are.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -69,7 +69,24 @@ class Grown(Mapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         """Yield the keys."""
-        return (key for key in list(self._store.values) if key in self)
+        return (key for key, _ in self.pairs())
+
+    def items(self) -> ItemsView[K, V]:
+        """Return the keys with their values."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """Return the values."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[K, V]]:
+        """Yield each key with its value, looked up once: to walk through costs about what a dictionary's copy does."""
+        for key, values in list(self._store.values.items()):
+            for at, value in reversed(values):
+                if at <= self._at:
+                    if not isinstance(value, _Gone):
+                        yield key, value
+                    break
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -81,8 +98,9 @@ class Grown(Mapping[K, V]):
 
     def _next(self, key: K, value: V | _Gone, size: int) -> "Grown[K, V]":
         store = self._store
-        # What was replaced is kept for older versions; from time to time the newest goes on without it.
-        if self._at != store.newest or store.written > 2 * self._size + _SLACK:
+        # What was replaced is kept for older versions; from time to time the newest goes on without it. An empty one hands
+        # nothing on: it may be a default from which many begin, and would keep what is theirs.
+        if not self._size or self._at != store.newest or store.written > 2 * self._size + _SLACK:
             store = _Store(self)
         store.newest += 1
         store.written += 1
@@ -90,6 +108,28 @@ class Grown(Mapping[K, V]):
         found: Grown[K, V] = Grown.__new__(Grown)
         found._store, found._at, found._size = store, store.newest, size
         return found
+
+
+class _Items(ItemsView[K, V]):
+    """Of one version."""
+
+    def __init__(self, grown: Grown[K, V]) -> None:
+        super().__init__(grown)
+        self._grown = grown
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return self._grown.pairs()
+
+
+class _Values(ValuesView[V]):
+    """Of one version."""
+
+    def __init__(self, grown: Grown[Any, V]) -> None:
+        super().__init__(grown)
+        self._grown = grown
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._grown.pairs())
 
 
 __all__ = ["Grown"]

@@ -84,6 +84,12 @@ class AlarmArrived(Struct, frozen=True):
     alarm: Alarm
 
 
+class AlarmForgotten(Struct, frozen=True):
+    """An alarm that has been over for long stands on its topic no more (a tombstone)."""
+
+    key: str
+
+
 class NodesEnrolled(Struct, frozen=True):
     """All nodes that belong to the fleet now."""
 
@@ -102,6 +108,7 @@ Event = (
     | ReportArrived
     | VerdictArrived
     | AlarmArrived
+    | AlarmForgotten
     | NodesEnrolled
     | Tick
 )

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.membership import holding, told_pause
 from tidegate.rollout.policies import Restraint, forbidden, thawed_ms
+from tidegate.rollout.seen_alarms import WRITER
 from tidegate.rollout.view import View
 from tidegate.wire.documents import Phase
-from tidegate.wire.judgement import Alarm, Severity
 from tidegate.wire.names import service_subject
 from tidegate.wire.plans import Plan
 from tidegate.wire.reasons import Reason
-
-WRITER = "decide"
-"""Alarms of this writer are about rollouts themselves and stop none."""
 
 
 def restraint(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Restraint | None:
@@ -43,14 +40,13 @@ def restraints(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Iterator[
 
 def open_alarms(view: View, service: str) -> Iterator[Restraint]:
     """Yield the critical alarms of a service that are open, the judge's and others' (D4)."""
-    for key, alarm in sorted(view.alarms.items()):
-        if _stops(alarm, service):
-            yield Reason.ALARM_OPEN, f"A critical alarm is open: {key}."
+    for key in sorted(alarm.key for alarm in view.signals.open.of(service)):
+        yield Reason.ALARM_OPEN, f"A critical alarm is open: {key}."
 
 
 def alarms_ended_ms(view: View, service: str) -> int:
     """Return when the last critical alarm of a service ended; 0: there was none."""
-    return max((alarm.end_ms for alarm in view.ended.values() if _stops(alarm, service)), default=0)
+    return max((alarm.end_ms for alarm in view.signals.over.of(service)), default=0)
 
 
 def freed_ms(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> int:
@@ -61,6 +57,4 @@ def freed_ms(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> int:
     return max(thawed_ms(ledger, subject, now_ms), alarms_ended_ms(view, plan.service), resumed_ms)
 
 
-def _stops(alarm: Alarm, service: str) -> bool:
-    mine = alarm.service == service or alarm.subject == service_subject(service)
-    return mine and alarm.severity is Severity.CRITICAL and alarm.writer != WRITER
+__all__ = ["WRITER", "alarms_ended_ms", "freed_ms", "open_alarms", "restraint", "restraints"]

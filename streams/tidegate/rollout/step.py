@@ -8,6 +8,7 @@ from tidegate.rollout.batches import wakes
 from tidegate.rollout.change import Change, record
 from tidegate.rollout.events import (
     AlarmArrived,
+    AlarmForgotten,
     Event,
     GroupArrived,
     IntentArrived,
@@ -69,7 +70,7 @@ def step(ledger: Ledger, view: View, event: Event, now_ms: int, inputs: dict[str
             subjects = [service_subject(service.service) for service in event.report.services]
         case VerdictArrived():
             subjects = [event.verdict.subject]
-        case AlarmArrived() | NodesEnrolled() | Tick():
+        case AlarmArrived() | AlarmForgotten() | NodesEnrolled() | Tick():
             subjects = _all(ledger)
         case _:
             assert_never(event)

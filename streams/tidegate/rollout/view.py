@@ -4,6 +4,7 @@ Rebuilt at start by reading the topics again. Nothing here was decided; a fact t
 used it. A view may be folded from many events before one ``step`` with a ``Tick``: rules look at levels, never at edges.
 """
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from tidegate.rollout.events import (
     AlarmArrived,
+    AlarmForgotten,
     Event,
     GroupArrived,
     IntentArrived,
@@ -21,8 +23,9 @@ from tidegate.rollout.events import (
     Tick,
     VerdictArrived,
 )
+from tidegate.rollout.seen_alarms import Alarms, forgotten, told
 from tidegate.wire.documents import Report, ServiceReport
-from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Verdict
+from tidegate.wire.judgement import Alarm, Outcome, Verdict
 from tidegate.wire.names import judged
 from tidegate.wire.plans import Action, Artifact
 from tidegate.wire.telemetry import ServiceState
@@ -52,10 +55,17 @@ class View(Struct, frozen=True, kw_only=True):
     """Subject to its newest verdict; of a flag one for each service of its guard, under ``judged``."""
     fails: dict[str, dict[Action, Verdict]] = {}
     """Likewise to its newest fails by action, of the newest placement that failed: a fail never goes stale (D5)."""
-    alarms: dict[str, Alarm] = {}
-    """Open ones by key."""
-    ended: dict[str, Alarm] = {}
-    """The last record of those that are over, by key: it holds their history. As many as the compacted topic has keys."""
+    signals: Alarms = Alarms()
+
+    @property
+    def alarms(self) -> Mapping[str, Alarm]:
+        """Open ones by key."""
+        return self.signals.open.by_key
+
+    @property
+    def ended(self) -> Mapping[str, Alarm]:
+        """The last record of those that are over and remembered, by key: it holds their history."""
+        return self.signals.over.by_key
 
     def service(self, node: str, service: str) -> ServiceReport | None:
         """Return what a node last said of a service; None where it never named it."""
@@ -93,12 +103,9 @@ def see(view: View, event: Event) -> View:
         case VerdictArrived():
             return _see_verdict(view, event.verdict)
         case AlarmArrived():
-            news = {event.alarm.key: event.alarm}
-            alarms = {key: alarm for key, alarm in view.alarms.items() if key not in news}
-            ended = {key: alarm for key, alarm in view.ended.items() if key not in news}
-            if event.alarm.state is AlarmState.FIRING:
-                return replace(view, alarms=alarms | news, ended=ended)
-            return replace(view, alarms=alarms, ended=ended | news)
+            return replace(view, signals=told(view.signals, event.alarm))
+        case AlarmForgotten():
+            return replace(view, signals=forgotten(view.signals, event.key))
         case NodesEnrolled():
             reports = {node: seen for node, seen in view.reports.items() if node in event.nodes}
             return replace(view, enrolled=event.nodes, reports=reports)

@@ -17,6 +17,7 @@ from tidegate.api.control.inbound import Alert, ended, fires
 from tidegate.api.roles import Role
 from tidegate.rollout.advance import blockers
 from tidegate.runtime.settings import AlertSettings
+from tidegate.wire.codec import decode, encode
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.envelope import unseal
@@ -86,6 +87,12 @@ def phase(here: Installation) -> Phase:
 
 def alarms(here: Installation) -> dict[str, Alarm]:
     return {key: one for key, one in here.mirror.model.view.alarms.items() if one.writer == "api"}
+
+
+def ends(here: Installation) -> list[Alarm]:
+    """Every end of an alert that stands on the topic."""
+    told = [one for one in here.world.log.topic("alarms") if one.value is not None and (one.key or "").startswith("api/")]
+    return [one for one in (decode(record.value, Alarm) for record in told) if one.state is AlarmState.RESOLVED]
 
 
 def aborts(here: Installation) -> list[Intent]:
@@ -286,8 +293,55 @@ async def test_of_each_service_so_many_are_kept_and_each_may_abort(world):
         assert (last.status_code, len(last.json()["item"]["aborts"])) == (200, 1)
         await here.until(lambda: phase(here) is Phase.DONE)
         assert len(alarms(here)) == OPEN_MAX + len(slow)
-        await post(here, *(alert("resolved", fingerprint=f"{number:04x}") for number in range(150)))
-        await here.until(lambda: len(alarms(here)) == len(slow))
+        for _ in range(2):
+            await post(here, *(alert("resolved", fingerprint=f"{number:04x}") for number in range(150)))
+            await here.until(lambda: len(alarms(here)) == len(slow))
+        assert len(ends(here)) == OPEN_MAX, "nothing is told of those that were never kept"
+
+
+async def test_the_end_of_an_alert_that_was_never_kept_is_taken_and_written_nowhere(world):
+    async with serving(world) as here:
+        told = await post(here, *(alert("resolved", fingerprint=f"{number:04x}") for number in range(50)))
+        assert (told.status_code, told.json()["item"]["taken"]) == (200, 50)
+        assert [one for one in here.world.log.topic("alarms") if (one.key or "").startswith("api/")] == []
+
+
+async def test_the_end_of_an_alert_whose_beginning_another_process_wrote_a_moment_ago_counts(world):
+    async with serving(world) as here:
+        begun = fires(made(alert()), None, critical=False)
+        for _ in range(5):
+            await here.log.append("alarms", begun.key, encode(begun))
+            assert (await post(here, alert("resolved"))).status_code == 200
+            await here.mirror.until_current(20)
+            assert alarms(here) == {}
+        assert len(ends(here)) == 5
+
+
+async def test_while_the_log_is_not_read_an_end_whose_beginning_is_unknown_is_to_be_sent_again(world, monkeypatch):
+    monkeypatch.setattr("tidegate.api.control.alerts.READ_WITHIN_S", 0.05)
+    async with serving(world) as here:
+        here.world.log.reachable = False
+        assert (await post(here, alert("resolved"))).status_code == 503
+        here.world.log.reachable = True
+        monkeypatch.setattr("tidegate.api.control.alerts.READ_WITHIN_S", 20.0)
+        assert (await post(here, alert("resolved"))).status_code == 200
+
+
+async def test_what_is_not_remembered_any_more_is_forgotten_on_the_topic_too(world, monkeypatch):
+    monkeypatch.setattr("tidegate.rollout.seen_alarms.ENDED_KEPT", 3)
+    async with serving(world) as here:
+        for number in range(5):
+            await post(here, alert(start_s=number, fingerprint=f"{number:04x}"))
+            await here.until(lambda: len(alarms(here)) == 1)
+            await post(here, alert("resolved", start_s=number, fingerprint=f"{number:04x}"))
+            await here.until(lambda: not alarms(here))
+        await here.control.alerts.tidy_now()
+        await here.mirror.until_current(20)
+        left = {f"api/alertmanager/{number:04x}" for number in (2, 3, 4)}
+        gone = [one.key for one in here.world.log.topic("alarms") if one.value is None]
+        assert (set(here.mirror.told_ms), gone) == (left, ["api/alertmanager/0000", "api/alertmanager/0001"])
+        await here.control.alerts.tidy_now()
+        assert [one.key for one in here.world.log.topic("alarms") if one.value is None] == gone, "once"
 
 
 async def test_hundreds_of_alerts_are_one_post_and_what_is_no_payload_is_refused(world):
@@ -323,12 +377,18 @@ def test_the_end_of_an_earlier_time_does_not_end_the_present_one():
     assert ended(made(alert("resolved")), over, critical=False, now_ms=0) is None
 
 
-def test_an_end_that_comes_before_its_beginning_was_read_is_kept_and_counts():
-    unread = ended(made(alert("resolved")), None, critical=False, now_ms=0)
-    assert (unread.state, unread.start_ms, unread.end_ms) == (AlarmState.RESOLVED, T0_MS, T0_MS + 5_000)
-    first = ended(made(alert("resolved")), None, critical=False, now_ms=0)
-    later = ended(made(alert("resolved", start_s=60)), first, critical=True, now_ms=0)
-    assert (later.start_ms, later.episodes, later.past) == (T0_MS + 60_000, 2, (Episode(T0_MS, T0_MS + 5_000),))
+def test_what_does_not_fire_does_not_end():
+    """Its start was never kept, there being so many: an end would be kept for a week, and its time be told as one that fired."""
+    assert ended(made(alert("resolved")), None, critical=False, now_ms=0) is None
+    over = ended(made(alert("resolved")), fires(made(alert()), None, critical=False), critical=False, now_ms=0)
+    assert ended(made(alert("resolved", start_s=60)), over, critical=True, now_ms=0) is None
+
+
+def test_the_end_of_a_later_time_ends_what_fires_since_an_earlier_one():
+    first = fires(made(alert()), None, critical=False)
+    over = ended(made(alert("resolved", start_s=60)), first, critical=True, now_ms=0)
+    assert (over.state, over.start_ms, over.end_ms) == (AlarmState.RESOLVED, T0_MS + 60_000, T0_MS + 65_000)
+    assert (over.episodes, over.past) == (2, (Episode(T0_MS, T0_MS + 60_000),))
 
 
 def test_an_alert_whose_end_was_never_told_begins_its_next_time_where_the_last_one_ended():

@@ -38,6 +38,7 @@ OWN_WRITERS = frozenset({"judge", "decide", "experiment", "notify", INBOUND_WRIT
 """The label ``writer`` of what notify posts to Alertmanager."""
 BODY_BYTES_MAX = 2 << 20
 LOOK_EVERY_S = 30.0
+READ_WITHIN_S = 5.0
 OPEN_MAX = 100
 """Alarms from outside that are kept while they fire, of each service: critical ones, and others."""
 ABORTS_WITHIN_MS = 3_600_000
@@ -121,19 +122,23 @@ class Alerts:
 
     async def tidy_now(self) -> None:
         """Do so once. An end may never have been told; and an alert has labels such as a pod's name, so that its alarm may never
-        fire again: without tombstones the topic, and whoever reads it, would keep all there ever were. SendUnknown.
+        fire again: without tombstones the topic, and whoever reads it, would keep all there ever were. What is not remembered
+        (``ENDED_KEPT`` of the view) goes at once. SendUnknown.
         """
-        now_ms, view = self._mirror.now_ms, self._mirror.model.view
-        for key, told_ms in list(self._mirror.told_ms.items()):
+        now_ms = self._mirror.now_ms
+        for key in list(self._mirror.told_ms):
+            # Looked at one by one: each may fire again while what came before it is written.
+            view, told_ms = self._mirror.model.view, self._mirror.told_ms.get(key, now_ms)
             alarm = view.alarms.get(key)
             if alarm is not None and now_ms - told_ms > self._lasts_ms:
                 log_of_api.warning("an alert was not told again; it is over", alarm=key, lasts=self._settings.lasts)
                 await self._log.append("alarms", key, encode(replace(alarm, state=AlarmState.RESOLVED, end_ms=now_ms)))
-            elif alarm is None and now_ms - told_ms > REMEMBERED_MS:
+            elif alarm is None and (now_ms - told_ms > REMEMBERED_MS or key not in view.ended):
                 await self._log.append("alarms", key, None)
 
     async def _take(self, call: Call) -> Reply:
         payload: Payload = call.body
+        await self._read_what_began(payload.alerts)
         known, faults, news = self._services(), list[tuple[str, str]](), list[_News]()
         taken = own = 0
         for at, alert in enumerate(payload.alerts):
@@ -158,6 +163,15 @@ class Alerts:
             raise Declined(HTTPStatus.UNPROCESSABLE_ENTITY, "some alerts were not taken", remedy, faults=faults)
         return self._answers.one(Taken(taken=taken, own=own, aborts=tuple(aborts)))
 
+    async def _read_what_began(self, alerts: Iterable[Alert]) -> None:
+        """Read on where an alert ends whose beginning is not known: another process may have written that a moment ago. What then
+        is still unknown was never kept, and its end is not written. Declined (503) where the log is not read in time.
+        """
+        firing = self._mirror.model.view.alarms
+        ends = (one for one in alerts if one.status == "resolved" and one.labels.get("writer") not in OWN_WRITERS)
+        if any(_key(one) not in firing for one in ends) and not await self._mirror.until_current(READ_WITHIN_S):
+            raise Declined(HTTPStatus.SERVICE_UNAVAILABLE, "the log could not be read to its end", "send the same again")
+
     def _services(self) -> set[str]:
         model = self._mirror.model
         rolled = {service_of(subject) or "" for subject in model.ledger.subjects}
@@ -165,7 +179,7 @@ class Alerts:
 
     def _news(self, alert: Alert) -> Iterable[_News]:
         """Yield what an alert says that is new: that it begins, that it is over, or, now and then, that it still fires."""
-        view, key, now_ms = self._mirror.model.view, f"{INBOUND_WRITER}/{id_of(alert)}", self._mirror.now_ms
+        view, key, now_ms = self._mirror.model.view, _key(alert), self._mirror.now_ms
         before = view.alarms.get(key) or view.ended.get(key)
         aborts = any(wanted.items() <= alert.labels.items() for wanted in self._settings.aborts)
         if alert.status == "resolved":
@@ -194,19 +208,22 @@ class Alerts:
         return room
 
     async def _abort(self, news: Iterable[_News], actor: str) -> list[str]:
-        """Ask to abort the rollout of each service of which an alarm begins that aborts; return the ids."""
+        """Ask to abort the rollout of each service of which an alarm begins that aborts; return the ids. It names the plan: what
+        waits behind that one may be the fix.
+        """
         asked: dict[str, str] = {}
         for one in news:
             subject = service_subject(one.alarm.service)
             young = self._mirror.now_ms - one.alarm.start_ms < ABORTS_WITHIN_MS
-            rolled_out = subject in self._mirror.model.ledger.subjects
-            if one.begins and one.aborts and young and rolled_out and subject not in asked:
-                intent = self._intent(one.alert, subject, actor)
+            ledger = self._mirror.model.ledger
+            last = ledger.plans.get(ledger.subject(subject).plan_digest)
+            if one.begins and one.aborts and young and last is not None and subject not in asked:
+                intent = self._intent(one.alert, subject, last.plan.id, actor)
                 await self._log.append("intents", subject, await self._sealed(intent))
                 asked[subject] = intent.id
         return [*asked.values()]
 
-    def _intent(self, alert: Alert, subject: str, actor: str) -> Intent:
+    def _intent(self, alert: Alert, subject: str, plan_id: str, actor: str) -> Intent:
         return Intent(
             id=f"alert-{digest_of([id_of(alert), ms_of(alert.starts_at), subject])[:32]}",
             fleet=self._mirror.model.trust.fleet,
@@ -215,6 +232,7 @@ class Alerts:
             generation=self._mirror.model.ledger.generation(subject),
             actor=actor,
             reason=f"{name_of(alert)} fires: {summary_of(alert)}"[:TEXT_LENGTH_MAX],
+            target=plan_id,
             issued_ms=self._mirror.now_ms,
         )
 
@@ -232,6 +250,10 @@ class Alerts:
         log_of_api.info("alerts", by=by, aborts=aborts or None, **counts)
         for outcome, number in counts.items():
             self._counts.labels(outcome).inc(number)
+
+
+def _key(alert: Alert) -> str:
+    return f"{INBOUND_WRITER}/{id_of(alert)}"
 
 
 def _kind(alarm: Alarm) -> tuple[str, bool]:

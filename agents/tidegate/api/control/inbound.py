@@ -62,15 +62,13 @@ def fires(alert: Alert, before: Alarm | None, *, critical: bool) -> Alarm:
 
 
 def ended(alert: Alert, before: Alarm | None, *, critical: bool, now_ms: int) -> Alarm | None:
-    """Return the record of an alert that is over; None where that is known, or it fires anew by now. It is also written where the
-    beginning was not read yet.
+    """Return the record of an alert that is over; None where it does not fire, since that is known or its start was never kept,
+    and where it fires anew by now.
     """
     start_ms = ms_of(alert.starts_at)
-    if before is not None and (
-        before.start_ms > start_ms or (before.start_ms == start_ms and before.state is AlarmState.RESOLVED)
-    ):
+    if before is None or before.state is AlarmState.RESOLVED or before.start_ms > start_ms:
         return None
-    began = before if before is not None and before.start_ms == start_ms else fires(alert, before, critical=critical)
+    began = before if before.start_ms == start_ms else fires(alert, before, critical=critical)
     end_ms = ms_of(alert.ends_at) if alert.ends_at is not None else now_ms
     return replace(began, state=AlarmState.RESOLVED, end_ms=max(end_ms, start_ms))
 

@@ -66,6 +66,9 @@ class Mirror:
         self._answers: dict[str, Told] = {}
         self._waiting: dict[str, set[asyncio.Future[Told | None]]] = {}
         self._closed = False
+        self._wanted_s = float("-inf")
+        """When somebody last wanted to know all there is."""
+        self._checked = asyncio.Event()
         self._verdicts: dict[str, list[Verdict]] = {}
         self.model = Model(trust)
         self.recent = Recent()
@@ -126,6 +129,17 @@ class Mirror:
             if not waiting and self._waiting.get(asked) is waiting:
                 del self._waiting[asked]
 
+    async def until_current(self, within_s: float) -> bool:
+        """Wait until everything was read that stood in the log when this was called; False where that is not so in time."""
+        asked_s = self._wanted_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(within_s):
+                while self._current_s is None or self._current_s < asked_s:
+                    await self._checked.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def close(self) -> None:
         """Let nobody wait any more: the process is about to end."""
         self._closed = True
@@ -161,7 +175,9 @@ class Mirror:
         while True:
             self._current_s = checked_s
             self.caught_up.set()
-            while self._clock.monotonic_s() - checked_s < CHECK_EVERY_S:
+            self._checked.set()
+            self._checked = asyncio.Event()
+            while self._wanted_s <= checked_s and self._clock.monotonic_s() - checked_s < CHECK_EVERY_S:
                 await self._take(await reader.poll(POLL_S))
                 self._offsets = reader.positions()
             checked_s = self._clock.monotonic_s()
@@ -193,6 +209,7 @@ class Mirror:
         self.window.passed(record)
         if record.value is None:
             self.told_ms.pop(record.key or "", None)
+            self.model.see([record])
             return
         if record.topic in ("plans", "intents"):
             self._note(record, record.value)
