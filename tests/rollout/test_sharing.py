@@ -18,8 +18,8 @@ from tidegate.wire.reasons import Reason
 SHOP, TILL = "svc/shop", "svc/till"
 
 
-def shared(nodes: int = 12, zones: int = 3) -> Fleet:
-    fleet = Fleet(nodes=nodes, services=("shop", "till"), zones=zones)
+def shared(nodes: int = 12, zones: int = 3, kind: type[Fleet] = Fleet) -> Fleet:
+    fleet = kind(nodes=nodes, services=("shop", "till"), zones=zones)
     for service in fleet.services:
         fleet.submit(plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s"))
         fleet.until(Phase.DONE, subject=f"svc/{service}")

@@ -77,7 +77,12 @@ def _cordon(verb: Verb, help_: str) -> click.Command:
     return command
 
 
-fleet.add_command(_cordon(Verb.CORDON, "Let NODE take part in no rollout that begins from now on."))
+_KEPT_OUT = """Let NODE take part in no rollout that begins from now on.
+
+It is in no canary, control, stage or batch, and nobody waits for it. What has passed every stage it takes all the same, like a
+node that was away. To keep a machine as it is, stop its agent as well, started without --stop-services: its services run on.
+"""
+fleet.add_command(_cordon(Verb.CORDON, _KEPT_OUT))
 fleet.add_command(_cordon(Verb.UNCORDON, "Let NODE take part again."))
 fleet.add_command(retire)
 fleet.add_command(learned)

@@ -113,6 +113,8 @@ class SubjectState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Generation at which a person last resumed: a pause asked for by a verdict on less is overruled."""
     approved: tuple[str, ...] = ()
     """Ids of plans, queued or current, that a second person has approved of."""
+    late_rounds: int = 0
+    """So often the last stage has taken in who was left over."""
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from tidegate.rollout.batches import (
 )
 from tidegate.rollout.change import Change, Fact
 from tidegate.rollout.gates import gate_blocker, open_gate, pass_gate, timed_out
+from tidegate.rollout.late import LeftOver, left_over, take_in
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.restraint import restraint, restraints
 from tidegate.rollout.roster import eligible, in_order
@@ -43,7 +44,7 @@ def blockers(ledger: Ledger, view: View, subject: str, now_ms: int) -> list[Bloc
     scene = scene_of(ledger, view, subject, now_ms)
     if scene is None or scene.state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return []
-    return list(_missing(scene))
+    return [*_missing(scene), *_left_over(scene)]
 
 
 def forward(ledger: Ledger, scene: Scene) -> Change | None:
@@ -57,12 +58,13 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
             message="The plan has expired: nodes apply no advance of it any more. Abort it, or start a plan that lasts longer.",
             state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.EXPIRED),
         )
-    held = restraint(ledger, scene.view, scene.plan, scene.now_ms)
-    change = reaffirm(scene) or (None if held else next_batch(scene))
+    restrained = restraint(ledger, scene.view, scene.plan, scene.now_ms) is not None
+    change = reaffirm(scene) or (None if restrained else next_batch(scene))
     if change is not None or not complete(scene) or not scene.standing.clear:
         return change
     if not state.baking_since_ms:
-        return _bake(scene)
+        left = left_over(scene)
+        return _bake(scene) if not left else None if restrained else take_in(scene, left)
     gate = timed_out(scene.stage.pause, scene.state, scene.now_ms)
     if gate is not None and gate.default is GateDefault.PROMOTE:
         return pass_gate(
@@ -73,7 +75,10 @@ def forward(ledger: Ledger, scene: Scene) -> Change | None:
         return open_gate(scene)
     if missing:
         return None
-    return _watch(scene) if scene.last_stage else _promote(ledger, scene)
+    if not scene.last_stage:
+        return _promote(ledger, scene)
+    left = left_over(scene)
+    return take_in(scene, left) if left else _watch(scene)
 
 
 def watched(scene: Scene) -> Change | None:
@@ -127,6 +132,16 @@ def _missing(scene: Scene) -> Iterator[Blocker]:
     gate = None if scene.plan.fast else gate_blocker(scene.stage.pause, state, scene.now_ms)
     if gate is not None:
         yield gate
+
+
+def _left_over(scene: Scene) -> Iterator[Blocker]:
+    """Yield whom the end of the last stage waits for, once its roster has the version (B6)."""
+    left = left_over(scene) if complete(scene) else LeftOver()
+    if left.held:
+        rollouts = ", ".join(sorted(set(left.held.values())))
+        yield Reason.NODES_BUSY, f"{sentence(tuple(left.held))} must not be changed now: {rollouts} has them in hand."
+    if left.free:
+        yield Reason.NEWCOMERS, f"{sentence(left.free)} must be taken in before the stage ends."
 
 
 def _bake_blocker(scene: Scene) -> Iterator[Blocker]:

@@ -3,12 +3,13 @@
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, counted
+from tidegate.rollout.late import left_over
 from tidegate.rollout.restraint import freed_ms, restraint
 from tidegate.rollout.scene import Scene, Standing
 from tidegate.rollout.sharing import busy, let_go_ms
 from tidegate.rollout.view import UNREACHABLE_MS
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.names import duration_ms, share_of
+from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import ControlMode
 from tidegate.wire.reasons import Reason
 
@@ -23,7 +24,7 @@ def complete(scene: Scene) -> bool:
 
 def stopped_by_expiry(scene: Scene) -> bool:
     """Return whether the plan's expiry stops its rollout: it does while nodes still have to apply an advance of it."""
-    return scene.expired and not (scene.last_stage and complete(scene))
+    return scene.expired and not (scene.last_stage and complete(scene) and not left_over(scene).free)
 
 
 def next_batch(scene: Scene) -> Change | None:
@@ -80,8 +81,8 @@ def reaffirm(scene: Scene) -> Change | None:
 def overdue(scene: Scene) -> str:
     """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
 
-    While a stage bakes, or a policy, an alarm or another rollout holds it up, the time counts from when its nodes went away;
-    before, from its last batch. An open gate waits for people, not for nodes.
+    While a stage bakes, a policy, an alarm or another rollout holds it up, or the last one is given out, the time counts from
+    when its nodes went away; before, from its last batch. An open gate waits for people, not for nodes.
     """
     state = scene.state
     since = max(state.stage_ms, state.batch_ms, state.phase_ms)
@@ -92,7 +93,8 @@ def overdue(scene: Scene) -> str:
         return ""
     about = (scene.ledger, scene.view, scene.plan, scene.now_ms)
     since = max(since, freed_ms(*about), let_go_ms(scene))
-    if state.baking_since_ms or restraint(*about) is not None or busy_with(scene):
+    given_out = scene.last_stage and complete(scene)  # and may have waited long for those that others held
+    if state.baking_since_ms or given_out or restraint(*about) is not None or busy_with(scene):
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""
@@ -151,7 +153,7 @@ def _batch(scene: Scene) -> tuple[int, int]:
     """Return how many canaries and controls go next: together at most maxUnavailable, controls beside their canaries (B3)."""
     canaries = scene.sizes.canary - scene.state.released
     controls = scene.sizes.control - scene.state.controls
-    most = share_of(scene.stage.max_unavailable or scene.plan.max_unavailable, len(scene.roster.nodes))
+    most = scene.at_once
     if scene.plan.control is not ControlMode.RESTART:
         return min(canaries, most), controls
     now = min(canaries, max(1, most - min(controls, most // 2)))
@@ -170,7 +172,8 @@ def _away_since(scene: Scene, nodes: tuple[str, ...]) -> list[int]:
 def wakes(scene: Scene) -> list[int]:
     """Return when nodes or the deadline may change what a stage does, in ms; times already past among them."""
     state = scene.state
-    lost = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in scene.roster.nodes if node in scene.view.reports]
+    nodes = (*scene.roster.nodes, *left_over(scene).held)
+    lost = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in nodes if node in scene.view.reports]
     times = [*lost, *(at + scene.deadline_ms for at in lost)]
     times.append(max(state.stage_ms, state.batch_ms, state.phase_ms, state.baking_since_ms) + scene.deadline_ms)
     times.append(state.decided_ms + scene.deadline_ms)

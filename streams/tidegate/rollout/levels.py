@@ -47,10 +47,8 @@ def desired_of(ledger: Ledger, subject: str, root_version: int, fleet: str) -> D
         released=state.released,
         cohorts=_cohorts(scene) if scene is not None and not nobody else (),
         settled=state.settled if not nobody else None,
-        # Those outside the roster come last: when the last stage has been given to everyone in it (B6).
-        newcomers=scene.plan.artifact
-        if scene is not None and under_way and not nobody and scene.last_stage and state.released >= scene.sizes.canary
-        else None,
+        # Those outside the roster come last: when all who are within reach have it, and it has passed every stage (B6).
+        newcomers=scene.plan.artifact if scene is not None and under_way and not nobody and state.watch_ms else None,
         prefetch=state.phase in (Phase.RUNNING, Phase.PAUSED) and not nobody,
         issued_ms=state.decided_ms,
         expires_ms=state.decided_ms + scene.deadline_ms if scene is not None and move is Move.ADVANCE else 0,
@@ -71,8 +69,8 @@ def plan_of(ledger: Ledger, subject: str) -> bytes | None:
 def context_of(ledger: Ledger, view: View, subject: str) -> Context:
     """Return what the judge must know: exactly the released nodes by name, and what they are to be compared with (A6).
 
-    There is a placement where ``Scene.placed``. Of the view only who is enrolled counts: a node that was retired is neither silent
-    nor missing.
+    There is a placement where ``Scene.placed``. Of the view only who is enrolled counts: a node that was retired is neither
+    silent nor missing.
     """
     state, scene = ledger.subject(subject), scene_of(ledger, view, subject, ledger.now_ms)
     settled = state.settled.version if state.settled is not None else ""

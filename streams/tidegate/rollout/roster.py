@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -27,17 +28,25 @@ def eligible(ledger: Ledger, view: View, subject: str, settled: Artifact | None,
 
     Without a settled version every node that names the service is (B7).
     """
-    service = subject.partition("/")[2]
     held = _held_elsewhere(ledger, view, subject, now_ms)
     free: list[str] = []
     taken: list[str] = []
-    for node in sorted(view.enrolled):
+    for node in fit(ledger, view, subject, settled, now_ms, among=view.enrolled):
+        (taken if node in held else free).append(node)
+    return Eligible(tuple(free), tuple(taken))
+
+
+def fit(
+    ledger: Ledger, view: View, subject: str, settled: Artifact | None, now_ms: int, *, among: frozenset[str]
+) -> Iterator[str]:
+    """Yield the enrolled nodes ``among`` which are the eligible ones, by name, whoever holds them; as above."""
+    service = subject.partition("/")[2]
+    for node in sorted(among):
         report = view.service(node, service)
         if report is None or node in ledger.cordoned or not view.reachable(node, now_ms) or view.reports[node].report.frozen:
             continue
         if settled is None or holds(report, settled):
-            (taken if node in held else free).append(node)
-    return Eligible(tuple(free), tuple(taken))
+            yield node
 
 
 def why_none(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:

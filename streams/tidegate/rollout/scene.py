@@ -9,7 +9,7 @@ from tidegate.rollout.stages import Sizes, control_token, sizes
 from tidegate.rollout.view import View, runs
 from tidegate.wire.decisions import SubjectState
 from tidegate.wire.documents import Roster
-from tidegate.wire.names import duration_ms
+from tidegate.wire.names import duration_ms, share_of
 from tidegate.wire.plans import Artifact, ControlMode, Plan, Stage
 from tidegate.wire.telemetry import ServiceState
 
@@ -85,8 +85,13 @@ class Scene(Struct, frozen=True, dict=True):
         return self.roster.nodes[first : first + self.state.controls]
 
     @property
+    def at_once(self) -> int:
+        """So many nodes may change at once (B4)."""
+        return share_of(self.stage.max_unavailable or self.plan.max_unavailable, len(self.roster.nodes))
+
+    @property
     def placed(self) -> bool:
-        """Whether the judge has a placement to judge: from the first release on, so that the baseline is learned until then (C3)."""
+        """Whether the judge has a placement: from the first release on, so that the baseline is learned until then (C3)."""
         return bool(self.state.placement) and bool(self.state.released or self.state.reached)
 
     @property

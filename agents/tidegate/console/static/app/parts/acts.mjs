@@ -85,7 +85,7 @@ export const OF_NODES = {
   cordon: {
     label: "Cordon", icon: "pause", tone: "hold",
     when: (node) => node.node_state !== "cordoned",
-    does: (node) => `Node ${node.node} takes part in no rollout that begins from now on. What it runs, runs on.`,
+    does: (node) => `Node ${node.node} takes part in no rollout that begins from now on. What has passed every stage it takes, like a node that was away.`,
   },
   uncordon: {
     label: "Uncordon", icon: "play", tone: "live",
