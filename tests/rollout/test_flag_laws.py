@@ -5,12 +5,14 @@ import random
 from tests.rollout.flags import DARK, Story, ramp, spec
 
 from tidegate.flags.published import WEIGHT_ALL
+from tidegate.rollout.events import IntentArrived
+from tidegate.rollout.flag_levels import spec_in_force
 from tidegate.rollout.flag_steps import TOMBSTONE_MS
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.flagchanges import FlagChange, RampStage
 from tidegate.wire.flags import definition_of
-from tidegate.wire.flagspecs import Prerequisite
+from tidegate.wire.flagspecs import Prerequisite, kill_variant, safe_variant
 from tidegate.wire.flagstates import FlagState, Off
 from tidegate.wire.judgement import AlarmState, Outcome
 from tidegate.wire.plans import Action
@@ -28,7 +30,12 @@ class Law(Story):
 
     def feed(self, event):
         before = dict(self.ledger.flags)
+        asked = event.intent.subject if isinstance(event, IntentArrived) and event.intent is not None else ""
+        had = self.values(asked)
         decisions = super().feed(event)
+        if asked in before and [decision.kind for decision in decisions] == [DecisionKind.ACCEPT]:
+            safe = VARIANTS[safe_variant(before[asked].spec)]
+            assert self.values(asked) in (had, [safe] * len(had)), "what waits changes what nobody has"
         for decision in decisions:
             if decision.flag is not None:
                 self.check(before.get(decision.subject), decision.flag, decision.kind)
@@ -52,6 +59,13 @@ class Law(Story):
         if after.phase in (Phase.RUNNING, Phase.PAUSED):
             assert after.ramp is not None
 
+    def values(self, subject: str) -> list[object]:
+        """What a few users have of a flag."""
+        if subject not in self.ledger.flags or self.ledger.flags[subject].removed:
+            return []
+        variants = definition_of(self.value(subject)).variants
+        return [variants[seen] for seen in self.seen(subject, FEW).values()]
+
     def look(self) -> None:
         """What users have is what was decided."""
         for subject, state in self.ledger.flags.items():
@@ -61,8 +75,11 @@ class Law(Story):
                 continue
             definition_of(value)
             seen = set(self.seen(subject, FEW).values())
-            if state.pinned or (state.weight == 0 and state.before is None):
-                assert seen == {"off"}
+            there = spec_in_force(state)
+            if state.killed and not state.archived:
+                assert seen == {kill_variant(there)}
+            elif state.pinned or (state.weight == 0 and state.before is None):
+                assert seen == {safe_variant(there)}
             if state.off is Off.SWITCHED_OFF:
                 assert state.held == 0
 
@@ -72,7 +89,8 @@ def any_spec(dice: random.Random, subject: str):
     default = dice.choice(["on", "new", "off"])
     rule = {"if": [{"in": ["@b", {"var": "email"}]}, "new", None]} if dice.random() < 0.5 else None
     immediate = dice.random() < 0.3
-    wanted = spec(default, immediate=immediate, variants=VARIANTS, targeting=rule, prerequisites=needs)
+    pins = {"safe_variant": dice.choice(["off", "off", "off", "new"]), "kill_variant": dice.choice([None, None, None, "on"])}
+    wanted = spec(default, immediate=immediate, variants=VARIANTS, targeting=rule, prerequisites=needs, **pins)
     stages = (RampStage(set_weight=dice.choice([1, 10, 30]), bake="2s"), RampStage(set_weight=100, bake="2s"))
     return FlagChange(spec=wanted, ramp=None if immediate else ramp(*stages, on_fail=dice.choice(list(Action))))
 

@@ -3,6 +3,7 @@
 from tidegate.cli.tell import age, clock
 from tidegate.flags.published import WEIGHT_ALL
 from tidegate.model import FlagSummary
+from tidegate.rollout.flag_levels import spec_in_force
 from tidegate.rollout.ramp import shown
 from tidegate.wire.documents import Phase
 from tidegate.wire.flags import State
@@ -39,9 +40,9 @@ def gets(state: FlagState) -> str:
     if state.archived:
         return f"everyone gets {safe_variant(spec)}, for good"
     if state.killed:
-        return f"everyone gets {kill_variant(spec)}"
+        return f"everyone gets {kill_variant(spec_in_force(state))}"
     if state.off is not Off.NONE:
-        return f"everyone gets {safe_variant(spec)}"
+        return f"everyone gets {safe_variant(spec_in_force(state))}"
     outside = _outside(state)
     if not state.weight:
         return f"everyone gets {outside}"

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from tidegate.model.model import Model, Told
 from tidegate.model.summary import Blocker
+from tidegate.rollout.flag_levels import spec_in_force
 from tidegate.rollout.ramp_forward import ramp_blockers
 from tidegate.wire.documents import Phase
 from tidegate.wire.flags import State
@@ -70,7 +71,7 @@ def flag_summary(model: Model, state: FlagState, now_ms: int, told: Mapping[int,
         result=state.result,
         variants=tuple(definition.variants),
         safe_variant=safe,
-        kill_variant=kill_variant(spec),
+        kill_variant=kill_variant(spec_in_force(state)),
         gives_safe=not definition.targeting and definition.default_variant == safe,
         disabled=definition.state is State.DISABLED,
         weight=state.weight,

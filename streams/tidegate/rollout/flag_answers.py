@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_code import code_missing, stopped
-from tidegate.rollout.flag_levels import needs
+from tidegate.rollout.flag_levels import needs, spec_in_force
 from tidegate.rollout.flag_setting import answer_set
 from tidegate.rollout.flag_shared import answer_shared
 from tidegate.rollout.gates import gate_said, unasked
@@ -77,7 +77,7 @@ def _kill(ramp: Ramp, intent: Intent) -> Change:
     state = ramp.state
     if state.killed:
         return ramp.refused(Reason.NOTHING_TO_DO, f"{state.key} is killed already")
-    message = intent.reason or f"Everyone has {kill_variant(state.spec)} from now on."
+    message = intent.reason or f"Everyone has {kill_variant(spec_in_force(state))} from now on."
     return replace(_change(DecisionKind.KILL, message, stopped(replace(state, killed=True))), facts=_served(state))
 
 

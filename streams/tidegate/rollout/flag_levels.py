@@ -9,6 +9,7 @@ from tidegate.flags.prerequisites import settled
 from tidegate.flags.published import WEIGHT_ALL, pinned, ramped, share_of
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.codec import Malformed
+from tidegate.wire.documents import Phase
 from tidegate.wire.experiments import trial_of, trial_text
 from tidegate.wire.exposures import EXPERIMENT, WATCHED
 from tidegate.wire.flags import EVALUATORS, METADATA, State, TopicKey, bucketing_of, definition_of, evaluators_of, metadata_of
@@ -77,7 +78,7 @@ class FlagLevels:
             return FlagLevel(value_of(state, self.around(state)), revision)
         except Malformed as fault:
             # It was sound when it was set; what it needs has changed since. Toward safe is always allowed (G2).
-            return FlagLevel(_safe(state.spec), revision, str(fault))
+            return FlagLevel(_safe(spec_in_force(state)), revision, str(fault))
 
     def around(self, state: FlagState) -> "Around":
         """Return what a flag's value depends on beside its own state."""
@@ -105,13 +106,13 @@ class Around(Struct, frozen=True, kw_only=True):
 
 def value_of(state: FlagState, around: Around) -> bytes:
     """Return the definition that belongs on the topic. Malformed where none can say what was decided."""
-    spec = state.spec
+    spec, there = state.spec, spec_in_force(state)
     if state.archived:
-        return pinned(bytes(spec.definition), safe_variant(spec), "archived")
+        return pinned(bytes(there.definition), safe_variant(there), "archived")
     if state.killed:
-        return pinned(bytes(spec.definition), kill_variant(spec), "killed")
+        return pinned(bytes(there.definition), kill_variant(there), "killed")
     if state.off is not Off.NONE:
-        return _safe(spec)
+        return _safe(there)
     everyone = state.weight == WEIGHT_ALL and spec.layer is None
     value = _settled(spec, around) if everyone else _in_part(state, around)
     if state.placement:
@@ -120,6 +121,11 @@ def value_of(state: FlagState, around: Around) -> bytes:
     if tried is None or tried.experiment is None:
         return value
     return _marked(value, {EXPERIMENT: trial_text(trial_of(tried.experiment, tried.decoded(), state.subject))})
+
+
+def spec_in_force(state: FlagState) -> FlagSpec:
+    """Return the spec by which a flag is pinned: one that waits to begin says nothing yet of one that is there (G2, H3)."""
+    return state.before if state.phase is Phase.IDLE and state.before is not None else state.spec
 
 
 def had_by_everyone(state: FlagState) -> FlagSpec | None:

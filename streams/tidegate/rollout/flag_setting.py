@@ -24,7 +24,7 @@ from tidegate.wire.documents import Intent, Phase, PublicKey
 from tidegate.wire.flagchanges import FlagRamp, ramp_faults
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flags import EVALUATORS, FLAGS_MAX, State, evaluators_of
-from tidegate.wire.flagspecs import FlagSpec, safe_variant, spec_faults
+from tidegate.wire.flagspecs import FlagSpec, kill_variant, safe_variant, spec_faults
 from tidegate.wire.flagstates import FlagState, Off, RampResult, flag_key, spec_digest
 from tidegate.wire.reasons import Reason
 
@@ -48,7 +48,7 @@ def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None
     if before is not None and spec_digest(spec) in before.quarantined:
         name = spec_digest(spec)
         return refusal(intent, Reason.QUARANTINED, f"{SPEC}: it was switched off; a person may release {name} from quarantine")
-    state = _wanted(before, intent, spec, course, key)
+    state = replace(_wanted(before, intent, spec, course, key), asked_ms=now_ms)
     wrong = list(_between(ledger, state))
     if wrong:
         return refusal(intent, Reason.BAD_DOCUMENT, told_faults(wrong[:FAULTS_SHOWN]))
@@ -59,20 +59,23 @@ def _answer(ramp: Ramp, before: FlagState | None) -> Change:
     state = ramp.state
     if state.ramp is None and _is_safe(state.spec, before):
         return at_once(ramp, Reason.ASKED, state.why or "Everyone has the safe variant.")
+    if state.ramp is None:
+        held, asks = next(restraints(ramp), None), asks_for_approval(ramp)
+        if held is not None:
+            reason, sentence = held
+            return ramp.refused(reason, f"{sentence} An immediate change does not wait for that; ask again when it is over.")
+        if not asks:
+            return at_once(ramp, Reason.ASKED, state.why or "Everyone has the new definition.")
+    wrong = list(_other_pins(state.spec, before)) if state.before is None else []
+    if wrong:
+        return ramp.refused(Reason.BAD_DOCUMENT, told_faults(wrong))
     if state.ramp is not None:
         waits = [sentence for _, sentence in unbegun(ramp)]
         told = f"waits: {' '.join(waits)}" if waits else f"comes by {len(state.ramp.stages)} stages."
         reason = Reason.PLAN_QUEUED if waits else Reason.PLAN_ACCEPTED
         return ramp.changed(DecisionKind.ACCEPT, reason, f"The definition {told}")
-    held = next(restraints(ramp), None)
-    if held is not None:
-        reason, sentence = held
-        return ramp.refused(reason, f"{sentence} An immediate change does not wait for that; ask again when it is over.")
-    asks = asks_for_approval(ramp)
-    if asks:
-        message = f"It waits: {asks} asks for a second approver: flag approve {state.key} {state.proposed}"
-        return ramp.changed(DecisionKind.ACCEPT, Reason.PLAN_QUEUED, message)
-    return at_once(ramp, Reason.ASKED, state.why or "Everyone has the new definition.")
+    message = f"It waits: {asks} asks for a second approver: flag approve {state.key} {state.proposed}"
+    return ramp.changed(DecisionKind.ACCEPT, Reason.PLAN_QUEUED, message)
 
 
 def _busy(before: FlagState | None) -> tuple[Reason, str] | None:
@@ -118,9 +121,27 @@ def _taken(ledger: Ledger, subject: str, spec: FlagSpec) -> Iterator[Fault]:
 def _is_safe(spec: FlagSpec, before: FlagState | None) -> bool:
     """Return whether a spec gives everyone what is the safe variant now, with the value that it has now (G2)."""
     definition, safe = spec.decoded(), safe_variant(before.spec if before is not None else spec)
-    same = before is None or encode(definition.variants.get(safe)) == encode(before.spec.decoded().variants[safe])
     always = definition.state is State.ENABLED and not definition.targeting and definition.default_variant == safe
-    return always and same and not spec.prerequisites and safe_variant(spec) == safe
+    return always and not spec.prerequisites and safe_variant(spec) == safe and not any(_other_pins(spec, before))
+
+
+def _other_pins(spec: FlagSpec, before: FlagState | None) -> Iterator[Fault]:
+    """Yield which variant that pins a flag a spec gives another value than everyone is safe with now. Where nothing of what was
+    set before is kept, everyone would have it at once, or by a kill (G2).
+    """
+    if before is None:
+        return
+    old, new = before.spec, spec.decoded().variants
+    had = old.decoded().variants
+    safe, kill = encode(had[safe_variant(old)]), encode(had[kill_variant(old)])
+    remedy = "set it with a change that comes after this one"
+    if encode(new[safe_variant(spec)]) != safe:
+        yield f"{SPEC}.safeVariant", f"everyone would have {safe_variant(spec)!r} at once, whose value is another; {remedy}"
+    if encode(new[kill_variant(spec)]) not in (safe, kill):
+        yield (
+            f"{SPEC}.killVariant",
+            f"a kill would give everyone {kill_variant(spec)!r} at once, whose value is another; {remedy}",
+        )
 
 
 def _wanted(

@@ -67,7 +67,7 @@ def flag_wakes_ms(ledger: Ledger, view: View, now_ms: int) -> Iterator[int]:
             over = alarm_over_ms(ramp)
             yield from (over,) if over is not None else ()
         elif state.phase is Phase.IDLE:
-            yield rested_ms(ledger, state)
+            yield rested_ms(ledger, state, *ramp.subjects)
         if not state.archived:
             for one in ramp.subjects:
                 yield from edges_ms(ledger, one, now_ms)

@@ -79,9 +79,9 @@ def forbidden(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
     return None
 
 
-def resting_from(ledger: Ledger, state: Judged, now_ms: int) -> Restraint | None:
-    """Return why a subject has to rest after its last rollout, or None."""
-    for held in in_force(ledger, state.subject):
+def resting_from(ledger: Ledger, state: Judged, now_ms: int, *subjects: str) -> Restraint | None:
+    """Return why a subject has to rest after its last rollout, or None. ``subjects``: whose policies hold; none: its own."""
+    for held in (one for subject in subjects or (state.subject,) for one in in_force(ledger, subject)):
         left_ms = _rested_ms(held, state) - now_ms
         if left_ms > 0:
             what = f"The policy {held.policy.name} asks for {held.policy.dwell} between rollouts"
@@ -89,9 +89,9 @@ def resting_from(ledger: Ledger, state: Judged, now_ms: int) -> Restraint | None
     return None
 
 
-def rested_ms(ledger: Ledger, state: Judged) -> int:
-    """Return from when on no policy asks a subject to rest any more."""
-    return max((_rested_ms(held, state) for held in in_force(ledger, state.subject)), default=0)
+def rested_ms(ledger: Ledger, state: Judged, *subjects: str) -> int:
+    """Return from when on no policy asks a subject to rest any more; as above."""
+    return max((_rested_ms(held, state) for one in subjects or (state.subject,) for held in in_force(ledger, one)), default=0)
 
 
 def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:

@@ -108,11 +108,16 @@ def unbegun(ramp: Ramp) -> Iterator[Blocker]:
     state = ramp.state
     if state.killed or state.off is not Off.NONE:
         yield Reason.KILLED, f"{'It is killed' if state.killed else f'It is off ({state.off})'}; flag restore goes on."
+    if state.asked_ms < ramp.ledger.restored_ms:
+        yield (
+            Reason.RESTORED,
+            "It waited before the fleet was restored from an archive; flag restore goes on, flag abort ends it.",
+        )
     asks = asks_for_approval(ramp)
     if asks and not state.approved:
         yield Reason.NOT_APPROVED, f"{asks} asks for a second approver: flag approve {state.key} {state.proposed}"
     yield from restraints(ramp)
-    resting = resting_from(ramp.ledger, state, ramp.now_ms)
+    resting = resting_from(ramp.ledger, state, ramp.now_ms, *ramp.subjects)
     if resting is not None:
         yield resting
 
