@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change, counted
+from tidegate.rollout.gates import awaited, ended_ms
 from tidegate.rollout.late import left_over
 from tidegate.rollout.restraint import freed_ms, restraint
 from tidegate.rollout.scene import Scene, Standing
@@ -82,11 +83,11 @@ def overdue(scene: Scene) -> str:
     """Return, as a sentence, what the stage has waited for longer than ``progressDeadline`` (B5); empty where nothing is.
 
     While a stage bakes, a policy, an alarm or another rollout holds it up, or the last one is given out, the time counts from
-    when its nodes went away; before, from its last batch. An open gate waits for people, not for nodes.
+    when its nodes went away; before, from its last batch. An open gate waits for people, not for nodes: it counts from its end.
     """
-    state = scene.state
-    since = max(state.stage_ms, state.batch_ms, state.phase_ms)
-    if state.gate_since_ms or scene.now_ms - since < scene.deadline_ms:
+    state, gate = scene.state, scene.stage.pause
+    since = max(state.stage_ms, state.batch_ms, state.phase_ms, ended_ms(gate, state))
+    if awaited(gate, state, scene.now_ms) or scene.now_ms - since < scene.deadline_ms:
         return ""  # what is looked at below only makes it later
     now = scene.standing
     if now.clear:
@@ -176,7 +177,7 @@ def wakes(scene: Scene) -> list[int]:
     lost = [scene.view.reports[node].seen_ms + UNREACHABLE_MS for node in nodes if node in scene.view.reports]
     times = [*lost, *(at + scene.deadline_ms for at in lost)]
     times.append(max(state.stage_ms, state.batch_ms, state.phase_ms, state.baking_since_ms) + scene.deadline_ms)
-    times.append(state.decided_ms + scene.deadline_ms)
+    times += [state.decided_ms + scene.deadline_ms, ended_ms(scene.stage.pause, state) + scene.deadline_ms]
     if state.baking_since_ms:
         times.append(state.baking_since_ms + duration_ms(scene.stage.bake))
     return times

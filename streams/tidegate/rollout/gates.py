@@ -5,11 +5,14 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change
 from tidegate.rollout.scene import Scene
 from tidegate.rollout.verdicts import Blocker, Judged, promoting
-from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.decisions import DecisionKind, SubjectState
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import GateDefault, Pause
 from tidegate.wire.reasons import Reason
+
+_ANSWERS = frozenset({Reason.ASKED, Reason.GATE_PASSED, Reason.GATE_TIMED_OUT})
+"""Why a gate is passed."""
 
 
 def gate_blocker(gate: Pause | None, state: Judged, now_ms: int) -> Blocker | None:
@@ -40,6 +43,21 @@ def timed_out(gate: Pause | None, state: Judged, now_ms: int) -> Pause | None:
     return gate if ends is not None and now_ms >= ends else None
 
 
+def awaited(gate: Pause | None, state: SubjectState, now_ms: int) -> bool:
+    """Return whether an open gate waits for people: nobody has answered it, and no default has taken their place."""
+    if not state.gate_since_ms or state.gate_passed:
+        return False
+    over = timed_out(gate, state, now_ms)
+    return over is None or over.default is GateDefault.HOLD
+
+
+def ended_ms(gate: Pause | None, state: SubjectState) -> int:
+    """Return when an opened gate was answered, or its time is over, in ms; 0 where neither is, or more was decided since."""
+    if state.gate_since_ms and state.gate_passed and state.decided_reason in _ANSWERS:
+        return state.decided_ms
+    return gate_ends_ms(gate, state) or 0
+
+
 def gate_ending(gate: Pause | None) -> str:
     """Return in words how a gate ends that nobody answers."""
     return f"after {gate.duration} its default is {gate.default}" if gate and gate.duration else "it has no end"
@@ -62,6 +80,11 @@ def gate_said(intent: Intent) -> str:
     """Return the answer of an outgoing gate in words."""
     does = "passes" if intent.verb is Verb.PROMOTE else "refuses"
     return f"Gate {intent.target} {does}: {intent.reason or 'it gives no reason'}"
+
+
+def anew(state: SubjectState) -> SubjectState:
+    """Return a state whose stage bakes anew, and asks its gate after that: that it was open or passed is no word on this bake."""
+    return replace(state, baking_since_ms=0, gate_since_ms=0, gate_passed=False)
 
 
 def open_gate(scene: Scene) -> Change:

@@ -2,13 +2,14 @@
 
 An archive ends at some moment; what was decided after it, a rollback say, is not in it. So a restored fleet does not go on where
 the archive stands: each rollout under way comes back paused, its command names nobody (each node keeps what it runs), and what
-was asked for before the restore and goes forward is refused. When a person resumes, the stage bakes anew; a plan that is signed
-after the restore begins like any other, and no way back ever waits (D5).
+was asked for before the restore and goes forward is refused. When a person resumes, the stage bakes anew and asks its gate anew;
+a plan that is signed after the restore begins like any other, and no way back ever waits (D5).
 """
 
 from msgspec.structs import replace
 
 from tidegate.rollout.change import Change
+from tidegate.rollout.gates import anew
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.scene import Scene
 from tidegate.wire.decisions import DecisionKind, SubjectState
@@ -30,7 +31,7 @@ def unsure(scene: Scene) -> Change | None:
         subject=state.subject,
         message="The fleet was restored from an archive, which does not say what was decided after it: nodes keep what they run. "
         "Look at what that is, then resume or abort.",
-        state=replace(state, phase=Phase.PAUSED, paused_reason=Reason.RESTORED, baking_since_ms=0),
+        state=replace(anew(state), phase=Phase.PAUSED, paused_reason=Reason.RESTORED),
     )
 
 

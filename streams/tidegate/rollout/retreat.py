@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tidegate.rollout.batches import named, overdue, sentence
 from tidegate.rollout.change import Change, Fact
-from tidegate.rollout.gates import timed_out
+from tidegate.rollout.gates import anew, timed_out
 from tidegate.rollout.scene import Scene
 from tidegate.rollout.verdicts import facts_of, fails_of, lifted, outweighs
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
@@ -53,8 +53,8 @@ def failing(scene: Scene) -> Change | None:
 def recovered(scene: Scene) -> Change | None:
     """Return that a paused rollout goes on where what paused it is over (``lifted``), else None.
 
-    What burns everyone alike is no word about the release: its stage begins to bake anew, so that it advances only after a whole
-    bake without a burn.
+    What burns everyone alike is no word about the release: its stage begins to bake anew, its gate with it, so that it advances
+    only after a whole bake without a burn.
     """
     fails = _fails(scene)
     if Action.ROLLBACK in fails:
@@ -65,7 +65,7 @@ def recovered(scene: Scene) -> Change | None:
     change = resume(scene, *over)
     if over[0] is not Reason.BURNED_OUT or change.state is None:
         return change
-    return replace(change, state=replace(change.state, baking_since_ms=0))
+    return replace(change, state=anew(change.state))
 
 
 def resume(scene: Scene, reason: Reason, message: str) -> Change:
