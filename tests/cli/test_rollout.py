@@ -11,6 +11,7 @@ from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import Phase
 from tidegate.wire.envelope import unseal
 from tidegate.wire.plans import Plan
+from tidegate.wire.reasons import Reason
 
 FIRST = """
 service: shop
@@ -112,6 +113,33 @@ def test_a_rollout_is_steered_looked_at_and_explained(installed: World) -> None:
     assert installed.type("rollout", "release", "shop", "v2").code == 0
 
 
+def test_a_plan_that_waits_is_withdrawn_by_its_id_and_the_rollout_before_it_goes_on(installed: World) -> None:
+    installed.artifact("shop-v3.tar")
+    assert installed.type("rollout", "start", installed.plan(SECOND)).code == 0
+    assert installed.type("rollout", "start", installed.plan(SECOND.replace("v2", "v3"))).code == 0
+    waiting = plans(installed)[-1]
+    unknown = installed.type("rollout", "abort", "shop", "--plan", "nobody")
+    assert (unknown.code, waiting.id in unknown.out) == (Exit.FAILED, True)
+    withdrawn = installed.type("rollout", "abort", "shop", "--plan", waiting.id, "--reason", "not today", "-o", "yaml")
+    assert withdrawn.code == 0
+    decision = yaml.safe_load(withdrawn.out)
+    assert (decision["kind"], decision["facts"]["withdrawn"]) == ("setting", [waiting.id])
+    assert installed.type("rollout", "status", "shop", "-o", "json").json[0]["phase"] == "running"
+
+
+def test_an_abort_withdraws_what_waits_with_what_is_under_way(installed: World) -> None:
+    installed.artifact("shop-v3.tar")
+    assert installed.type("rollout", "start", installed.plan(SECOND)).code == 0
+    assert installed.type("rollout", "start", installed.plan(SECOND.replace("v2", "v3"))).code == 0
+    told = installed.type("rollout", "abort", "shop", "--reason", "fire")
+    assert (told.code, f"fire; withdrawn with it: {plans(installed)[-1].id}" in told.out) == (0, True)
+
+
+def test_a_group_goes_back_as_one(installed: World) -> None:
+    refused = installed.type("rollout", "abort", "group/all", "--plan", "p")
+    assert (refused.code, "goes back as one" in refused.err) == (Exit.USAGE, True)
+
+
 def test_what_cannot_be_done_is_refused_with_the_record_and_exit_code_1(installed: World) -> None:
     refused = installed.type("rollout", "resume", "shop")
     assert refused.code == Exit.FAILED
@@ -157,6 +185,11 @@ def test_a_send_without_answer_is_read_back(installed: World, landed: bool) -> N
 )
 def test_every_end_has_its_exit_code(state: SubjectState, code: Exit | None) -> None:
     assert ended(state, "p") == code
+
+
+def test_a_plan_that_a_person_withdrew_was_aborted() -> None:
+    state = SubjectState(subject="svc/a", phase=Phase.RUNNING, plan_digest="other")
+    assert ended(state, "p", Reason.ASKED) == Exit.ABORTED
 
 
 def test_every_result_has_an_exit_code() -> None:

@@ -113,7 +113,7 @@ def test_a_plan_of_before_does_not_begin_and_one_signed_since_does(fleet):
     unread = fleet.submit(plan("4", "1", issued_ms=fleet.now_ms - 1))[0]
     assert (unread.kind, unread.reason) == (DecisionKind.REFUSE, Reason.RESTORED)
     fleet.turn()
-    fleet.ask(Verb.ABORT)
+    fleet.ask(Verb.ABORT, target="to-2")
     fleet.turn(10)
     waited = [one for one in fleet.decisions if one.kind is DecisionKind.REFUSE and one.reason is Reason.RESTORED]
     assert [one.message.partition(":")[0] for one in waited] == ["issuedMs", "Plan to-3 waited and cannot start"]

@@ -17,13 +17,13 @@ from tidegate.runtime.home import Home
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Hush, KeyRole, Verb
 from tidegate.wire.envelope import seal
+from tidegate.wire.groups import is_group
 
 HELP = {
     Verb.PAUSE: "Stop advances and batches; judgement and rollback go on.",
     Verb.RESUME: "Go on after a pause.",
     Verb.PROMOTE: "End the bake or answer the gate of this stage; never overrules a fail.",
-    Verb.ABORT: "Roll back now. Wins in every state.",
-    Verb.UNDO: "Go back to the rollback target of the last plan.",
+    Verb.UNDO: "Go back from what was promoted to the rollback target of its plan, and withdraw what waits.",
     Verb.RETRY: "Try the last plan again.",
 }
 
@@ -66,6 +66,23 @@ def _command(verb: Verb, help_: str) -> click.Command:
 
 @click.command()
 @click.argument("service")
+@click.option("--plan", "plan_id", metavar="ID", default="", help="Of this plan alone, under way or waiting.")
+@click.option("--reason", default="", help="Why; stands in the decision.")
+@format_option
+@click.pass_obj
+def abort(home: Home, service: str, plan_id: str, reason: str, form: Format) -> int:
+    """Roll back what is under way or watched, now, and withdraw the plans that wait.
+
+    It wins whatever the rollout waits for. Once its watch is over, nothing is under way any more: `tidegate rollout undo SERVICE`
+    goes back then. Where nothing is under way, what waits is withdrawn. All of group/NAME goes back, the last wave first.
+    """
+    if plan_id and is_group(service):
+        raise click.UsageError("a group goes back as one; leave --plan out")
+    return ask(home, subject_of(service), Verb.ABORT, target=plan_id, reason=reason, form=form)
+
+
+@click.command()
+@click.argument("service")
 @click.argument("version")
 @click.option("--reason", default="", help="Why; stands in the decision.")
 @format_option
@@ -86,4 +103,4 @@ def approve(home: Home, service: str, plan_id: str, reason: str, form: Format) -
     return ask(home, subject_of(service), Verb.APPROVE, target=plan_id, reason=reason, form=form)
 
 
-ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), release, approve]
+ASKING = [*(_command(verb, help_) for verb, help_ in HELP.items()), abort, release, approve]

@@ -20,6 +20,7 @@ from tidegate.wire.decisions import DecisionKind, GroupState, Result, SubjectSta
 from tidegate.wire.documents import KeyRole, Phase, digest
 from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.names import duration_ms, service_subject
+from tidegate.wire.reasons import Reason
 
 ANSWER_WITHIN_S = 30.0
 
@@ -159,32 +160,37 @@ def group_ended(group: GroupState | None) -> Exit | None:
 async def _wait(here: Session, subject: str, asked: str, answer: Told, printing: _Printing, wait_s: float | None) -> int:
     """Follow the plan's rollout to its end; it may have to wait in the queue first."""
     last = answer
+
+    def outcome() -> Exit | None:
+        return ended(last.decision.state, asked, last.decision.reason)
+
     earlier = [told for told in here.model.decisions(subject) if told.decision.seq > answer.decision.seq]
 
     def done(news: list[Told]) -> bool:
         nonlocal last
         for told in (*earlier, *news):
-            if told.decision.subject == subject and ended(last.decision.state, asked) is None:
+            if told.decision.subject == subject and outcome() is None:
                 last = told
                 printing.tell(told)
         earlier.clear()
-        return ended(last.decision.state, asked) is not None
+        return outcome() is not None
 
     if not await here.follow(done, wait_s):
         raise Problem(
             f"the rollout has not ended within {wait_s:g} s; it goes on", "see: tidegate rollout status", code=Exit.TIMEOUT
         )
     printing.end(last)
-    return ended(last.decision.state, asked) or Exit.OK
+    return outcome() or Exit.OK
 
 
-def ended(state: SubjectState | None, plan_digest: str) -> Exit | None:
-    """Return the exit code of a plan's rollout, None while it waits or runs.
+def ended(state: SubjectState | None, plan_digest: str, why: Reason | None = None) -> Exit | None:
+    """Return the exit code of a plan's rollout, None while it waits or runs. ``why``: the reason of the record that says so.
 
-    A queued plan that is neither queued nor current any more was dropped: that is an end too.
+    A queued plan that is neither queued nor current any more was dropped, by a person who aborts or by what came before it:
+    that is an end too.
     """
     if state is None or plan_digest in state.queue:
         return None
     if state.plan_digest != plan_digest:
-        return Exit.SUPERSEDED
+        return Exit.ABORTED if why is Reason.ASKED else Exit.SUPERSEDED
     return OUTCOMES[state.result] if state.phase is Phase.DONE else None

@@ -39,7 +39,9 @@ class DecisionKind(StrEnum):
     """The fleet is back on the rollback target; who is not is named."""
     REFUSE = "refuse"
     SETTING = "setting"
-    """A cordon, a silence, a policy, a quarantine lifted, a plan approved, what a set has beside its flags: no rollout moves."""
+    """A cordon, a silence, a policy, a quarantine lifted, a plan approved or withdrawn, what a set has beside its flags: no
+    rollout moves.
+    """
     KILL = "kill"
     SAFE = "safe"
     """Everyone gets a flag's safe variant, since a version that it needs goes back (G4)."""

@@ -258,7 +258,9 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     actor: Label
     reason: Label = ""
     target: Label = ""
-    """Version or digest of a spec for release, plan or intent id for approve, node for cordon, id for unsilence."""
+    """Version or digest of a spec for release, plan or intent id for approve, plan of a service for abort (none: what is under
+    way and all that wait), node for cordon, id for unsilence.
+    """
     hush: Hush | None = None
     """For silence."""
     flag: FlagChange | None = None

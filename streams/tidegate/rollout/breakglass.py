@@ -6,9 +6,12 @@ names as soon as there is one: so the fleet does not stay under a document that 
 
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.ledger import Ledger
+from tidegate.wire.decisions import Result, SubjectState
 from tidegate.wire.documents import BreakGlass, GlassAction, Intent, Phase, PublicKey, Verb
 from tidegate.wire.flagstates import is_flag
 from tidegate.wire.reasons import Reason
+
+_WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED})
 
 
 def intent_of(glass: BreakGlass, key: PublicKey, ledger: Ledger, seen_ms: int) -> IntentArrived:
@@ -21,7 +24,7 @@ def intent_of(glass: BreakGlass, key: PublicKey, ledger: Ledger, seen_ms: int) -
         id=glass.id,
         fleet=glass.fleet,
         subject=glass.subject,
-        verb=_flag_verb(glass) if is_flag(glass.subject) else _verb(glass, state.phase),
+        verb=_flag_verb(glass) if is_flag(glass.subject) else _verb(glass, state),
         generation=ledger.generation(glass.subject),
         actor=f"{glass.actor} (break-glass {key.id})"[:256],
         reason=glass.reason,
@@ -38,7 +41,8 @@ def _flag_verb(glass: BreakGlass) -> Verb:
     return Verb.PAUSE if glass.action is GlassAction.PAUSE else Verb.KILL
 
 
-def _verb(glass: BreakGlass, phase: Phase) -> Verb:
+def _verb(glass: BreakGlass, state: SubjectState) -> Verb:
+    """Return what it asks for. What went back already is aborted, so that what waits behind it does not begin."""
     if glass.action is GlassAction.PAUSE:
         return Verb.PAUSE
-    return Verb.UNDO if phase is Phase.DONE else Verb.ABORT
+    return Verb.UNDO if state.phase is Phase.DONE and state.result not in _WENT_BACK else Verb.ABORT

@@ -21,14 +21,15 @@ from tidegate.rollout.silences import answer_silence
 from tidegate.rollout.start import begin, obstacle
 from tidegate.rollout.verdicts import lifts_itself
 from tidegate.rollout.view import View
+from tidegate.rollout.withdrawal import STAYS, aborted, with_queue
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
 from tidegate.wire.documents import Intent, Phase, Verb, digest
 from tidegate.wire.flagstates import is_flag
 from tidegate.wire.groups import is_group
 from tidegate.wire.reasons import Reason
 
-ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT})
-"""D3: these hold whatever the person saw."""
+ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT, Verb.SILENCE})
+"""D3: these hold whatever the person saw. A silence is about alarms, wherever a rollout stands."""
 
 
 def answer_intent(ledger: Ledger, view: View, event: IntentArrived, now_ms: int) -> list[Change]:
@@ -71,6 +72,8 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
     if intent.verb is Verb.APPROVE:
         return approve(ledger, state, intent, event.key)
     scene = scene_of(ledger, view, intent.subject, now_ms)
+    if intent.verb is Verb.ABORT:
+        return aborted(ledger, scene, state, intent)
     if scene is None:
         return refusal(intent, Reason.NOTHING_TO_DO, f"no rollout of {intent.subject} was ever started")
     match intent.verb:
@@ -80,10 +83,8 @@ def _answer(ledger: Ledger, view: View, event: IntentArrived, intent: Intent, no
             return _resume(scene, intent)
         case Verb.PROMOTE:
             return _promote(scene, intent)
-        case Verb.ABORT:
-            return _abort(scene, intent)
         case Verb.UNDO:
-            return _undo(scene, intent)
+            return _undo(ledger, scene, intent)
         case Verb.RETRY:
             return _retry(ledger, scene, intent)
         case Verb.SET | Verb.KILL | Verb.RESTORE | Verb.SHARE | Verb.ARCHIVE:
@@ -96,7 +97,8 @@ def _pause(scene: Scene, intent: Intent) -> Change:
     """Stop a rollout until a person resumes it, one too that stands for a signal and would go on by itself (D5)."""
     phase = scene.state.phase
     if phase is not Phase.RUNNING and not (phase is Phase.PAUSED and lifts_itself(scene.state.paused_reason)):
-        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused")
+        waits = "; what waits is withdrawn by rollout abort" if scene.state.queue else ""
+        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only a running rollout is paused{waits}")
     state = replace(scene.state, phase=Phase.PAUSED, paused_reason=Reason.ASKED)
     return _asked(intent, DecisionKind.PAUSE, "Advances and batches stop; judgement and rollback go on.", state)
 
@@ -121,29 +123,24 @@ def _promote(scene: Scene, intent: Intent) -> Change:
     return pass_gate(scene, Reason.ASKED, message)
 
 
-def _abort(scene: Scene, intent: Intent) -> Change:
-    if scene.state.phase not in (Phase.RUNNING, Phase.PAUSED, Phase.WATCHING):
-        return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; there is nothing to abort")
-    return rollback(scene, Reason.ASKED, intent.reason or f"{intent.actor} aborted it.", Result.ABORTED)
-
-
-def _undo(scene: Scene, intent: Intent) -> Change:
-    """Go to the plan's rollback target without stages (H2)."""
+def _undo(ledger: Ledger, scene: Scene, intent: Intent) -> Change:
+    """Go to the plan's rollback target without stages (H2). What waits is withdrawn, as by an abort."""
     state, plan = scene.state, scene.plan
-    done = state.phase is Phase.DONE and state.result in (Result.PROMOTED, Result.SUPERSEDED)
+    done = state.phase is Phase.DONE and state.result in STAYS
     if state.phase is not Phase.WATCHING and not done:
         return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; what is promoted is undone, what is under way aborted")
     if plan.rollback is None:
         return refusal(intent, Reason.NOT_ALLOWED, "this was the first plan of the service: there is nothing to go back to")
-    return rollback(
+    back = rollback(
         undone(scene, plan.rollback.artifact), Reason.ASKED, intent.reason or f"{intent.actor} undid it.", Result.ROLLED_BACK
     )
+    return with_queue(ledger, back)
 
 
 def _retry(ledger: Ledger, scene: Scene, intent: Intent) -> Change:
     """Start the last plan again, as its next attempt (B8). Asking for it takes its version out of quarantine."""
     state = scene.state
-    if state.phase is not Phase.DONE or state.result in (Result.PROMOTED, Result.SUPERSEDED):
+    if state.phase is not Phase.DONE or state.result in STAYS:
         return refusal(intent, Reason.NOTHING_TO_DO, f"{_what(scene)}; only what was rolled back, aborted or failed is retried")
     if state.queue:
         return refusal(intent, Reason.ALREADY_RUNNING, f"{len(state.queue)} plans wait for their turn")

@@ -22,7 +22,7 @@ from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, Phase, Verb
 from tidegate.wire.envelope import unseal
 from tidegate.wire.judgement import Alarm, AlarmState, Episode, Severity
-from tidegate.wire.plans import Stage
+from tidegate.wire.plans import Stage, WhenBusy
 from tidegate.wire.reasons import Reason
 
 SHOP = "svc/shop"
@@ -188,6 +188,17 @@ async def test_a_fix_goes_on_while_the_alert_still_fires_and_ends_where_it_fires
         assert len(aborts(here)) == 2
         again = here.mirror.model.view.alarms["api/alertmanager/a1b2"]
     assert (again.episodes, again.past) == (2, (Episode(T0_MS, T0_MS + 5_000),))
+
+
+async def test_an_alert_aborts_what_is_under_way_and_leaves_what_waits_behind_it(world):
+    """That may be the fix."""
+    async with serving(world) as here:
+        await under_way(here)
+        fix = replace(NEW, version="v3", sha256="c" * 64)
+        behind = {"artifact": fix, "despite_alarms": True, "reason": "the fix", "when_busy": WhenBusy.QUEUE}
+        assert (await here.start("ci", "fix", **here.upgrade(**behind))).status_code == 200
+        await post(here, alert(tidegate="abort"))
+        await here.until(lambda: here.mirror.model.ledger.subject(SHOP).rollout == "fix.1")
 
 
 async def test_an_alert_that_has_fired_for_long_aborts_nothing_it_only_makes_wait(world):

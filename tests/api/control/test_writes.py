@@ -11,6 +11,7 @@ from tidegate.api.control.mirror import says
 from tidegate.api.roles import Role
 from tidegate.wire.documents import Intent, KeyRole
 from tidegate.wire.envelope import unseal
+from tidegate.wire.plans import WhenBusy
 
 WHY = {"reason": "a test"}
 FAULTY: list[tuple[Any, str]] = [
@@ -54,6 +55,23 @@ async def test_a_rollout_is_paused_resumed_and_aborted_by_who_the_token_names(wo
             ]
             keys = [unseal(one.value, Intent, here.world.home.trust)[1].role for one in here.world.log.topic("intents")]
             assert set(keys) == {KeyRole.API}
+
+
+async def test_a_plan_that_waits_is_withdrawn_by_its_id_or_with_what_is_under_way(world):
+    async with installed(world) as here:
+        here.token("ci", Role.OPERATOR)
+        async with here.serve():
+            await at_gate(here)
+            for name in ("p3", "p4"):
+                assert (await here.start("ci", name, **here.upgrade(when_busy=WhenBusy.QUEUE))).status_code == 200
+            unknown = await here.post("/rollouts/shop/abort", "ci", WHY | {"target": "p9"})
+            assert (unknown.status_code, "p3, p4" in unknown.json()["detail"]) == (404, True)
+            one = await here.post("/rollouts/shop/abort", "ci", WHY | {"target": "p3"})
+            assert (one.status_code, one.json()["item"]["decision"]["kind"]) == (200, "setting")
+            assert (await here.get("/rollouts/shop", "ci")).json()["item"]["queue"] == ["p4"]
+            rest = await here.post("/rollouts/shop/abort", "ci", WHY)
+            assert (rest.status_code, rest.json()["item"]["decision"]["kind"]) == (200, "rollback")
+            assert (await here.get("/rollouts/shop", "ci")).json()["item"]["queue"] == []
 
 
 async def test_what_somebody_saw_is_not_what_is_changed_when_it_has_changed_since(world):

@@ -60,6 +60,13 @@ class OfTarget(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Why
 
 
+class OfPlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, and of which plan alone, under way or waiting; none: of what is under way and of all that wait."""
+
+    reason: Why
+    target: Annotated[str, Meta(max_length=256)] = ""
+
+
 class Asks:
     """``signer``: of role ``api``; None: this process has none and hands on signed documents alone."""
 
@@ -185,4 +192,4 @@ def posting(path: str, right: Right, summary: str, handle: Handle, body: type[St
     )
 
 
-__all__ = ["ANSWER_WITHIN_S", "HOLDS_WHATEVER", "Asks", "Because", "OfTarget", "Why", "posting"]
+__all__ = ["ANSWER_WITHIN_S", "HOLDS_WHATEVER", "Asks", "Because", "OfPlan", "OfTarget", "Why", "posting"]

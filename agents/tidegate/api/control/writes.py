@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tidegate.api.control.asking import HOLDS_WHATEVER, Asks, Because, OfTarget, Why, posting
+from tidegate.api.control.asking import HOLDS_WHATEVER, Asks, Because, OfPlan, OfTarget, Why, posting
 from tidegate.api.control.calls import Call, Reply, Route, named
 from tidegate.api.control.mirror import Mirror, about
 from tidegate.api.control.problems import Declined
@@ -35,9 +35,10 @@ class Writes:
 
     def routes(self) -> list[Route]:
         """Return them."""
-        of_rollouts = (Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.ABORT, Right.UNDO, Right.RETRY)
+        of_rollouts = (Right.PAUSE, Right.RESUME, Right.PROMOTE, Right.UNDO, Right.RETRY)
         return [
             *(self._wish(f"/rollouts/{{service}}/{one}", one, _TOLD[one], Because) for one in of_rollouts),
+            self._wish("/rollouts/{service}/abort", Right.ABORT, _TOLD[Right.ABORT], OfPlan),
             self._wish("/rollouts/{service}/approve", Right.APPROVE, "Approve of a plan that somebody else signed", OfTarget),
             self._wish("/rollouts/{service}/release", Right.RELEASE, "Take a version out of quarantine", OfTarget),
             *(self._wish(f"/groups/{{group}}/{one}", one, text, Because) for one, text in _OF_GROUPS.items()),
@@ -92,8 +93,8 @@ _TOLD = {
     Right.PAUSE: "Stop advances and batches; judgement and rollback go on",
     Right.RESUME: "Go on after a pause",
     Right.PROMOTE: "End the bake or answer the gate of this stage; never overrules a fail",
-    Right.ABORT: "Roll back now; wins in every state",
-    Right.UNDO: "Go back to the rollback target of the last plan",
+    Right.ABORT: "Roll back what is under way or watched, and withdraw what waits; what was promoted before is undone",
+    Right.UNDO: "Go back from what was promoted to the rollback target of its plan, and withdraw what waits",
     Right.RETRY: "Try the last plan again",
     Right.CORDON: "Let a node take part in no rollout that begins from now on",
     Right.UNCORDON: "Let a node take part again",

@@ -25,16 +25,13 @@ export const OF_ROLLOUTS = {
   },
   abort: {
     label: "Abort", icon: "back", tone: "bad",
-    when: (row) => row.phase === "running" || row.phase === "paused" || row.phase === "watching",
-    does: (row) =>
-      row.settled
-        ? `Every node of ${service(row)} goes back to ${row.settled} at once, and ${row.version} is quarantined.`
-        : `The first install of ${service(row)} ends here as failed. There is nothing to go back to: its nodes keep what they run.`,
+    when: (row) => abortable(row) || row.queued > 0,
+    does: (row) => [abortable(row) && goesBack(row), row.queued > 0 && `What waits for ${service(row)} is withdrawn (${row.queued}).`].filter(Boolean).join(" "),
   },
   undo: {
     label: "Undo", icon: "back", tone: "bad", conditional: true,
     when: (row) => row.phase === "done" && row.result === "promoted",
-    does: (row) => `${cap(service(row))} goes back from ${row.settled} to the rollback target of its last plan.`,
+    does: (row) => `${cap(service(row))} goes back from ${row.settled} to the rollback target of its last plan.${row.queued > 0 ? ` What waits is withdrawn (${row.queued}).` : ""}`,
   },
   retry: {
     label: "Retry", icon: "play", tone: "live", conditional: true,
@@ -42,6 +39,12 @@ export const OF_ROLLOUTS = {
     does: (row) => `The last plan of ${service(row)} begins again, to ${row.version}.`,
   },
 };
+
+const abortable = (row) => ["running", "paused", "watching"].includes(row.phase);
+const goesBack = (row) =>
+  row.settled
+    ? `Every node of ${service(row)} goes back to ${row.settled} at once, and ${row.version} is quarantined.`
+    : `The first install of ${service(row)} ends here as failed. There is nothing to go back to: its nodes keep what they run.`;
 
 export const OF_FLAGS = {
   kill: {
