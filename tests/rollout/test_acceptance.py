@@ -133,7 +133,7 @@ def test_what_the_shell_could_not_accept_is_refused_for_the_record(fleet, fault)
         (Verb.PAUSE, Reason.NOTHING_TO_DO),
         (Verb.RESUME, Reason.NOTHING_TO_DO),
         (Verb.PROMOTE, Reason.NOTHING_TO_DO),
-        (Verb.ABORT, Reason.NOTHING_TO_DO),
+        (Verb.ABORT, Reason.UNKNOWN),
         (Verb.UNDO, Reason.NOT_ALLOWED),
         (Verb.RETRY, Reason.NOTHING_TO_DO),
         (Verb.RELEASE, Reason.NOTHING_TO_DO),
