@@ -47,6 +47,25 @@ def test_late_rows_of_the_version_before_are_not_the_canarys():
     assert Reason.LATE not in {verdict.reason for verdict in found}
 
 
+@pytest.mark.parametrize("processes", [1, 8])
+def test_a_second_of_many_processes_that_comes_late_is_one_second(processes):
+    """One in twenty is late, of a service of any number of processes: not over the tenth that holds a rollout."""
+
+    def records():
+        for second in range(SECONDS):
+            late = second % 20 == 10
+            rows = [agent("n1", second, "v1"), agent("n0", second, "v2"), row("n1", seq=second + 1, second=second, requests=20)]
+            told = [row("n0", boot=f"b{one}", seq=second + 1, second=second, version="v2") for one in range(processes)]
+            yield record(rows if late else rows + told, second + 1)
+            if second % 20 == 13:
+                for one in range(processes):
+                    kept = {"boot": f"b{one}", "seq": second - 2, "second": second - 3, "version": "v2", "requests": 20}
+                    yield record([row("n0", **kept)], late_ms=1_500)
+
+    _, found = verdicts(records())
+    assert Reason.LATE not in {verdict.reason for verdict in found}
+
+
 @pytest.mark.parametrize("off_ms", [30_000, 400_000])
 def test_a_canary_with_a_wrong_clock_is_held_and_named_shifted_or_left_out(off_ms):
     def records():
@@ -64,7 +83,7 @@ def test_a_canary_with_a_wrong_clock_is_held_and_named_shifted_or_left_out(off_m
 
 def test_who_is_late_or_skewed_stands_in_the_checkpoint():
     state, _ = play([CANARY, *late_rows("v2")])
-    state.late_nodes["shop"] = {"n0": 2}
+    state.late_seconds["shop"] = {"n0": {1_000, 2_000}}
     state.skewed["shop"] = {"n0"}
     again = restore(snapshot(state))
-    assert (again.late_nodes, again.skewed) == (state.late_nodes, state.skewed)
+    assert (again.late_seconds, again.skewed) == (state.late_seconds, state.skewed)

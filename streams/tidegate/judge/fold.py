@@ -165,7 +165,8 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
     for pane in close(start_ms, heeded, state.members, services, state.edges()):
         late, excluded = state.late.pop(pane.service, 0), state.excluded.pop(pane.service, None)
         exceeded = state.exceeded.pop(pane.service, {})
-        late_nodes, skewed = state.late_nodes.pop(pane.service, {}), frozenset(state.skewed.pop(pane.service, ()))
+        late_nodes = {node: len(seconds) for node, seconds in state.late_seconds.pop(pane.service, {}).items()}
+        skewed = frozenset(state.skewed.pop(pane.service, ()))
         probe = probes.get(pane.service)
         state.tally.panes += 1
         state.tally.transition += pane.transition_rows + (probe.transition_rows if probe is not None else 0)

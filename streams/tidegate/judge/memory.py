@@ -40,7 +40,7 @@ def forget(state: JudgeState, now_ms: int) -> None:
         if not state.seen[service]:
             del state.seen[service]
     state.late = {service: rows for service, rows in state.late.items() if service in state.seen}
-    state.late_nodes = {service: nodes for service, nodes in state.late_nodes.items() if service in state.members}
+    state.late_seconds = {service: nodes for service, nodes in state.late_seconds.items() if service in state.members}
     state.skewed = {service: nodes for service, nodes in state.skewed.items() if service in state.members}
     for name, context in [*state.contexts.items()]:
         if not context.placement and state.heard.get(name, now_ms) <= now_ms - CONTEXT_MS:

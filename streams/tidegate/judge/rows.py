@@ -19,6 +19,8 @@ from tidegate.wire.nodeseconds import Extra, NodeSeconds
 from tidegate.wire.telemetry import Source
 
 Flags = NDArray[np.bool_]
+LATE_SECONDS_MAX = 100
+"""Of one node since the last pane: more say nothing more."""
 
 
 def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
@@ -46,7 +48,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     for service in columns.service[late].tolist():
         name = columns.record.services[service]
         state.late[name] = state.late.get(name, 0) + 1
-    _note_blurred(state, columns, late & ~beyond, new & ~beyond & (shifts_ms != 0))
+    _note_blurred(state, columns, late & ~beyond, new & ~beyond & (shifts_ms != 0), seconds_ms)
     for row in np.flatnonzero(wrong).tolist():
         state.excluded.setdefault(columns.record.services[columns.service[row]], set()).add(names[columns.node[row]])
     tally = state.tally
@@ -60,8 +62,11 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
 
 
-def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flags) -> None:
-    """Keep which members of compared cohorts come late, and whose clocks are wrong: telemetry of what they should run."""
+def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flags, seconds_ms: NDArray[np.int64]) -> None:
+    """Keep which members of compared cohorts come late, and whose clocks are wrong: telemetry of what they should run.
+
+    Late are seconds, not rows: a service of many processes has a row of each.
+    """
     record, telemetry = columns.record, columns.sources != AGENT_CODE
     for row in np.flatnonzero((late | skewed) & telemetry).tolist():
         service, node = record.services[columns.service[row]], record.nodes[columns.node[row]]
@@ -70,8 +75,9 @@ def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flag
         if members is None or cohort is None or members.versions[cohort] not in {"", record.versions[columns.version[row]]}:
             continue
         if late[row]:
-            told = state.late_nodes.setdefault(service, {})
-            told[node] = told.get(node, 0) + 1
+            told = state.late_seconds.setdefault(service, {}).setdefault(node, set())
+            if len(told) < LATE_SECONDS_MAX:
+                told.add(int(seconds_ms[row]))
         if skewed[row]:
             state.skewed.setdefault(service, set()).add(node)
 

@@ -76,7 +76,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     metrics: Metrics = field(default_factory=Metrics)
     exceeded: dict[str, dict[str, Exceeded]] = {}
     heard: dict[str, int] = {}
-    late_nodes: dict[str, dict[str, int]] = {}
+    late_seconds: dict[str, dict[str, set[int]]] = {}
     skewed: dict[str, set[str]] = {}
     begun_ms: int = 0
     plant: AlarmBook = field(default_factory=AlarmBook)
@@ -134,7 +134,7 @@ def snapshot(state: JudgeState) -> bytes:
             metrics=state.metrics,
             exceeded=state.exceeded,
             heard=state.heard,
-            late_nodes=state.late_nodes,
+            late_seconds=state.late_seconds,
             skewed=state.skewed,
             begun_ms=state.begun_ms,
             plant=state.plant,
@@ -189,7 +189,7 @@ def _state(found: Snapshot, partition: int) -> JudgeState:
         state.know(context)
     state.seen, state.late, state.early = found.seen, found.late, found.early
     state.excluded, state.sources = found.excluded, found.sources
-    state.late_nodes, state.skewed = found.late_nodes, found.skewed
+    state.late_seconds, state.skewed = found.late_seconds, found.skewed
     state.exceeded, state.metrics, state.heard = found.exceeded, found.metrics, found.heard
     state.begun_ms = found.begun_ms
     state.down, state.tally, state.plant = found.down, found.tally, found.plant

@@ -87,8 +87,8 @@ class JudgeState:
         """Late rows by service since its last pane."""
         self.excluded: dict[str, set[str]] = {}
         """Nodes by service whose clock is too wrong, since its last pane."""
-        self.late_nodes: dict[str, dict[str, int]] = {}
-        """Members of compared cohorts by service with their late rows, since its last pane."""
+        self.late_seconds: dict[str, dict[str, set[int]]] = {}
+        """Members of compared cohorts by service with the starts of seconds that came late, since its last pane."""
         self.skewed: dict[str, set[str]] = {}
         """Members of compared cohorts by service whose clock is wrong, since its last pane."""
         self.early: dict[str, int] = {}
