@@ -35,7 +35,7 @@ def up(home: Home, without_nodes: bool, keep_services: bool) -> None:
     Finds or starts a broker where config.yaml names none. Restarts what falls over. Ctrl-C stops all of it, in reverse order.
     """
     if not home.config.exists():
-        raise Problem(f"{home.folder} is no home", "run: tidegate init --nodes 3", code=2)
+        raise Problem(f"{home.folder} is no home", "run: tidegate init --nodes 4", code=2)
     home.trust  # noqa: B018 - refuse before anything starts
     configure(home.settings.log, sys.stderr, role="up")
     nodes = [] if without_nodes else sorted(home.nodes.glob("*.yaml"))
