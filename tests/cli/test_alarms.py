@@ -10,7 +10,9 @@ from tests.alarms.kit import over
 from tests.cli.kit import World
 
 from tidegate.cli.session import Exit
+from tidegate.runtime.keys import make_key
 from tidegate.wire.codec import encode
+from tidegate.wire.documents import KeyRole
 from tidegate.wire.judgement import Alarm, Episode, Severity
 
 
@@ -75,6 +77,24 @@ def test_a_silence_is_asked_for_decided_shown_with_what_it_hides_and_ended(told:
     assert list(ended["hid"]) == ["judge/coverage_lost/shop"]
     again = told.type("silence", "end", name)
     assert (again.code, "no silence" in again.out) == (Exit.FAILED, True)
+
+
+def test_who_has_a_key_of_one_service_silences_that_service_and_nothing_else(world: World) -> None:
+    """H1: the newest of the operator's keys that a home holds signs."""
+    ci = make_key(world.folder / "ci.key")
+    public = ci.public(KeyRole.OPERATOR).public
+    assert world.type("keys", "add", "operator", "--id", "ci", "--subject", "svc/shop", "--public", public).code == 0
+    (world.folder / "ci.key").rename(world.home.keys / "ci.key")
+    mine = world.type("silence", "add", "--service", "shop", "--name", "anomaly", "--for", "2h", "--reason", "new switch")
+    assert (mine.code, mine.err) == (0, "")
+    name = mine.out.split()[-1]
+    for options in (["--name", "rollback_happened"], ["--service", "till"], ["--label", "service=shop"]):
+        refused = world.type("silence", "add", *options, "--for", "2h", "--reason", "hush")
+        assert (refused.code, "counts for svc/shop only" in refused.err) == (Exit.FAILED, True)
+    for arguments in (["silence", "end", name], ["fleet", "cordon", "n1"], ["rollout", "abort", "till"]):
+        refused = world.type(*arguments)
+        assert (refused.code, "counts for svc/shop only" in refused.err) == (Exit.FAILED, True)
+    assert [row["id"] for row in world.type("silence", "list", "-o", "json").json] == [name]
 
 
 @pytest.mark.parametrize(

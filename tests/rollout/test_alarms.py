@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.rollout.fleet import FLEET, Fleet, artifact, plan
+from tests.rollout.fleet import FLEET, SHOP, Fleet, artifact, plan
 
 from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.drift import DRIFT_MS
@@ -123,13 +123,12 @@ def ask(fleet: Fleet, verb: Verb, **fields: object) -> Decision:
     intent = Intent(
         id=f"s{fleet.intents}",
         fleet=FLEET,
-        subject="svc/fleet",
         verb=verb,
         generation=0,
         actor="kim",
         reason="because",
         issued_ms=fleet.now_ms,
-        **fields,
+        **({"subject": "svc/fleet"} | fields),
     )
     return fleet.feed(IntentArrived(intent, None, "", fleet.now_ms))[0]
 
@@ -147,6 +146,15 @@ def test_a_silence_is_one_record_and_outlives_a_restart(fleet: Fleet) -> None:
     assert ask(fleet, Verb.UNSILENCE, target=silence.id).kind is DecisionKind.SETTING
     assert fleet.ledger.silences == ()
     assert ask(fleet, Verb.UNSILENCE, target=silence.id).kind is DecisionKind.REFUSE
+
+
+def test_a_silence_of_one_service_is_in_nobodys_way_wherever_its_rollout_stands(fleet: Fleet) -> None:
+    """It names the service's subject, and is compared with no generation of it (D3)."""
+    before = fleet.state()
+    decision = ask(fleet, Verb.SILENCE, subject=SHOP, hush=hush(fleet))
+    assert (decision.kind, decision.state, decision.generation) == (DecisionKind.SETTING, None, before.generation)
+    assert before.generation > 0
+    assert fleet.state() == before
 
 
 def test_silences_that_are_over_make_room(fleet: Fleet) -> None:

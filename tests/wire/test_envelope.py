@@ -16,6 +16,7 @@ from tidegate.wire.documents import (
     FlagStamp,
     GlassAction,
     Heartbeat,
+    Hush,
     Intent,
     KeyRole,
     Move,
@@ -278,6 +279,39 @@ def test_a_key_for_some_subjects_counts_for_no_other_and_for_nothing_that_has_no
     for kind in (Policy, Token, Enrolment):
         with pytest.raises(Refused, match="no subject"):
             unseal(seal(DOCUMENTS[kind], OPERATOR), kind, trust)
+
+
+BEYOND = {
+    "its own rollout": ({"verb": Verb.ABORT}, ""),
+    "its own version": ({"verb": Verb.RELEASE, "target": "2"}, ""),
+    "a silence of its own service": ({"verb": Verb.SILENCE, "hush": Hush(service="shop", name="anomaly", until_ms=1)}, ""),
+    "a silence of another service": ({"verb": Verb.SILENCE, "hush": Hush(service="till", until_ms=1)}, "of svc/till"),
+    "a silence of an alarm of everyone": (
+        {"verb": Verb.SILENCE, "hush": Hush(name="rollback_happened", until_ms=1)},
+        "every service",
+    ),
+    "a silence by a label": ({"verb": Verb.SILENCE, "hush": Hush(labels={"service": "shop"}, until_ms=1)}, "every service"),
+    "a silence of nothing": ({"verb": Verb.SILENCE}, "every service"),
+    "the end of a silence": ({"verb": Verb.UNSILENCE, "target": "silence-1"}, "for keys that count for all"),
+    "a node taken out": ({"verb": Verb.CORDON, "target": "n1"}, "for keys that count for all"),
+    "a node let in": ({"verb": Verb.UNCORDON, "target": "n1"}, "for keys that count for all"),
+}
+
+
+@pytest.mark.parametrize("who", [OPERATOR, API], ids=["operator", "api"])
+@pytest.mark.parametrize(("changes", "refused"), BEYOND.values(), ids=BEYOND)
+def test_a_key_for_some_subjects_asks_for_nothing_beyond_them_under_their_name(who, changes, refused):
+    """H1: who has a key of one service hides no alarm of another with it, and takes no node from the fleet."""
+    bound = msgspec.structs.replace(TRUST.keys[who.key_id], subjects=("svc/shop", "flag/web/dark"))
+    trust = msgspec.structs.replace(TRUST, keys=TRUST.keys | {bound.id: bound})
+    intent = msgspec.structs.replace(DOCUMENTS[Intent], **changes)
+    assert unseal(seal(intent, who), Intent, TRUST)[0] == intent, "a key that counts for all may"
+    if not refused:
+        assert unseal(seal(intent, who), Intent, trust)[0] == intent
+        return
+    with pytest.raises(Refused, match="counts for svc/shop, flag/web/dark only") as raised:
+        unseal(seal(intent, who), Intent, trust)
+    assert refused in str(raised.value)
 
 
 def test_an_envelope_makes_a_reader_verify_only_so_much():

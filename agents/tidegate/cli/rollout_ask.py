@@ -14,9 +14,10 @@ from tidegate.cli.tell import line
 from tidegate.model import Told
 from tidegate.model.asked import Asker, Wish, intent_of
 from tidegate.runtime.home import Home
+from tidegate.runtime.problem import Problem
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Hush, KeyRole, Verb
-from tidegate.wire.envelope import seal
+from tidegate.wire.envelope import beyond_scope, seal
 from tidegate.wire.groups import is_group
 
 HELP = {
@@ -43,12 +44,19 @@ def answer(told: Told, form: Format) -> int:
 
 
 async def send(home: Home, subject: str, verb: Verb, reason: str, *, target: str = "", hush: Hush | None = None) -> Told:
-    """Sign and send one intent, which names the generation that was read just before; return the record that answers it."""
+    """Sign and send one intent, which names the generation that was read just before; return the record that answers it.
+
+    Problem where the key that signs here is bound to other subjects: nothing is sent.
+    """
     signer = home.signer(KeyRole.OPERATOR)
     async with session(home, topics=("decisions",)) as here:
         wish, by = Wish(verb=verb, reason=reason, target=target, hush=hush), Asker(home.settings.fleet, person())
         now_ms = time.time_ns() // 1_000_000
         intent = intent_of(here.model.ledger, subject, wish, by, unique=secrets.token_hex(8), now_ms=now_ms)
+        key = home.trust.keys.get(signer.key_id)
+        beyond = beyond_scope(intent, key) if key is not None else ""
+        if beyond:
+            raise Problem(beyond, "ask somebody whose key counts for it; see: tidegate keys list")
         return await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
 
 

@@ -12,7 +12,7 @@ from tidegate.cli.session import session
 from tidegate.cli.tell import clock
 from tidegate.model import Model
 from tidegate.model.alarms import Held, held_silences, silence_row
-from tidegate.model.asked import EVERYTHING
+from tidegate.model.asked import EVERYTHING, silenced
 from tidegate.rollout.silences import shown
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
@@ -42,7 +42,7 @@ def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: st
     except ValueError as error:
         raise Problem(f"--for: {error}", "see: tidegate silence add --help", code=2) from error
     hush = Hush(service=service, name=name, labels=pairs, until_ms=_now_ms() + length_ms)
-    told = run(send(home, EVERYTHING, Verb.SILENCE, reason, hush=hush))
+    told = run(send(home, silenced(hush), Verb.SILENCE, reason, hush=hush))
     code = answer(told, form)
     if form == "table" and told.decision.silences:
         name = told.decision.silences[-1].id

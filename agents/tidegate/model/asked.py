@@ -5,9 +5,17 @@ from msgspec import Struct
 from tidegate.rollout.ledger import Ledger
 from tidegate.wire.documents import Hush, Intent, Verb
 from tidegate.wire.flagchanges import FlagChange
+from tidegate.wire.names import is_name, service_subject
 
 EVERYTHING = "svc/fleet"
 """An intent names one subject; a silence or a cordon may concern many: this stands in for all, so no generation is in its way."""
+
+
+def silenced(hush: Hush) -> str:
+    """Return the subject that an intent to silence names: the one service whose alarms it hides, so that a key which is bound to
+    that may sign it (H1), or all.
+    """
+    return service_subject(hush.service) if is_name(hush.service) else EVERYTHING
 
 
 class Wish(Struct, frozen=True, kw_only=True):

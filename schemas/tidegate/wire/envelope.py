@@ -116,6 +116,8 @@ repository are two keys, and both are needed).
 
 GATE_VERBS = frozenset({Verb.PROMOTE, Verb.PAUSE, Verb.ABORT})
 """What an outgoing gate may answer (H1)."""
+FLEET_VERBS = frozenset({Verb.CORDON, Verb.UNCORDON, Verb.UNSILENCE})
+"""What reaches beyond the subject that an intent names: a node has many services, and whose silence ends nothing in it says."""
 
 
 class Signature(Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,6 +255,17 @@ def beyond_scope(document: Document, key: PublicKey) -> str:
     if subject not in key.subjects:
         kind, whose = KINDS[type(document)], subject or "no subject"
         return f"key {key.id} counts for {', '.join(key.subjects)} only; this {kind} is of {whose}"
+    return _beyond_subject(document, key) if isinstance(document, Intent) else ""
+
+
+def _beyond_subject(intent: Intent, key: PublicKey) -> str:
+    """Return why a key for some subjects may not ask for this, though it names one of them: it would reach further."""
+    only = f"key {key.id} counts for {', '.join(key.subjects)} only"
+    if intent.verb in FLEET_VERBS:
+        return f"{only}; {intent.verb} is for keys that count for all"
+    service = intent.hush.service if intent.hush is not None else ""
+    if intent.verb is Verb.SILENCE and service_subject(service) not in key.subjects:
+        return f"{only}; this silence is of {service_subject(service) if service else 'every service'}"
     return ""
 
 
