@@ -1,33 +1,41 @@
-"""Seconds of a slice, of probes or of a flag's variants, as panes that limits can use: as many as it takes for both sides to have
-enough requests.
+"""Seconds of little traffic as panes that limits can use: as many as it takes for both sides to have enough requests.
 
-A limit counts panes with ``minRequests`` on both sides (C1). A lone canary that is asked once a second would never have one. So
-seconds are added up until there are enough, and that is one pane of the limit; ``of: 2/3`` means two of the last three
-of these. Every guarantee of ``limits`` holds as it stands, since nothing about a pane says how long it is.
+A limit counts panes with ``minRequests`` on both sides (C1). A lone canary that is asked ten times a second would never have
+one, and its guardrails would say nothing for ever. So seconds are added up until there are enough, and that is one pane of the
+limit; ``of: 2/3`` means two of the last three of these. Every guarantee of ``limits`` holds as it stands, since nothing about a
+pane says how long it is.
 
-Enough are ``PANE_REQUESTS``, and of a flag whose guardrails ask for more, that.
+Of a service each limit has its own pane, full with its ``minRequests`` (``least``); a second that is enough by itself is one. Of
+probes and of a flag's variants all limits share one: enough are ``PANE_REQUESTS``, and of a flag whose guardrails ask for more,
+that.
 
 | knob | default | why |
 |---|---|---|
 | ``PANE_REQUESTS`` | 20 | what a guardrail asks for by default; with 10, three slow answers in 30 would break a p99 |
+| ``QUANTILE_REQUESTS`` | 40 | of 20 requests the p95 is the slowest one, and 1.3 times that is nothing |
 | ``OPEN_MOST_MS`` | 60 s | a side that is not there for so long begins anew: what the other one saw has grown old |
 | ``GROSS_PANES`` | 30 s | the gross trip needs 10 errors, and a canary that is asked once a second has no more in ten |
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.limits import Limit
+from tidegate.detect.measure import QUANTILES
 from tidegate.kpi.pane import NodePane
 from tidegate.kpi.sums import Sums, plus
+from tidegate.wire.plans import Guardrail
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 PANE_REQUESTS = 20
+QUANTILE_REQUESTS = 40
 OPEN_MOST_MS = 60_000
 GROSS_PANES = 30
 METRICS = frozenset(("errorRatio", "p50", "p95", "p99"))
-"""What slices measure."""
+"""What slices measure, and what can be added up: of a gauge or a ratio of the service a second counts or does not."""
 
 
 class Gathered(Struct, frozen=True, array_like=True):
@@ -56,6 +64,18 @@ def limits_of(rules: tuple[Limit, ...], *, probes: bool) -> tuple[Limit, ...]:
 def pane_requests(rules: tuple[Limit, ...]) -> int:
     """Return how many requests make a pane full."""
     return max((PANE_REQUESTS, *(limit.guardrail.min_requests for limit in rules)))
+
+
+def least(guardrail: Guardrail) -> int:
+    """Return how many requests make a pane of a service full for a limit."""
+    compared = guardrail.metric in QUANTILES and guardrail.max_ratio_to_control is not None
+    return max(guardrail.min_requests, QUANTILE_REQUESTS if compared else 0)
+
+
+def is_full(canary: Sequence[NodePane], control: Sums | None, least: int, *, compared: bool) -> bool:
+    """Return whether a second has ``least`` requests by itself; ``compared``: with a control, which needs as many."""
+    few = compared and (control is None or control.requests < least)
+    return not few and sum(node.requests for node in canary) >= least
 
 
 def gather(before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int) -> Gathered:

@@ -116,6 +116,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             windows=(),
             gross=(),
             gathered=gathering.NOTHING,
+            thin=(),
             watches=watches,
             first_pane_ms=pane.start_ms,
             idle_since_ms=0,
@@ -177,26 +178,46 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
         idle_since_ms=idle_since_ms,
     )
     if not sight.thin:
-        return replace(state, windows=_windows(state, sight, sight.canary, (sight.reference, neighbours)))
+        return _fold_limits(state, sight, neighbours)
     gathered = gathering.gather(state.gathered, sight.canary, sight.control, sight.end_ms)
     if not gathering.enough(gathered, gathering.pane_requests(sight.limits), compared=sight.compared_with == "control"):
         return replace(state, gathered=gathered)
     reference = gathered.control if sight.compared_with == "control" else sight.baseline
-    windows = _windows(state, sight, gathering.nodes_of(gathered), (reference, NOBODY))
+    nodes = gathering.nodes_of(gathered)
+    windows = tuple(
+        window if waits else limits.remember(limit, window, nodes, (reference, NOBODY))
+        for limit, window, waits in zip(sight.limits, _windows_of(state, sight), _waiting(state, sight), strict=True)
+    )
     return replace(state, gathered=gathering.NOTHING, windows=windows)
 
 
-def _windows(
-    state: SubjectJudgement, sight: Sight, nodes: tuple[NodePane, ...], others: tuple[Sums | None, Neighbours]
-) -> tuple[tuple[Measured, ...], ...]:
-    """Return the windows of the limits with this pane."""
+def _fold_limits(state: SubjectJudgement, sight: Sight, neighbours: Neighbours) -> SubjectJudgement:
+    """Return the state with a second of a service in the windows of its limits: of each when its pane is full."""
+    open_panes = state.thin if len(state.thin) == len(sight.limits) else (gathering.NOTHING,) * len(sight.limits)
+    windows, thin = list(_windows_of(state, sight)), list(open_panes)
+    for place, (limit, waits) in enumerate(zip(sight.limits, _waiting(state, sight), strict=True)):
+        if waits:
+            continue
+        nodes, others = sight.canary, (sight.reference, neighbours)
+        least, compared = gathering.least(limit.guardrail), sight.compared_with == "control"
+        alone = not thin[place].since_ms and gathering.is_full(nodes, sight.control, least, compared=compared)
+        if not alone and limit.guardrail.metric in gathering.METRICS:
+            pane = gathering.gather(thin[place], nodes, sight.control, sight.end_ms)
+            if not gathering.enough(pane, least, compared=compared):
+                thin[place] = pane
+                continue
+            nodes, others = gathering.nodes_of(pane), (pane.control if compared else sight.reference, NOBODY)
+            thin[place] = gathering.NOTHING
+        windows[place] = limits.remember(limit, windows[place], nodes, others)
+    return replace(state, windows=tuple(windows), thin=tuple(thin) if any(one.since_ms for one in thin) else ())
+
+
+def _waiting(state: SubjectJudgement, sight: Sight) -> list[bool]:
+    """Return for each limit whether it does not count this second."""
     canary = [seen for seen in state.watches.values() if seen.cohort == "canary"]
     cold_ms = 1_000.0 * state.drift.learned.cold_s
     cold = any(sight.end_ms - seen.changed_ms < cold_ms for seen in canary)
-    return tuple(
-        window if limits.waits(limit, len(canary), cold=cold) else limits.remember(limit, window, nodes, others)
-        for limit, window in zip(sight.limits, _windows_of(state, sight), strict=True)
-    )
+    return [limits.waits(limit, len(canary), cold=cold) for limit in sight.limits]
 
 
 def compare(one: Slice, context: Context) -> list[Finding]:

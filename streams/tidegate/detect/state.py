@@ -38,7 +38,9 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     lost: bool = False
     """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""
     gathered: Gathered = NOTHING
-    """Of the slice ``probe`` only: the pane of its limits that is not full yet."""
+    """Of a slice only: the pane of its limits that is not full yet."""
+    thin: tuple[Gathered, ...] = ()
+    """Of a service: for each limit the pane that is not full yet, where one second has too few requests for it."""
     asked: Probe | None = None
     """Of the slice ``probe`` only: the question that all of this answers."""
     served: dict[str, int] = {}
