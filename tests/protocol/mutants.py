@@ -152,6 +152,11 @@ def keys_stay(real: Any) -> Any:
     return after_root
 
 
+def no_link_waits(_real: Any) -> Any:
+    """A key document that comes before the one that it follows is forgotten."""
+    return lambda trust, _version, _value: trust
+
+
 SIGNATURE = (envelope, "_verifies", always(True))
 ROLE = (Opened, "signed_by", any_role)
 TARGET = ((actions, "target_of", first_of_the_roster), (hands, "target_of", first_of_the_roster))
@@ -179,6 +184,7 @@ REVOKED = (seat.Seat, "revoked", always(False))
 GLASS = (accept, "holding", always(None))
 VOID_CLAIM = (reading, "void_claim", lambda _: lambda heard, _key: heard)
 REVOCATION = (keys, "_after_root", keys_stay)
+EARLY_LINK = (keys, "_wait", no_link_waits)
 
 MUTANTS: dict[str, tuple[Patch, ...]] = {
     "signature": (SIGNATURE,),
@@ -207,6 +213,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "break-glass on the node": (GLASS,),
     "epochs of void claims on the node": (VOID_CLAIM,),
     "revocation": (REVOCATION,),
+    "key documents in any order": (EARLY_LINK,),
 }
 """By what is missing."""
 
