@@ -44,6 +44,13 @@ async def running(shell: Shell, *roles: tuple[str, ...]) -> AsyncIterator[None]:
     assert [process.returncode for process in processes] == [0] * len(processes)
 
 
+async def reported(shell: Shell) -> None:
+    """Return when every node has reported: a plan that comes before is refused, for there is nobody to bring anything to."""
+    async with asyncio.timeout(30):
+        while any(node["node_state"] != "reachable" for node in json.loads((await shell.type("fleet", "list", "-o", "json")).out)):
+            pass
+
+
 @pytest.mark.kafka
 async def test_a_policy_a_gate_and_a_rollout_to_its_end_are_derived_again_from_the_topics(
     tmp_path: Path, kafka: str, say
@@ -68,8 +75,9 @@ async def test_a_policy_a_gate_and_a_rollout_to_its_end_are_derived_again_from_t
         async with running(shell, ("decide",), ("notify",), node):
             policy = await shell.type("policy", "set", str(tmp_path / "policy.yaml"))
             assert (policy.code, policy.err) == (0, "")
+            await reported(shell)
             started = await shell.type("rollout", "start", str(tmp_path / "plan.yaml"), "--wait", "--timeout", "40s")
-            assert (started.code, started.err) == (0, "")
+            assert (started.code, started.err) == (0, ""), started.out
         replayed = await shell.type("replay", "decisions", "-o", "json")
         assert replayed.code == 0, replayed.out
         found = json.loads(replayed.out)
