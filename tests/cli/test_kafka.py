@@ -47,8 +47,10 @@ async def running(shell: Shell, *roles: tuple[str, ...]) -> AsyncIterator[None]:
 async def reported(shell: Shell) -> None:
     """Return when every node has reported: a plan that comes before is refused, for there is nobody to bring anything to."""
     async with asyncio.timeout(30):
-        while any(node["node_state"] != "reachable" for node in json.loads((await shell.type("fleet", "list", "-o", "json")).out)):
-            pass
+        while True:
+            nodes = json.loads((await shell.type("fleet", "list", "-o", "json")).out)
+            if all(node["node_state"] == "reachable" for node in nodes):
+                return
 
 
 @pytest.mark.kafka
