@@ -50,3 +50,10 @@ def test_a_dead_link_would_be_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One `two`\n[a](page.md) [b](#one-two) [c](none.md) [d](page.md#three)\n```\n[e](none.md)\n```\n")
     assert list(dead(page)) == ["none.md", "page.md#three"]
+
+
+def test_every_rule_that_a_page_names_is_told() -> None:
+    told = set(re.findall(r"^\* \*\*([A-I]\d)\*\*", (TOP / "docs" / "rules.md").read_text(), re.MULTILINE))
+    groups = [group for page in PAGES for group in re.findall(r"\(([A-I]\d(?:, [A-I]\d)*)\)", prose(page))]
+    assert len(groups) > 10
+    assert {rule for group in groups for rule in group.split(", ")} - told == set()
