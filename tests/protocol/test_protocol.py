@@ -20,7 +20,7 @@ SEEN_AT_ONCE = {"persisting before acting", "stages of the decider", "target"}
 """What these guard against happens in every rollout."""
 FIRST = 1_000_000
 """Other seeds than those of ``make sim-protocol``."""
-FEW, MANY = 30, 600
+FEW, MANY = 30, 2_000
 DIGESTS = """
 import sys
 from tests.protocol import runner
