@@ -8,8 +8,11 @@ from tests.detect.healthy import NEW, World, busy, context, pane, rolls_back, ro
 from tidegate.detect import gathering
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge
+from tidegate.kpi.pane import CohortPane, Crowd, Table
+from tidegate.kpi.sums import Sums
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Guardrail
+from tidegate.wire.reasons import Reason
 
 ERRORS = Guardrail(metric="errorRatio", max=0.02, of="2/3")
 SLOWER = Guardrail(metric="p95", max_ratio_to_control=1.3, of="3/5")
@@ -72,17 +75,87 @@ def test_a_gauge_is_not_added_up():
     assert first_fail(60, (QUEUE,), lambda second: told(second, 20, queue=50.0)) == 2
 
 
-@pytest.mark.parametrize("rate", [20, 35, 1_000])
-def test_where_a_second_is_enough_nothing_is_added_up(rate):
-    state, _ = run(lambda second: told(second, rate), 30, context(guardrails=(ERRORS, SLOWER)))
-    assert state.thin == ()
+@pytest.mark.parametrize(("rate", "limit"), [(20, ERRORS), (40, SLOWER), (1_000, SLOWER)])
+def test_where_a_second_is_enough_nothing_is_added_up(rate, limit):
+    state, _ = run(lambda second: told(second, rate), 30, context(guardrails=(limit,), default_guardrails=rate >= 40))
+    assert state.thin == {}
+
+
+def in_zones(requests, neighbours):
+    """A lone canary in zone one, a tenth of whose requests fail, and a control in zone two, of which none do; ``neighbours``:
+    requests and errors of the rest in each zone.
+    """
+    names = tuple(neighbours)
+    counted = np.array([*neighbours.values()], dtype=np.int64)
+    table = Table(names, counted[:, 0], counted[:, 1], np.zeros((len(names), 0), dtype=np.int64), names)
+    sums = Sums(1, int(counted[:, 0].sum()), int(counted[:, 1].sum()))
+    crowd = CohortPane(name="rest", version="v1", expected=names, crowd=Crowd(frozenset(names), sums, "v1", table))
+
+    def make(second):
+        seen = told(second, requests, errors=requests * (second + 1) // 10 - requests * second // 10)
+        cohorts = {**seen.cohorts, "rest": crowd}
+        for name, node, zone in (("canary", "a", "one"), ("control", "b", "two")):
+            cohort = seen.cohorts[name]
+            cohorts[name] = replace(cohort, nodes={node: replace(cohort.nodes[node], zone=zone)})
+        return replace(seen, cohorts=cohorts)
+
+    return make
+
+
+@pytest.mark.parametrize("requests", [100, 15, 10, 5])
+@pytest.mark.parametrize(
+    ("neighbours", "back"),
+    [
+        ({"one": (700, 70), "two": (700, 0)}, False),
+        ({"one": (10, 1), "two": (10, 0)}, False),
+        ({"one": (700, 0), "two": (700, 70)}, True),
+        ({"two": (700, 0)}, True),
+    ],
+)
+def test_an_incident_of_the_canarys_zone_is_none_of_the_release_however_few_use_it(requests, neighbours, back):
+    if requests == 100:
+        neighbours = {zone: (10 * one, 10 * errors) for zone, (one, errors) in neighbours.items()}
+    placement = context(guardrails=(ERRORS,), default_guardrails=False)
+    state, found = SubjectJudgement(), []
+    for second in range(20):
+        state, verdict = judge(state, placement, in_zones(requests, neighbours)(second), 0)
+        found.append(verdict)
+    assert any(map(rolls_back, found)) is back
+
+
+def test_seconds_in_which_one_side_has_no_request_thin_out_no_errors_of_the_other():
+    """A control that goes on while the canary is idle would bring its healthy seconds to the canary's bad ones."""
+
+    def make(second):
+        if second < 50:
+            return told(second, 0, control=20)
+        return pane(second, [row("a", NEW, requests=20, errors=4)], [row("b", requests=20, errors=4)])
+
+    assert first_fail(60, (ERRORS,), make) is None
+
+
+def test_limits_that_ask_for_as_many_requests_share_a_pane():
+    several = tuple(Guardrail(metric=metric, max=1.0) for metric in ("errorRatio", "p95", "p99"))
+    state, _ = run(lambda second: told(second, 3), 5, context(guardrails=(*several, SLOWER), default_guardrails=False))
+    assert set(state.thin) == {20, 40}
+
+
+def test_after_lost_state_a_pass_waits_until_slow_panes_have_filled_the_windows():
+    state = SubjectJudgement(lost=True)
+    placement = context(guardrails=(ERRORS,), default_guardrails=False, min_requests=10)
+    outcomes = {}
+    for second in range(40):
+        state, verdict = judge(state, placement, told(second, 4), 0)
+        outcomes[second] = verdict.reason
+    assert outcomes[10] is Reason.STATE_LOST
+    assert outcomes[39] is not Reason.STATE_LOST
 
 
 def test_another_placement_begins_with_nothing():
     state, _ = run(lambda second: told(second, 3), 5, context(guardrails=(ERRORS,)))
-    assert any(one.since_ms for one in state.thin)
+    assert any(one.since_ms for one in state.thin.values())
     state, _ = judge(state, context(guardrails=(ERRORS,), placement="p2"), told(5, 0), 0)
-    assert not any(sum(sums.requests for sums in one.nodes.values()) for one in state.thin)
+    assert not any(sum(sums.requests for sums in one.nodes.values()) for one in state.thin.values())
 
 
 @pytest.mark.parametrize("rate", [3.0, 8.0, 15.0])

@@ -5,9 +5,10 @@ one, and its guardrails would say nothing for ever. So seconds are added up unti
 limit; ``of: 2/3`` means two of the last three of these. Every guarantee of ``limits`` holds as it stands, since nothing about a
 pane says how long it is.
 
-Of a service each limit has its own pane, full with its ``minRequests`` (``least``); a second that is enough by itself is one. Of
-probes and of a flag's variants all limits share one: enough are ``PANE_REQUESTS``, and of a flag whose guardrails ask for more,
-that.
+Of a service limits that ask for as many (``least``) share a pane; a second that is enough by itself is one. What the canary's
+neighbours said is added up with it (C2), and a second in which one side had no request is no part of it: the control's would
+stand against nothing. Of probes and of a flag's variants all limits share one: enough are ``PANE_REQUESTS``, and of a flag whose
+guardrails ask for more, that.
 
 | knob | default | why |
 |---|---|---|
@@ -25,7 +26,9 @@ from msgspec.structs import replace
 
 from tidegate.detect.limits import Limit
 from tidegate.detect.measure import QUANTILES
-from tidegate.kpi.pane import NodePane
+from tidegate.detect.neighbours import NOBODY, Neighbours
+from tidegate.kpi.pane import NodePane, Table
+from tidegate.kpi.strata import stratum_of
 from tidegate.kpi.sums import Sums, plus
 from tidegate.wire.plans import Guardrail
 from tidegate.wire.telemetry import HISTOGRAM_SLOTS
@@ -38,6 +41,14 @@ METRICS = frozenset(("errorRatio", "p50", "p95", "p99"))
 """What slices measure, and what can be added up: of a gauge or a ratio of the service a second counts or does not."""
 
 
+class Beside(Struct, frozen=True, array_like=True):
+    """What nodes of one stratum counted that stay as they are: ``slow`` above each edge that the service is looked at by."""
+
+    requests: int = 0
+    errors: int = 0
+    slow: tuple[int, ...] = ()
+
+
 class Gathered(Struct, frozen=True, array_like=True):
     """A pane that is not full yet. ``since_ms``: end of its first second, 0: there is none."""
 
@@ -45,6 +56,11 @@ class Gathered(Struct, frozen=True, array_like=True):
     nodes: dict[str, Sums] = {}
     """Of the canary."""
     control: Sums = Sums()
+    strata: dict[str, str] = {}
+    """Of the canary's nodes."""
+    beside: dict[str, Beside] = {}
+    """By stratum; for what was counted above ``edges``."""
+    edges: tuple[int, ...] = ()
 
 
 NOTHING = Gathered()
@@ -78,14 +94,28 @@ def is_full(canary: Sequence[NodePane], control: Sums | None, least: int, *, com
     return not few and sum(node.requests for node in canary) >= least
 
 
-def gather(before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int) -> Gathered:
+def speaks(canary: Sequence[NodePane], control: Sums | None, *, compared: bool) -> bool:
+    """Return whether a second has requests on each side that counts."""
+    return is_full(canary, control, 1, compared=compared)
+
+
+def gather(
+    before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int, neighbours: Neighbours = NOBODY
+) -> Gathered:
     """Return the pane with one more second."""
     if before.since_ms and end_ms - before.since_ms >= OPEN_MOST_MS:
         before = NOTHING
     nodes = dict(before.nodes)
     for node in canary:
         nodes[node.node] = plus(nodes.get(node.node, Sums()), _sums(node))
-    return Gathered(before.since_ms or end_ms, nodes, plus(before.control, control) if control is not None else before.control)
+    return Gathered(
+        before.since_ms or end_ms,
+        nodes,
+        plus(before.control, control) if control is not None else before.control,
+        {**before.strata, **{node.node: stratum_of(node.zone, node.labels) for node in canary}},
+        _with(before.beside if before.edges == neighbours.edges else {}, neighbours.table),
+        neighbours.edges,
+    )
 
 
 def enough(gathered: Gathered, least: int, *, compared: bool) -> bool:
@@ -99,6 +129,7 @@ def nodes_of(gathered: Gathered) -> tuple[NodePane, ...]:
     return tuple(
         NodePane(
             node=node,
+            zone=gathered.strata.get(node, ""),
             requests=sums.requests,
             errors=sums.errors,
             counts=np.array(sums.counts or [0] * HISTOGRAM_SLOTS, dtype=np.int64),
@@ -106,6 +137,38 @@ def nodes_of(gathered: Gathered) -> tuple[NodePane, ...]:
         )
         for node, sums in sorted(gathered.nodes.items())
     )
+
+
+def neighbours_of(gathered: Gathered) -> Neighbours:
+    """Return the canary's neighbours over the whole pane, each stratum as one."""
+    strata = tuple(sorted(gathered.beside))
+    if not strata:
+        return NOBODY
+    told = [gathered.beside[stratum] for stratum in strata]
+    table = Table(
+        nodes=strata,
+        requests=np.array([one.requests for one in told], dtype=np.int64),
+        errors=np.array([one.errors for one in told], dtype=np.int64),
+        slow=np.array([one.slow for one in told], dtype=np.int64).reshape(len(told), -1),
+        strata=strata,
+    )
+    return Neighbours(table, gathered.edges)
+
+
+def _with(before: dict[str, Beside], table: Table | None) -> dict[str, Beside]:
+    if table is None:
+        return before
+    found, strata = dict(before), np.array(table.strata)
+    for stratum in sorted(set(table.strata)):
+        there = strata == stratum
+        slow = table.slow[there].sum(axis=0).tolist()
+        one = found.get(stratum, Beside(slow=(0,) * len(slow)))
+        found[stratum] = Beside(
+            one.requests + int(table.requests[there].sum()),
+            one.errors + int(table.errors[there].sum()),
+            tuple(a + b for a, b in zip(one.slow, slow, strict=True)),
+        )
+    return found
 
 
 def _sums(node: NodePane) -> Sums:

@@ -107,9 +107,14 @@ def limits_of(context: Context) -> tuple[Limit, ...]:
     return declared + tuple(Limit(guardrail, least, default=True) for guardrail, least in zip(DEFAULTS, nats, strict=True))
 
 
+def length(limit: Limit) -> int:
+    """Return how many panes a limit looks at."""
+    return _of(limit.guardrail)[1]
+
+
 def longest_ms(context: Context) -> int:
     """Return how long the window of a limit can be, in ms: before that, a state that was lost knows less than it did (C7)."""
-    return PANE_MS * max((_of(limit.guardrail)[1] for limit in limits_of(context)), default=0)
+    return PANE_MS * max(map(length, limits_of(context)), default=0)
 
 
 def waits(limit: Limit, size: int, *, cold: bool) -> bool:

@@ -116,7 +116,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             windows=(),
             gross=(),
             gathered=gathering.NOTHING,
-            thin=(),
+            thin={},
             watches=watches,
             first_pane_ms=pane.start_ms,
             idle_since_ms=0,
@@ -193,23 +193,33 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
 
 def _fold_limits(state: SubjectJudgement, sight: Sight, neighbours: Neighbours) -> SubjectJudgement:
     """Return the state with a second of a service in the windows of its limits: of each when its pane is full."""
-    open_panes = state.thin if len(state.thin) == len(sight.limits) else (gathering.NOTHING,) * len(sight.limits)
-    windows, thin = list(_windows_of(state, sight)), list(open_panes)
-    for place, (limit, waits) in enumerate(zip(sight.limits, _waiting(state, sight), strict=True)):
-        if waits:
+    compared = sight.compared_with == "control"
+    alone = (sight.canary, (sight.reference, neighbours))
+    panes: dict[int, tuple[tuple[NodePane, ...], tuple[Sums | None, Neighbours]] | None] = {}
+    thin: dict[int, gathering.Gathered] = {}
+    for least in sorted(
+        {gathering.least(limit.guardrail) for limit in sight.limits if limit.guardrail.metric in gathering.METRICS}
+    ):
+        open_pane = state.thin.get(least, gathering.NOTHING)
+        if not open_pane.since_ms and gathering.is_full(sight.canary, sight.control, least, compared=compared):
+            panes[least] = alone
             continue
-        nodes, others = sight.canary, (sight.reference, neighbours)
-        least, compared = gathering.least(limit.guardrail), sight.compared_with == "control"
-        alone = not thin[place].since_ms and gathering.is_full(nodes, sight.control, least, compared=compared)
-        if not alone and limit.guardrail.metric in gathering.METRICS:
-            pane = gathering.gather(thin[place], nodes, sight.control, sight.end_ms)
-            if not gathering.enough(pane, least, compared=compared):
-                thin[place] = pane
+        if gathering.speaks(sight.canary, sight.control, compared=compared):
+            open_pane = gathering.gather(open_pane, sight.canary, sight.control, sight.end_ms, neighbours)
+            if gathering.enough(open_pane, least, compared=compared):
+                reference = open_pane.control if compared else sight.reference
+                panes[least] = gathering.nodes_of(open_pane), (reference, gathering.neighbours_of(open_pane))
                 continue
-            nodes, others = gathering.nodes_of(pane), (pane.control if compared else sight.reference, NOBODY)
-            thin[place] = gathering.NOTHING
-        windows[place] = limits.remember(limit, windows[place], nodes, others)
-    return replace(state, windows=tuple(windows), thin=tuple(thin) if any(one.since_ms for one in thin) else ())
+        panes[least] = None
+        if open_pane.since_ms:
+            thin[least] = open_pane
+    windows = list(_windows_of(state, sight))
+    for place, (limit, waits) in enumerate(zip(sight.limits, _waiting(state, sight), strict=True)):
+        added_up = limit.guardrail.metric in gathering.METRICS
+        pane = panes[gathering.least(limit.guardrail)] if added_up else alone
+        if pane is not None and not waits:
+            windows[place] = limits.remember(limit, windows[place], *pane)
+    return replace(state, windows=tuple(windows), thin=thin)
 
 
 def _waiting(state: SubjectJudgement, sight: Sight) -> list[bool]:
@@ -230,6 +240,14 @@ def compare(one: Slice, context: Context) -> list[Finding]:
     for limit, window in zip(sight.limits, _windows_of(state, sight), strict=True):
         found.append(limits.finding_of(limit, limits.judge(limit, window, size, bunched), sight.compared_with))
     return [finding for finding in found if finding is not None]
+
+
+def full(one: Slice) -> bool:
+    """Return whether the window of each limit holds as many panes as it can."""
+    return all(
+        len(window) == limits.length(limit)
+        for limit, window in zip(one.sight.limits, _windows_of(one.state, one.sight), strict=True)
+    )
 
 
 def _windows_of(state: SubjectJudgement, sight: Sight) -> tuple[tuple[Measured, ...], ...]:

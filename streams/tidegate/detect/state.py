@@ -39,8 +39,8 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""
     gathered: Gathered = NOTHING
     """Of a slice only: the pane of its limits that is not full yet."""
-    thin: tuple[Gathered, ...] = ()
-    """Of a service: for each limit the pane that is not full yet, where one second has too few requests for it."""
+    thin: dict[int, Gathered] = {}
+    """Of a service: the pane that is not full yet, by how many requests make it so, where one second has too few."""
     asked: Probe | None = None
     """Of the slice ``probe`` only: the question that all of this answers."""
     served: dict[str, int] = {}

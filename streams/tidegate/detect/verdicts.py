@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.detect import absence, guard, limits, slices
+from tidegate.detect import absence, gathering, guard, limits, slices
 from tidegate.detect.evidence import deviating_of, evidence_of, judge_evidence
 from tidegate.detect.findings import Finding, hold, rolls_back
 from tidegate.detect.slices import Slice
 from tidegate.detect.state import SubjectJudgement
-from tidegate.kpi.pane import ServicePane
+from tidegate.kpi.pane import PANE_MS, ServicePane
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.probes import Probe, question_of
@@ -189,7 +189,10 @@ def _waiting(seen: Seen, context: Context, absent: absence.Absence) -> Sequence[
     few = Reason.STATE_LOST if state.lost else Reason.TOO_FEW_REQUESTS
     # How many have the safe variant is what a ramp makes smaller and smaller.
     needed = 0 if context.of_flag else context.min_requests * len(control) // max(1, len(canary))
-    if state.lost and sight.end_ms - state.first_pane_ms < limits.longest_ms(context):
+    # Where seconds are added up, a pane takes up to a minute of them.
+    slow = bool(state.thin) and not slices.full(seen.people)
+    longest_ms = limits.longest_ms(context) * (gathering.OPEN_MOST_MS // PANE_MS if slow else 1)
+    if state.lost and sight.end_ms - state.first_pane_ms < longest_ms:
         found.append(hold(Reason.STATE_LOST, "What was seen before is lost; the limits' windows are filled anew."))
     elif canary_requests < context.min_requests:
         found.append(hold(few, f"{canary_requests} of {context.min_requests} requests so far."))
