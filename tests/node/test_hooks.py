@@ -1,13 +1,16 @@
 """Executor ``hooks``: names, order, environment, kinds of error and whose scripts run are the CodeDeploy agent's."""
 
 import getpass
+import io
 import os
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.node.benches import HooksBench
-from tests.node.released import command_lines, tarred, zipped
+from tests.node.released import artifact_of, command_lines, tarred, zipped
 
 from tidegate.node import StartFailed
 from tidegate.node.executors.appspec import Event, prepare
@@ -58,6 +61,54 @@ async def bench(tmp_path, request, monkeypatch):
     monkeypatch.setattr("tidegate.node.executors.commands.GRACE_S", 0.3)
     monkeypatch.setattr(Bench, "changes", getattr(request, "param", {}))
     return Bench(tmp_path)
+
+
+def damaged_zip(bench, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("appspec.yml", "version: 0.0\nos: linux\n" * 200)
+    data = bytearray(path.read_bytes())
+    data[41:60] = b"\xff" * 19
+    path.write_bytes(data)
+
+
+def holding(*names: str, spec: str = "version: 0.0\nos: linux\nfiles: [{source: /, destination: %s/www}]\n"):
+    def write(bench, path: Path) -> None:
+        with tarfile.open(path, "w:gz") as archive:
+            for name in ("appspec.yml", *names):
+                data = (spec.replace("%s", str(bench.folder)) if name == "appspec.yml" else "").encode()
+                info = tarfile.TarInfo(name)
+                info.type, info.size = (tarfile.DIRTYPE, 0) if name.endswith("/") else (tarfile.REGTYPE, len(data))
+                archive.addfile(info, io.BytesIO(data))
+
+    return write
+
+
+async def test_a_script_that_a_real_time_signal_ends_is_a_script_that_failed(bench):
+    executor = await bench.life()
+    with pytest.raises(StartFailed, match=r"ScriptFailed: .*ended by signal SIG35"):
+        await bench.launch(executor, bench.revision("1", {"BeforeInstall": "kill -35 $$"}))
+    await executor.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("2.zip", damaged_zip, "cannot be made a release"),
+        ("2.tar.gz", holding(*("d/" * depth for depth in range(1, 1_001))), "more than 100 folders deep"),
+        ("2.tar.gz", holding(spec="version: 0.0\nos: linux\nhooks: {x: 2024-99-99}\n"), "appspec.yml: cannot be read: month"),
+        ("2.tar.gz", holding(spec="[" * 5_000), "appspec.yml: cannot be read"),
+        ("2.tar.gz", holding("caf\udce9"), "2 was not started: UnicodeEncodeError"),
+    ],
+)
+async def test_an_artifact_that_nobody_foresaw_is_a_start_that_failed_and_what_ran_runs(bench, name, write, said):
+    executor = await bench.life()
+    await bench.launch(executor, bench.revision("1"))
+    write(bench, bench.folder / name)
+    with pytest.raises(StartFailed, match=said) as told:
+        await bench.launch(executor, artifact_of(bench.folder / name, "2"))
+    assert len(str(told.value)) < 1_000
+    assert executor.running("shop").artifact.version == "1"
+    await executor.close()
 
 
 @pytest.fixture

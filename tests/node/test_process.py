@@ -1,6 +1,7 @@
 """Executor ``process``, on real processes: swap, failure, drain, adoption."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -126,6 +127,41 @@ async def test_a_command_that_is_none_is_named(tmp_path):
     async with bench.executor() as executor:
         with pytest.raises(StartFailed, match=r"127(.|\n)*/no/such/program"):
             await bench.launch(executor, "1")
+
+
+async def test_a_real_time_signal_is_an_end_like_any_other(bench):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        os.kill(bench.processes()[0], signal.SIGRTMIN + 1)
+        await until(lambda: bench.exits)
+        assert bench.exits[0].startswith(f"ended by signal SIG{signal.SIGRTMIN + 1}")
+        assert executor.running("shop") is None
+
+
+def no_descriptor(*_):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("tidegate.node.artifacts.ArtifactCache", "check"),
+        ("tidegate.node.executors.readiness.socket", "socket"),
+        ("tidegate.node.executors.slot", "machine_boot"),
+        ("tidegate.node.executors.slot", "spawn"),
+        ("os", "pidfd_open"),
+        ("tidegate.node.executors.children", "started_ticks"),
+    ],
+)
+async def test_a_machine_that_has_run_out_is_a_start_that_failed_and_leaves_no_second_copy(bench, monkeypatch, owner, name):
+    async with bench.executor() as executor:
+        await bench.launch(executor, "1")
+        monkeypatch.setattr(f"{owner}.{name}", no_descriptor)
+        with pytest.raises(StartFailed, match=r"2 could not be started: .*Too many open files"):
+            await bench.launch(executor, "2")
+        monkeypatch.undo()
+        assert len(bench.processes()) == 1
+        assert await bench.request() == "1"
 
 
 async def test_a_port_in_use_is_named_with_the_remedy(bench):

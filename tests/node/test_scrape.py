@@ -123,8 +123,11 @@ class Kept(Rows):
     def __init__(self) -> None:
         super().__init__(None, "n1")
         self.kept = []
+        self.refuses = False
 
     def put(self, row) -> None:
+        if self.refuses:
+            raise ValueError(row)
         super().put(row)
         self.kept.append(row)
 
@@ -175,6 +178,18 @@ async def test_a_failure_is_said_once_and_its_end_too_and_what_was_missed_comes_
         assert rows.kept[0].length_ms >= 3_000
         assert [entry["event"] for entry in said] == ["not scraped", "scraped again"]
         assert "text/html" in said[0]["problem"]
+
+
+async def test_a_page_that_was_read_and_cannot_be_used_is_a_failure_like_any_other(tmp_path, target):
+    async with scraping(tmp_path, shop=target) as (scraper, rows, said):
+        rows.refuses = True
+        await until(lambda: scraper.results().get(("shop", "failed"), 0) >= 2)
+        assert scraper.up() == {"shop": False}
+        rows.refuses = False
+        await until(lambda: rows.kept)
+        assert [entry["event"] for entry in said] == ["not scraped", "scraped again"]
+        assert "cannot be used: ValueError" in said[0]["problem"]
+        assert scraper.results()["shop", "row"] == len(rows.kept)
 
 
 async def test_a_page_of_which_nothing_is_known_is_said_once_and_is_an_idle_service(tmp_path, target):

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import time
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tidegate.kpi.buckets import slot_of
 from tidegate.node.scrape.config import ScrapeConfig, measures_of
 from tidegate.node.scrape.fetch import ScrapeFailed
 from tidegate.node.scrape.protobuf import ProtobufReader
+from tidegate.node.scrape.series import SERIES_MAX
 from tidegate.node.scrape.text import TextReader
 from tidegate.scrape.increase import increase, latencies
 from tidegate.scrape.page import Native, Wanted
@@ -147,6 +148,24 @@ def test_a_native_histogram_in_fractions_is_rounded():
     page = ProtobufReader(WANTED).read(family("h", HISTOGRAM, metric(7, native)))
     assert page.native[Series("h")] == Native(schema=3, zero_threshold=0.0, zero=3, buckets={1: 4, 2: 5})
     assert page.numbers[Series("h_count")] == 12.0
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (fields((4, inf), (3, fields((1, 4), (2, 0.1)))), "counts inf"),
+        (fields((4, nan), (3, fields((1, 4), (2, 0.1)))), "counts nan"),
+        (fields((4, -1.0), (3, fields((1, 4), (2, 0.1)))), "counts -1"),
+        (fields((4, 1.0), (5, 6), (8, inf)) + spans(12, (0, 1)) + doubles(14, [1.0]), "no protobuf"),
+        (fields((4, 1.0), (5, 6)) + spans(12, (0, 1)) + doubles(14, [nan]), "no protobuf"),
+        (fields((1, 5), (5, 6), (6, nan), (7, 5)) + spans(12, (0, 0)), "zero bucket up to nan"),
+        (field(5, 6) + spans(12, (0, SERIES_MAX + 1)) + packed(13, [0] * (SERIES_MAX + 1)), "more than 10000 series"),
+        (field(5, 6) + spans(12, (0, SERIES_MAX)) + packed(13, [0] * SERIES_MAX), "more than 10000 series"),
+    ],
+)
+def test_a_histogram_that_cannot_be_or_is_too_large_is_refused(message, said):
+    with pytest.raises(ScrapeFailed, match=said):
+        ProtobufReader(WANTED).read(family("h", HISTOGRAM, metric(7, message)))
 
 
 def test_a_native_histogram_that_has_seen_nothing_is_one_and_a_schema_that_is_not_exponential_is_none():

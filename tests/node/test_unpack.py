@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.node.executors.unpack import Unusable, unpack
+from tidegate.node.executors.tree import tree_digest
+from tidegate.node.executors.unpack import DEPTH_MOST, Unusable, unpack
 
 BYTES_MOST = 100_000
 
@@ -60,6 +61,7 @@ def done(archive: Path, into: Path) -> Path:
         ([("h", HARD, "nowhere")], "not there"),
         ([("null", tarfile.CHRTYPE, "")], "neither file nor folder nor link"),
         ([("pipe", tarfile.FIFOTYPE, "")], "neither file nor folder nor link"),
+        ([("/".join(["d"] * (DEPTH_MOST + 1)), FOLDER, "")], "more than 100 folders deep"),
         ([("big", FILE, b"0" * (BYTES_MOST + 1))], "more than 100000 bytes"),
         ([(str(number), FILE, b"0" * 60_000) for number in range(2)], "more than 100000 bytes"),
     ],
@@ -112,6 +114,30 @@ def test_zip_files_are_unpacked_by_the_same_rules(tmp_path):
         with pytest.raises(Unusable):
             done(tmp_path / "b.zip", tmp_path / f"refused-{mode}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_refused(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive:
+        archive.writestr("a", os.urandom(2_000))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[35:1_500] = b"\xff" * 1_465
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises((Unusable, OSError)):
+        done(tmp_path / "a.zip", tmp_path / "release")
+
+
+def test_trees_of_any_depth_are_measured(tmp_path):
+    at = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1_500):
+        os.mkdir("d", dir_fd=at)
+        at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
+        os.close(above)
+    os.close(at)
+    memo = {}
+    tree_digest(tmp_path, memo)
+    assert len(memo) == 1_500
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # the standard library's own way recurses
 
 
 def test_zstd_is_unpacked_by_its_program_or_the_remedy_is_said(tmp_path, monkeypatch):

@@ -78,10 +78,10 @@ def read_appspec(release: Path) -> AppSpec:
         spec = convert(data, AppSpec)
     except FileNotFoundError as error:
         raise Unusable(f"there is no {FILE} at the top of the artifact; executor hooks needs an archive that has one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Unusable(f"{FILE}: cannot be read: {error}") from error
     except Malformed as error:
         raise Unusable(f"{FILE}: {error.path or '(whole file)'}: {error.problem}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none is a ValueError
+        raise Unusable(f"{FILE}: cannot be read: {error}") from error
     runnable = [event.value for event in Event if event not in OF_THE_AGENT]
     for name in spec.hooks or {}:
         if name not in runnable:

@@ -75,19 +75,44 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], listener: int 
     )
 
 
+def end_unwatched(pid: int) -> None:
+    """End a process of ours that nobody watches, and everything in its group, and wait until it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; that of a number, where it has none: real-time signals have none between their first and last.
+
+    >>> signal_name(9), signal_name(35)
+    ('SIGKILL', 'SIG35')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
 class Watch:
     """One process under watch. ``exited`` is done, with how it ended, when it is gone and its group with it."""
 
     def __init__(self, child: Child) -> None:
-        """Raise ProcessLookupError where that very process is not there any more."""
+        """Raise ProcessLookupError where that very process is not there any more, OSError where it cannot be watched."""
         self.child = child
         self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[str] = self._loop.create_future()
         self._fd = os.pidfd_open(child.pid)
-        if started_ticks(child.pid) != child.started:
+        try:
+            same = started_ticks(child.pid) == child.started
+            if same:
+                self._loop.add_reader(self._fd, self._gone)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        if not same:
             os.close(self._fd)
             raise ProcessLookupError(f"process {child.pid} is gone")
-        self.exited: asyncio.Future[str] = self._loop.create_future()
-        self._loop.add_reader(self._fd, self._gone)
 
     @property
     def alive(self) -> bool:
@@ -154,5 +179,5 @@ def _reap(pid: int) -> str:
     except ChildProcessError:
         return "ended (it was started by an earlier life of this agent, so its exit code is not known)"
     if os.WIFSIGNALED(status):
-        return f"ended by signal {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"ended by signal {signal_name(os.WTERMSIG(status))}"
     return f"ended with exit code {os.WEXITSTATUS(status)}"

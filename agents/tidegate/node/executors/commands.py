@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import structlog
 from msgspec import Struct
 
-from tidegate.node.executors.children import PROC, machine_boot, started_ticks
+from tidegate.node.executors.children import PROC, machine_boot, signal_name, started_ticks
 from tidegate.node.executors.outputs import tail_of
 from tidegate.ports import Clock, Disk
 from tidegate.wire.codec import Malformed, decode, encode
@@ -114,7 +114,7 @@ class Commands:
             ending = Ending.FAILED
             if code in _NOT_RUN and shutil.which(order.words[0], path=order.environment.get("PATH")) is None:
                 ending = _NOT_RUN[code]  # else the script ran, and something in it was not found
-            how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
+            how = f"ended by signal {signal_name(-code)}" if code < 0 else f"failed with exit code {code}"
             raise CommandFailed(ending, f"{said} {how}", tail_of(order.output, begin))
         if order.closes_output:
             await self._closed(order, said, process.pid)

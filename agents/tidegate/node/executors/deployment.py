@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import Readiness, ServiceConfig
-from tidegate.node.executor import Exited, Launch, StartFailed
+from tidegate.node.executor import Exited, FetchFailed, Late, Launch, StartFailed
 from tidegate.node.executors.children import machine_boot
 from tidegate.node.executors.commands import CommandFailed, Commands, Order, undisturbed, within
 from tidegate.node.executors.outputs import bound_outputs, tail_of
@@ -35,6 +35,8 @@ STATUS_EVERY_S = 2.0
 STATUS_WITHIN_S = 5.0
 STATUS_FAILS = 2
 """So many bad answers in a row are an end that nobody ordered: one alone may be a service manager at work."""
+TEXT_MOST = 300
+"""Characters of an error that nobody foresaw."""
 
 log = structlog.get_logger("node.releases")
 
@@ -186,9 +188,9 @@ class Deployment:
             self._write(Journal(machine=machine_boot(), current=replace(deed.to, ready_ms=self._clock.now_ms())))
         except BaseException as error:
             trouble = await undisturbed(self._undo(deed))
-            if isinstance(error, CommandFailed | OSError):
-                raise StartFailed(f"{launch.artifact.version} was not started: {error}{trouble}") from error
-            raise
+            if not isinstance(error, Exception) or isinstance(error, StartFailed | FetchFailed | Late):
+                raise
+            raise StartFailed(f"{launch.artifact.version} was not started: {_said(error)}{trouble}") from error
         finally:
             self._busy = False
         await asyncio.to_thread(self._tidy, deed)
@@ -230,8 +232,10 @@ class Deployment:
             stop.set()  # a thread is not cancelled: wait for it, or it would write into the next one's work
             await undisturbed(_ended(making))
             raise
-        except (Unusable, OSError) as error:
-            raise StartFailed(f"{artifact.version} cannot be made a release: {error}") from error
+        except FetchFailed:
+            raise
+        except Exception as error:  # whatever an artifact holds, the agent goes on
+            raise StartFailed(f"{artifact.version} cannot be made a release: {_said(error)}") from error
         assert release is not None  # noqa: S101 - nobody told it to stop
         return release.name
 
@@ -249,12 +253,13 @@ class Deployment:
             if before is not None:
                 await self._settled(before)
                 before = replace(before, ready_ms=self._clock.now_ms())
-        except (CommandFailed, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a release holds, the agent goes on
+            said = _said(error)
             self._note(current=None)
-            log.warning("what ran did not come back", service=self._place.service, problem=str(error))
+            log.warning("what ran did not come back", service=self._place.service, problem=said)
             if before is not None:
-                self._exited(self._place.service, f"{before.launch.artifact.version} did not come back: {error}")
-            return f"; going back failed too: {error}"
+                self._exited(self._place.service, f"{before.launch.artifact.version} did not come back: {said}")
+            return f"; going back failed too: {said}"
         self._note(current=before)
         return ""
 
@@ -358,6 +363,13 @@ class Deployment:
         except OSError as error:
             self._journal = journal
             log.error("journal not written", file=self._file, problem=str(error))  # noqa: TRY400
+
+
+def _said(error: Exception) -> str:
+    """Return an error as a sentence. Ours and the system's speak for themselves; of any other the kind is told, and some text."""
+    if isinstance(error, Unusable | CommandFailed | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error)[:TEXT_MOST]}"
 
 
 async def _ended(work: "asyncio.Task[Release | None]") -> None:

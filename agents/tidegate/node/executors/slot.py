@@ -17,7 +17,16 @@ from msgspec.structs import replace
 from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import ServiceConfig
 from tidegate.node.executor import Exited, Launch, StartFailed
-from tidegate.node.executors.children import Child, Watch, child_of, left_running, machine_boot, spawn, started_ticks
+from tidegate.node.executors.children import (
+    Child,
+    Watch,
+    child_of,
+    end_unwatched,
+    left_running,
+    machine_boot,
+    spawn,
+    started_ticks,
+)
 from tidegate.node.executors.environment import filled, life_of
 from tidegate.node.executors.listener import ListenFailed, open_listener, take_back
 from tidegate.node.executors.outputs import bound_outputs, tail_of
@@ -103,8 +112,11 @@ class Slot:
 
     async def _started(self, launch: Launch) -> Watch:
         """Return a process that is ready and does not count yet: the next life of the agent would end it."""
-        await asyncio.to_thread(self._cache.check, launch.artifact)
-        notify = NotifySocket()
+        try:
+            await asyncio.to_thread(self._cache.check, launch.artifact)
+            notify = NotifySocket()
+        except OSError as error:
+            raise StartFailed(f"{launch.artifact.version} could not be started: {error}") from error
         self._starting = True
         try:
             candidate = self._spawn(launch, notify.address)
@@ -149,10 +161,12 @@ class Slot:
     # starting
 
     def _spawn(self, launch: Launch, notify: str) -> Watch:
-        child = Child(pid=0, started=0, machine=machine_boot(), artifact=launch.artifact, boot=launch.boot, token=launch.token)
-        told = {"TIDEGATE_LAUNCH": encode(child).decode(), "NOTIFY_SOCKET": notify}
-        environment = self._blueprint.environment | life_of(launch, self._blueprint.environment) | told
         try:
+            child = Child(
+                pid=0, started=0, machine=machine_boot(), artifact=launch.artifact, boot=launch.boot, token=launch.token
+            )
+            told = {"TIDEGATE_LAUNCH": encode(child).decode(), "NOTIFY_SOCKET": notify}
+            environment = self._blueprint.environment | life_of(launch, self._blueprint.environment) | told
             if self._blueprint.config.listen is not None:
                 self._listener = self._listener or open_listener(self._blueprint.config.listen)
                 environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": self._blueprint.service}
@@ -161,7 +175,11 @@ class Slot:
             bound_outputs(self._output)
             launch.refuse_late(self._clock.now_ms())  # to read a large artifact again has taken its time
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
-            return Watch(replace(child, pid=pid, started=started_ticks(pid) or 0))
+            try:
+                return Watch(replace(child, pid=pid, started=started_ticks(pid) or 0))
+            except BaseException:
+                end_unwatched(pid)  # it would serve on the shared socket, and nobody would ever end it
+                raise
         except (OSError, ListenFailed) as error:
             raise StartFailed(f"{launch.artifact.version} could not be started: {error}") from error
 

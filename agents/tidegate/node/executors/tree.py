@@ -20,7 +20,7 @@ Memo = dict[str, tuple[tuple[int, ...], str]]
 def tree_digest(folder: Path, memo: Memo, *, leave_out: frozenset[str] = frozenset()) -> str:
     """Return the sha256 of a folder as it is now; OSError where it is gone. ``memo`` is read and brought up to date."""
     digest, seen = hashlib.sha256(), set()
-    for path in _sorted(folder, ""):
+    for path in _sorted(folder):
         if path in leave_out:
             continue
         seen.add(path)
@@ -49,14 +49,20 @@ def sync(path: Path) -> None:
         os.close(opened)
 
 
-def _sorted(folder: Path, inside: str) -> Iterator[str]:
-    with os.scandir(folder / inside) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        path = f"{inside}/{entry.name}" if inside else entry.name
+def _sorted(folder: Path) -> Iterator[str]:
+    """Yield what is in a folder, each folder before what it holds. Without recursion: a script may make folders of any depth."""
+    left = _backwards(folder, "")
+    while left:
+        path, is_folder = left.pop()
         yield path
-        if entry.is_dir(follow_symlinks=False):
-            yield from _sorted(folder, path)
+        if is_folder:
+            left += _backwards(folder, path)
+
+
+def _backwards(folder: Path, inside: str) -> list[tuple[str, bool]]:
+    with os.scandir(folder / inside) as entries:
+        found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    return [(f"{inside}/{one.name}" if inside else one.name, one.is_dir(follow_symlinks=False)) for one in found]
 
 
 def content_of(at: Path, key: str, memo: Memo) -> str:

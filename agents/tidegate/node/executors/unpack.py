@@ -4,6 +4,7 @@ Refused are absolute names and ``..``, names that stand twice, devices, pipes, l
 and setuid bits are not taken over. Links are made last, so that nothing is ever written through one.
 """
 
+import lzma
 import os
 import shutil
 import stat
@@ -11,6 +12,7 @@ import subprocess
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +23,9 @@ from msgspec import Struct
 
 CHUNK_BYTES = 1 << 18
 MEMBERS_MOST = 200_000
+DEPTH_MOST = 100
+"""Folders within folders: the standard library walks and removes them by recursion."""
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -51,7 +56,7 @@ def unpack(archive: Path, name: str, into: Path, *, bytes_most: int, stop: threa
     """Unpack ``archive``, whose kind ``name`` tells, into an empty folder. Unusable, OSError. Ends early when told to."""
     try:
         _Unpacking(into, bytes_most, stop).run(_zip(archive) if name.lower().endswith(".zip") else _tar(archive, name))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
+    except (*_DAMAGED, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
         raise Unusable(f"{name} cannot be unpacked: {error}") from error
 
 
@@ -111,6 +116,8 @@ class _Unpacking:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\0" in name:
             raise Unusable(f"{name!r} leads out of the release")
+        if len(pure.parts) > DEPTH_MOST:
+            raise Unusable(f"{name[:40]!r}… lies more than {DEPTH_MOST} folders deep")
         return self._into / pure
 
     def _parent(self, path: Path, name: str) -> None:

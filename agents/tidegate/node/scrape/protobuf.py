@@ -6,11 +6,11 @@ generated code, and families that nobody wants, which is most of a page, are ste
 """
 
 from collections.abc import Iterator, Mapping
-from math import inf
+from math import inf, isfinite
 from struct import unpack_from
 
 from tidegate.node.scrape.fetch import ScrapeFailed
-from tidegate.node.scrape.series import SERIES_MAX, bucket
+from tidegate.node.scrape.series import SERIES_MAX, TOO_MANY, bucket
 from tidegate.scrape.page import PROCESS_START, SCHEMA_MAX, SCHEMA_MIN, Kind, Native, Page, Wanted, base_of
 from tidegate.scrape.selector import Series
 
@@ -46,7 +46,7 @@ class ProtobufReader:
                     raise ScrapeFailed(f"the page ends within a message, at byte {len(data)}: it is not whole")
                 self._family(data[at : at + length], page)
                 at += length
-        except (IndexError, ValueError, TypeError, KeyError) as error:
+        except (IndexError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise ScrapeFailed(f"the page is no protobuf of metrics: {error!r}") from error
         return page
 
@@ -82,7 +82,7 @@ class ProtobufReader:
                 if field == _HISTOGRAM and name in self._wanted.histograms and not gauge:
                     self._histogram(Series(name, labels), message, count, page)
         if _size(page) > SERIES_MAX:
-            raise ScrapeFailed(f"more than {SERIES_MAX} series are wanted; select fewer of them by their labels")
+            raise ScrapeFailed(TOO_MANY)
 
     def _number(self, page: Page, name: str, labels: Labels, value: float) -> None:
         if name == PROCESS_START:
@@ -107,7 +107,7 @@ class ProtobufReader:
             cumulative = _float(one[4][-1]) if 4 in one else _whole(one.get(1, [0])[-1])
             buckets.update((bucket(_float(one.get(2, [0.0])[-1]), cumulative),))
         if buckets:
-            buckets.setdefault(inf, count)
+            buckets.setdefault(*bucket(inf, count))
 
 
 def _native(message: Fields) -> Native | None:
@@ -116,6 +116,8 @@ def _native(message: Fields) -> Native | None:
     if schema is None or not SCHEMA_MIN <= schema <= SCHEMA_MAX:
         return None
     threshold, zero = _float(message.get(6, [0.0])[-1]), _whole(message.get(7, [0])[-1])
+    if not isfinite(threshold):
+        raise ValueError(f"a zero bucket up to {threshold}")
     # A classic histogram is told apart by having nothing of a native one: clients write an empty span where nothing was seen.
     if threshold == 0 and zero == 0 and 12 not in message and 9 not in message:
         return None
@@ -129,8 +131,8 @@ def _native(message: Fields) -> Native | None:
 
 def _buckets(message: Fields, spans: int) -> dict[int, int]:
     """Return counts by index from spans, and from deltas or, where a client counts in fractions, absolute counts."""
-    deltas = [_signed(_whole(value)) for value in _repeated(message.get(spans + 1, ()), fixed=False)]
-    absolute = [round(_float(value)) for value in _repeated(message.get(spans + 2, ()), fixed=True)]
+    deltas = [_signed(_whole(value)) for value in _few(_repeated(message.get(spans + 1, ()), fixed=False))]
+    absolute = [round(_float(value)) for value in _few(_repeated(message.get(spans + 2, ()), fixed=True))]
     counts: list[int] = absolute
     if not absolute:
         total = 0
@@ -154,9 +156,18 @@ def _buckets(message: Fields, spans: int) -> dict[int, int]:
     return found
 
 
+def _few(values: Iterator[Value]) -> Iterator[Value]:
+    """Yield the values of one histogram; ScrapeFailed once they are more than a whole page may have."""
+    for count, value in enumerate(values):
+        if count >= SERIES_MAX:
+            raise ScrapeFailed(TOO_MANY)
+        yield value
+
+
 def _size(page: Page) -> int:
     """Return how many series a page holds; of histograms each one, and its buckets where they are many."""
-    return len(page.numbers) + len(page.created) + sum(map(len, page.classic.values()))
+    native = sum(len(one.buckets) for one in page.native.values())
+    return len(page.numbers) + len(page.created) + sum(map(len, page.classic.values())) + native
 
 
 # the format

@@ -83,26 +83,26 @@ class _Service:
             return
         try:
             page = self._read(await fetch(self._url))
+            still = self._executor.running(self.name)
+            self._take(
+                Scrape(
+                    page=page,
+                    end_ms=end_ms,
+                    boot=running.boot,
+                    version=running.artifact.version,
+                    ready_ms=running.ready_ms,
+                    shared=running.shared or still is None or still.shared or still.boot != running.boot,
+                )
+            )
         except ScrapeFailed as failure:
             self._failed(str(failure))
             return
         except Exception as error:  # noqa: BLE001 - whatever a service shows on its page, the agent goes on
-            self._failed(f"the page cannot be read: {error!r}")
+            self._failed(f"the page cannot be used: {error!r}")
             return
         if self.trouble:
             log.info("scraped again", service=self.name)
             self.trouble = ""
-        still = self._executor.running(self.name)
-        self._take(
-            Scrape(
-                page=page,
-                end_ms=end_ms,
-                boot=running.boot,
-                version=running.artifact.version,
-                ready_ms=running.ready_ms,
-                shared=running.shared or still is None or still.shared or still.boot != running.boot,
-            )
-        )
 
     def _read(self, answer: Answer) -> Page:
         kind = answer.content_type.partition(";")[0].strip().lower()
@@ -114,9 +114,9 @@ class _Service:
 
     def _take(self, scrape: Scrape) -> None:
         self._state, row, result = step(self._target, self._state, scrape)
-        self.results[result] += 1
         if row is not None:
             self._rows.put(row)
+        self.results[result] += 1
         measures = self._target.measures
         bare = measures.traffic_of(scrape.page) is None and measures.latency_of(scrape.page) is None
         if bare and not self._bare:

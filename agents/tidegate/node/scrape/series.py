@@ -6,6 +6,7 @@ from tidegate.node.scrape.fetch import ScrapeFailed
 
 SERIES_MAX = 10_000
 """Wanted series of a page; of histograms each bucket is one."""
+TOO_MANY = f"more than {SERIES_MAX} series are wanted; select fewer of them by their labels"
 
 
 def bucket(bound_s: float, count: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate.node.scrape.fetch import ScrapeFailed
-from tidegate.node.scrape.series import SERIES_MAX, bucket
+from tidegate.node.scrape.series import SERIES_MAX, TOO_MANY, bucket
 from tidegate.scrape.page import Kind, Page, Wanted, base_of
 from tidegate.scrape.selector import Series
 
@@ -54,7 +54,7 @@ class TextReader:
         text, number = found.groups()
         place = seen[text] = self._known.get(text) or self._place(text)
         if len(seen) > SERIES_MAX:
-            raise ScrapeFailed(f"more than {SERIES_MAX} series are wanted; select fewer of them by their labels")
+            raise ScrapeFailed(TOO_MANY)
         try:
             value = float(number)
         except ValueError as error:
