@@ -36,6 +36,18 @@ def question() -> OpenGate:
     return open_gates(waiting().ledger)[0]
 
 
+@contextlib.asynccontextmanager
+async def at_work(keeper: Gatekeeper) -> AsyncIterator[Gatekeeper]:
+    """Let a keeper ask; what ends it by itself is raised at the end."""
+    running = asyncio.create_task(keeper.run())
+    try:
+        yield keeper
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
 class House:
     """notify on a log that a fleet's decisions are written to."""
 
@@ -74,11 +86,5 @@ class House:
 
     @contextlib.asynccontextmanager
     async def alone(self, gate: Gate) -> AsyncIterator[Gatekeeper]:
-        keeper = Gatekeeper(self.log, SystemClock(), SIGNER, [gate], registry=CollectorRegistry())
-        running = asyncio.create_task(keeper.run())
-        try:
+        async with at_work(Gatekeeper(self.log, SystemClock(), SIGNER, [gate], registry=CollectorRegistry())) as keeper:
             yield keeper
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
-from tests.notify.house import SIGNER, TRUST
+from tests.notify.house import SIGNER, TRUST, at_work
 from tests.notify.house import question as asked_by_a_fleet
 
 from tidegate.notify import Gatekeeper
@@ -71,14 +71,8 @@ class House:
 
     @contextlib.asynccontextmanager
     async def keeper(self, *gates: Gate) -> AsyncIterator[Gatekeeper]:
-        keeper = Gatekeeper(self.log, self.clock, SIGNER, gates, registry=self.registry)
-        running = asyncio.create_task(keeper.run())
-        try:
+        async with at_work(Gatekeeper(self.log, self.clock, SIGNER, gates, registry=self.registry)) as keeper:
             yield keeper
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
 
     def said(self) -> list[tuple[float, str, Verb]]:
         """When, about what and how gates answered."""
