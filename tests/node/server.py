@@ -1,5 +1,6 @@
 """A service in forty lines: socket activation, readiness by datagram, drain on SIGTERM. The artifact is JSON that says how it
-behaves: version, start_delay_s, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer.
+behaves: version, start_delay_s, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer, helper
+(it starts a program in a session of its own).
 """
 
 import asyncio
@@ -49,4 +50,7 @@ async def main(behaviour: dict) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))
+    told = json.loads(Path(sys.argv[1]).read_text())
+    if told.get("helper"):
+        os.posix_spawnp("sleep", ["sleep", "60"], os.environ, setsid=True)
+    asyncio.run(main(told))

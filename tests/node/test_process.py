@@ -266,6 +266,20 @@ async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(benc
         assert bench.processes() == pid
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_a_program_that_a_service_started_is_no_stray_of_an_agents_earlier_life(bench):
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1", helper=True)
+        [helper] = {pid for pid in bench.processes() if parent_of(pid) != os.getpid()}
+    async with bench.executor() as executor:
+        assert executor.running("shop").artifact.version == "1"
+    assert bench.processes() == [helper]  # whatever was to end has ended
+    os.kill(helper, signal.SIGKILL)
+
+
 async def test_a_tcp_and_an_http_probe_tell_readiness(tmp_path):
     port = free_port()
     for how in (Readiness(tcp=f"127.0.0.1:{port}"), Readiness(http=f"http://127.0.0.1:{port}/")):

@@ -157,6 +157,38 @@ async def test_every_request_of_a_server_that_forks_counts_once(kind, made):
     assert judged_total(rows) == served.total()
 
 
+ASKING = """
+import os, socket, threading, time
+from tidegate.sdk import Publisher
+
+held, asked, real = threading.Lock(), threading.Event(), socket.getaddrinfo
+
+def slow(*args, **named):
+    with held:  # as the resolver of the C library holds its own
+        asked.set()
+        time.sleep(0.3)
+        return real(*args, **named)
+
+socket.getaddrinfo = slow
+with Publisher() as telemetry:
+    telemetry.record(0.01)
+    assert asked.wait(30.0)
+    if os.fork() == 0:
+        telemetry.record(0.01)
+        telemetry.close(5.0)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+async def test_a_fork_waits_until_the_brokers_address_is_known(tmp_path: Path):
+    """The child had the locks of the parent's question, held by nobody: its telemetry never began."""
+    program = tmp_path / "service.py"
+    program.write_text(ASKING)
+    rows, _ = await run(str(program))
+    assert len({one.boot for one in rows}) == 2
+
+
 IMPORTS = """
 import sys
 from tidegate.sdk import Publisher

@@ -1,6 +1,8 @@
 """The node's own configuration: one YAML file, refused with the path of every misspelt word."""
 
+import contextlib
 import socket
+import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -147,9 +149,24 @@ def faults(config: NodeConfig) -> list[tuple[str, str]]:
             found.append((f"{at}.command", 'give the command that runs a version, such as ["{python}", "{artifact}"]'))
         if isinstance(service.readiness, Readiness) and (service.readiness.http is None) == (service.readiness.tcp is None):
             found.append((f"{at}.readiness", "give exactly one of http and tcp, or write notify"))
+        elif isinstance(service.readiness, Readiness) and _asks_all(service.readiness, service.listen):
+            problem = f"asks at {service.listen}, where the version before answers too; give an address of the version's own"
+            found.append((f"{at}.readiness", problem))
         if service.scrape is not None:
             found += ((f"{at}.scrape.{path}", problem) for path, problem in scrape_faults(service.scrape, service.listen))
     return found
+
+
+def _asks_all(readiness: Readiness, listen: Address | None) -> bool:
+    """Return whether whoever asks may be answered by any version: the kernel accepts at ``listen`` before anybody serves."""
+    if listen is None:
+        return False
+    with contextlib.suppress(ValueError):
+        asked = urllib.parse.urlsplit(readiness.http or f"tcp://{readiness.tcp}")
+        _, host, port = host_and_port(listen)
+        everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
+        return (everywhere or asked.hostname == host) and (asked.port or 80) == port
+    return False
 
 
 def load_signer(config: NodeConfig) -> Signer:

@@ -11,11 +11,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
 from tidegate.runtime.access import Access, access_in
 from tidegate.sdk.identity import Identity
+from tidegate.sdk.lookups import Lookups
 from tidegate.sdk.recorder import Recorder, Refused
 from tidegate.sdk.sender import Sender, Stats
 from tidegate.sdk.slices import begin, end
@@ -176,7 +178,7 @@ class Publisher(_Publisher):
         """Begin; returns at once, whether a broker is there or not. A second call does nothing."""
         self._resumes = False
         if self._thread is None:
-            self._ending = threading.Event()
+            self._ending = Future[float]()
             self._final = Stats(0, 0, 0, 0)
             self._thread = threading.Thread(target=self._work, name="tidegate-telemetry", daemon=True)
             self._thread.start()
@@ -187,8 +189,7 @@ class Publisher(_Publisher):
         thread, self._thread = self._thread, None
         if thread is None:
             return Stats(0, 0, 0, 0)
-        self._within_s = within_s
-        self._ending.set()
+        self._ending.set_result(within_s)
         thread.join(within_s + 1.0)
         return self._final
 
@@ -217,7 +218,8 @@ class Publisher(_Publisher):
             log.exception("telemetry stopped")
 
     async def _publish(self) -> None:
+        asyncio.get_running_loop().set_default_executor(Lookups())
         pump = _Pump(self._recorder, self._sender())
         pump.start()
-        await asyncio.to_thread(self._ending.wait)
-        self._final = await pump.close(self._within_s)
+        within_s = await asyncio.wrap_future(self._ending)
+        self._final = await pump.close(within_s)

@@ -148,7 +148,10 @@ class Watch:
 
 
 def left_running(state: Path, service: str) -> Iterator[tuple[int, str]]:
-    """Yield (pid, launch) of each process that some life of the agent with this state folder started for a service."""
+    """Yield (pid, launch) of each process that some life of the agent with this state folder started for a service.
+
+    Not of those that a service started itself: they have its environment, and in it the pid that it was told.
+    """
     marks = {f"TIDEGATE_STATE={state}".encode(), f"TIDEGATE_SERVICE={service}".encode()}
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
@@ -158,7 +161,8 @@ def left_running(state: Path, service: str) -> Iterator[tuple[int, str]]:
             leads = os.getsid(int(entry.name)) == int(entry.name)
         except OSError:
             continue
-        if leads and marks <= environment:
+        told = {one for one in environment if one.startswith(b"LISTEN_PID=")}  # none: it has not come to its exec yet
+        if leads and marks <= environment and told <= {b"LISTEN_PID=" + entry.name.encode()}:
             launches = [one.partition(b"=")[2] for one in environment if one.startswith(b"TIDEGATE_LAUNCH=")]
             yield int(entry.name), launches[0].decode() if launches else ""
 
