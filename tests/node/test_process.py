@@ -14,9 +14,12 @@ from tests.node.kit import SERVER, Load, config_of, free_port, made, processes, 
 
 from tidegate.node import Launch, ProcessExecutor, StartFailed
 from tidegate.node.config import Readiness, ServiceConfig
+from tidegate.node.executors.children import Child, started_ticks
 from tidegate.node.executors.listener import ListenFailed, open_listener, take_back
 from tidegate.node.executors.readiness import NotifySocket
+from tidegate.node.executors.slot import Journal
 from tidegate.ports import SystemClock, SystemDisk
+from tidegate.wire.codec import decode, encode
 
 CLIENTS = 8
 
@@ -278,6 +281,21 @@ async def test_a_program_that_a_service_started_is_no_stray_of_an_agents_earlier
         assert executor.running("shop").artifact.version == "1"
     assert bench.processes() == [helper]  # whatever was to end has ended
     os.kill(helper, signal.SIGKILL)
+
+
+async def test_a_pid_of_an_earlier_boot_of_the_machine_is_somebody_elses_now(bench):
+    stranger = await asyncio.create_subprocess_exec("sleep", "60")
+    child = Child(
+        pid=stranger.pid, started=started_ticks(stranger.pid), machine="before", artifact=made(bench.folder, "1"), boot="1-1"
+    )
+    disk = SystemDisk(Path(bench.config.state))
+    disk.write("process-shop", encode(Journal(current=child, retiring=(child,))))
+    async with bench.executor() as executor:
+        assert executor.running("shop") is None
+    assert decode(disk.read("process-shop"), Journal) == Journal()
+    assert (stranger.returncode, bench.exits) == (None, [])
+    stranger.kill()
+    assert await stranger.wait() == -signal.SIGKILL
 
 
 async def test_a_tcp_and_an_http_probe_tell_readiness(tmp_path):

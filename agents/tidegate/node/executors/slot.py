@@ -87,19 +87,19 @@ class Slot:
         self._exited = exited
         self._journal = self._read()
         for child in self._journal.retiring:
-            with contextlib.suppress(ProcessLookupError):
-                self._drain(Watch(child))
+            if (watch := _found(child)) is not None:
+                self._drain(watch)
         current = self._journal.current
-        if current is not None:
-            try:
-                self._watch(Watch(current))
-            except ProcessLookupError:
-                self._note(replace(self._journal, current=None))
-                if current.machine == machine_boot():
-                    exited(self._blueprint.service, f"process {current.pid} ended while no agent ran")
-            else:
-                self._listener = self._take_listener(current.pid)
-                log.info("adopted", service=self._blueprint.service, version=current.artifact.version, pid=current.pid)
+        watch = None if current is None else _found(current)
+        there = Journal(current=None if watch is None else watch.child, retiring=tuple(one.child for one in self._draining))
+        if there != self._journal:
+            self._note(there)
+        if watch is not None:
+            self._watch(watch)
+            self._listener = self._take_listener(watch.child.pid)
+            log.info("adopted", service=self._blueprint.service, version=watch.child.artifact.version, pid=watch.child.pid)
+        elif current is not None and current.machine == machine_boot():
+            exited(self._blueprint.service, f"process {current.pid} ended while no agent ran")
         self._end_strays()
 
     async def swap(self, launch: Launch) -> None:
@@ -265,16 +265,16 @@ class Slot:
         known = {child.pid for child in (self._journal.current, *self._journal.retiring) if child is not None}
         found = left_running(self._blueprint.folder, self._blueprint.service)
         children = [child_of(pid, launch, self._clock.now_ms()) for pid, launch in found if pid not in known]
-        strays = sorted((child for child in children if child is not None), key=lambda child: child.started)
+        strays = [watch for child in children if child is not None and (watch := _found(child)) is not None]
+        strays.sort(key=lambda watch: watch.child.started)
         if self._lost and strays:
             youngest = strays.pop()
-            self._note(replace(self._journal, current=youngest))
-            self._watch(Watch(youngest))
-            self._listener = self._take_listener(youngest.pid)
+            self._note(replace(self._journal, current=youngest.child))
+            self._watch(youngest)
+            self._listener = self._take_listener(youngest.child.pid)
         for stray in strays:
-            with contextlib.suppress(ProcessLookupError):
-                log.warning("ended", service=self._blueprint.service, pid=stray.pid, problem="its start was never finished")
-                self._drain(Watch(stray))  # it may have become ready meanwhile, and then it serves
+            log.warning("ended", service=self._blueprint.service, pid=stray.child.pid, problem="its start was never finished")
+            self._drain(stray)  # it may have become ready meanwhile, and then it serves
 
     # what is written down
 
@@ -317,3 +317,11 @@ class Slot:
         """Return the last lines that a process wrote to its standard error, ready to be put behind a sentence."""
         text = tail_of(self._output / f"{watch.child.boot}.err")
         return f":\n{text}" if text else ""
+
+
+def _found(child: Child) -> Watch | None:
+    """Return a process under watch; None where it is gone. On another boot of the machine its pid is somebody else's."""
+    if child.machine == machine_boot():
+        with contextlib.suppress(ProcessLookupError):
+            return Watch(child)
+    return None
