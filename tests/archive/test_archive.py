@@ -235,8 +235,9 @@ async def test_a_file_that_changes_between_check_and_restore_opens_nothing(archi
     data[-3] ^= 1
     archive.write_bytes(data)
     target = Target(MemoryLog(SimClock()))
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged, match="has changed since") as found:
         await restore(checked, target, replace=False, now_ms=7)
+    assert "half written" in found.value.remedy
     assert "desired" not in target.topics
 
 
@@ -301,4 +302,24 @@ async def test_nothing_is_written_over_and_nothing_half_is_left(fleet, archive, 
 
     with pytest.raises(Problem, match="No space left"):
         await export(fleet.log, tmp_path / "b", HEAD, full)
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+    def meanwhile(_topic, _count):
+        (tmp_path / "b").write_text("another export")
+
+    with pytest.raises(Problem, match="is there already"):
+        await export(fleet.log, tmp_path / "b", HEAD, meanwhile)
+    assert (tmp_path / "b").read_text() == "another export"
+    (tmp_path / "c.partial").write_text("mine")
+    with pytest.raises(Problem, match="an export is under way"):
+        await export(fleet.log, tmp_path / "c", HEAD)
+    assert (tmp_path / "c.partial").read_text() == "mine"
+
+
+async def test_a_network_that_breaks_off_an_export_is_not_told_as_a_disk(fleet, archive, tmp_path):
+    def cut(_topic, _count):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(ConnectionResetError):
+        await export(fleet.log, tmp_path / "b", HEAD, cut)
     assert [one.name for one in tmp_path.iterdir()] == ["a"]

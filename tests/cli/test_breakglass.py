@@ -105,6 +105,21 @@ def test_a_service_without_a_command_needs_a_generation(promoted: World) -> None
     assert promoted.type("breakglass", "pause", "till", "--reason", "x", "--generation", "7").code == 0
 
 
-@pytest.mark.parametrize("arguments", [["shop"], ["shop", "--reason", "x", "--generation", "-1"], ["--reason", "x"]])
-def test_a_reason_and_a_service_are_needed(world: World, arguments: list[str]) -> None:
-    assert world.type("breakglass", "rollback", *arguments).code == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["shop"],
+        ["shop", "--reason", " "],
+        ["shop", "--reason", "x" * 257],
+        ["shop", "--reason", "x", "--generation", "-1"],
+        ["--reason", "x"],
+        ["svc/a b", "--reason", "x"],
+    ],
+)
+def test_what_no_node_could_read_is_not_sent(promoted: World, arguments: list[str]) -> None:
+    assert promoted.type("breakglass", "rollback", *arguments).code == 2
+    assert not documents(promoted)
+
+
+def test_a_service_may_be_named_as_lists_show_it(promoted: World) -> None:
+    assert promoted.type("breakglass", "pause", "svc/shop", "--reason", "x").code == 0

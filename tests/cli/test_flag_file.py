@@ -52,7 +52,6 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ),
     (spec(definition="{state: ENABLED, variants: {a: 2026-01-01}}"), {"spec.definition.variants.a": "put it in quotes"}),
     (spec(definition="{state: ENABLED, variants: {a: .inf}}"), {"spec.definition.variants.a": "no number of JSON"}),
-    (spec(definition="{state: ENABLED, variants: {a: 1, a: 2}}"), {"spec.definition.variants.a": "stands twice"}),
     (spec(definition="{state: enabled, variants: {a: 1}}"), {"spec.definition.state": "enabled"}),
     (spec(definition="{state: ENABLED, variants: {a: 1}, defaultVariant: b}"), {"spec.definition.defaultVariant": "none of"}),
     (spec(definition="{state: ENABLED, variants: {a: 1}}"), {"spec.safeVariant": "is missing: defaultVariant is null"}),

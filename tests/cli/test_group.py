@@ -1,5 +1,7 @@
 """The group: late imports, short errors, exit codes."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +89,25 @@ def test_topics_are_listed_without_a_broker(world: World, form: str) -> None:
     assert listed.code == 0
     if form != "table":
         assert "tidegate.decisions" in listed.out
+
+
+def test_output_that_nobody_reads_is_no_refusal(tmp_path: Path) -> None:
+    """click ends the process with 1 then, which says that a rollout failed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "tidegate.cli.main", "--home", str(tmp_path), "topics", "list"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    made = World(tmp_path).type("init", home=tmp_path / "file" / "home")
+    assert (made.code, str(tmp_path / "file") in made.err, "Traceback" in made.err) == (1, True, False)

@@ -34,8 +34,9 @@ async def test_what_cannot_be_asked_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv(ANNOUNCE, raising=False)
     assert await health() == 2
     assert "no ADDRESS was given" in capsys.readouterr().err
-    assert await health("file:///etc/passwd") == 2
-    assert "is no address" in capsys.readouterr().err
+    for address in ("file:///etc/passwd", "localhost:abc", "http://[x"):
+        assert await health(address) == 2
+        assert "is no address" in capsys.readouterr().err
     monkeypatch.setenv(ANNOUNCE, str(tmp_path / "address"))
     assert await health() == 1
     assert "does not serve yet" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from tests.cli.kit import World
 
 from tidegate.node import load_config
 from tidegate.node.config import load_trust
+from tidegate.runtime.home import Home
 from tidegate.runtime.keys import read_key
 from tidegate.runtime.settings import ApiSettings
 from tidegate.wire.documents import Enrolment, KeyRole
@@ -140,3 +141,20 @@ def test_nodes_come_to_the_broker_as_the_settings_say_seen_from_their_own_folder
     assert access.sasl is not None
     keys = empty.home.nodes / ".." / "keys"
     assert (access.tls.ca, access.sasl.password) == (f"{keys}/ca.pem", f"file:{keys}/{{role}}.password")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--fleet", "2024"], ["--node", "no"], ["--node", "10.5"], ["--bootstrap", "[::1]:9092"], ["--node", "null=1"]]
+)
+def test_names_that_yaml_would_take_for_something_else_are_names(empty: World, arguments: list[str]) -> None:
+    assert empty.type("init", "--node", "n1", *arguments).code == 0
+    assert Home(empty.home.folder, {}).settings.fleet == (arguments[1] if arguments[0] == "--fleet" else "local")
+    names = {path.stem for path in empty.home.nodes.glob("*.yaml")}
+    assert {load_config(empty.home.nodes / f"{name}.yaml").node for name in names} == names
+
+
+def test_a_folder_that_has_a_list_of_what_git_ignores_keeps_it(empty: World) -> None:
+    empty.home.folder.mkdir()
+    (empty.home.folder / ".gitignore").write_text("node_modules\n")
+    assert empty.type("init").code == 0
+    assert (empty.home.folder / ".gitignore").read_text() == "node_modules\n"

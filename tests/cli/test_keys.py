@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.cli.kit import Result, World
 
 import tidegate.cli.session
+from tidegate.cli.keyring import Ring
 from tidegate.cli.publish import documents
 from tidegate.node import load_config
 from tidegate.node.config import load_signer, load_trust
@@ -20,7 +21,7 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.keys import make_key, read_key
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import KeyRole
-from tidegate.wire.envelope import Refused, Trust
+from tidegate.wire.envelope import Refused, Signs, Trust, seal
 from tidegate.wire.keys import trust_after
 
 
@@ -124,6 +125,32 @@ def test_a_stolen_key_is_replaced_by_one_document(world: World, first: Trust) ->
     assert (trust.root_version, ids(trust, KeyRole.OPERATOR)) == (2, ["operator-2"])
     assert first.keys["operator"].public in trust.revoked
     assert told(world).nodes() == {"n1", "n2", "n3"}, "enrolments were said again by the new key"
+
+
+def test_without_who_enrols_nodes_anew_the_operators_key_stays(world: World) -> None:
+    """The key document was published first: whoever started with it knew no node, and nothing mended that."""
+    public = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    refused = world.type("keys", "rotate", "operator", "--now", "--public", public)
+    assert (refused.code, "holds no operator key of root version 2" in refused.err) == (1, True)
+    assert (told(world).root_version, told(world).nodes()) == (1, {"n1", "n2", "n3"})
+
+
+def test_what_was_broken_off_before_every_node_was_enrolled_anew_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cut(Exception):
+        pass
+
+    async def cut(self: Ring, operator: Signs) -> int:
+        await self.append("n2", seal(self.trust.enrolments["n2"], operator))
+        raise Cut
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ring, "resign", cut)
+        with pytest.raises(Cut):
+            world.type("keys", "rotate", "operator", "--now")
+    assert told(world).nodes() == {"n2"}
+    assert "signed 3 enrolments anew" in done(world.type("keys", "publish")).out
+    assert told(world).nodes() == {"n1", "n2", "n3"}
+    assert "every enrolment counts" in done(world.type("keys", "publish")).out
 
 
 @pytest.mark.parametrize("role", ["root", "operator", "decision"])

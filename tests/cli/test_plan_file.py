@@ -9,6 +9,7 @@ import yaml
 
 from tidegate.cli.plan_file import Given, read_plan, with_target
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.yaml_text import read_yaml
 from tidegate.wire.plans import Artifact, Plan
 
 GIVEN = Given(fleet="local", now_ms=1_000, expires_ms=2_000, actor="ada")
@@ -75,6 +76,9 @@ BAD = [
     (changed(artifact={"version": "v2"}), {"artifact.path": "is missing; name the file"}),
     (changed(artifact={"version": "v2", "path": "nowhere.tar"}), {"artifact.path": "No such file"}),
     (changed(artifact={"version": "v2", "path": 7}), {"artifact.path": "expected text"}),
+    (changed(artifact={"version": "v2", "path": "a\0b"}), {"artifact.path": "null byte"}),
+    (changed(artifact={"version": "v2", "uri": "http://[x"}), {"artifact.uri": "is no address"}),
+    (changed() | {True: 1, None: 2, 3: 4}, {"True": "unknown key", "None": "unknown key", "3": "unknown key"}),
     (changed(artifact="v2"), {"artifact": "expected an object"}),
     (changed(rollback={"artifact": good()["artifact"]}), {"rollback.artifact.version": "changes nothing"}),
     (changed(rollback={"maxUnavailable": "half"}), {"rollback.maxUnavailable": "is not a number of nodes, or a percentage"}),
@@ -105,12 +109,29 @@ def test_what_makes_no_sense_is_told_together_with_what_has_the_wrong_form(tmp_p
     assert set(faults(tmp_path, wrong)) == {"artifact.path", "stages[1].setNodes", "stages[1].setWeight", "watch"}
 
 
-@pytest.mark.parametrize("text", ["a: [", "\t- x", "a: b: c"])
-def test_what_is_not_yaml_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("a: [", "line 1"),
+        ("\t- x", "line 1"),
+        ("a: b: c", "line 1"),
+        ("on: 2024-13-45", "month"),
+        ("[" * 3_000, "nested too deep"),
+        ("limits: [1]\nwatch: 0s\nlimits: [2]\n", "line 3: limits stands twice"),
+    ],
+)
+def test_what_is_not_yaml_is_said_in_one_line(tmp_path: Path, text: str, where: str) -> None:
     with pytest.raises(Problem) as caught:
         read(tmp_path, text)
-    assert "not YAML" in caught.value.what
+    assert "not YAML: " in caught.value.what
+    assert where in caught.value.what
     assert "\n" not in caught.value.what
+
+
+def test_what_is_taken_over_from_elsewhere_in_a_file_may_be_said_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &base {bake: 1s, setWeight: 5}\nstage: {<<: *base, setWeight: 100}\n")
+    assert read_yaml(path)["stage"] == {"bake": "1s", "setWeight": 100}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

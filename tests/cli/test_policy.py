@@ -44,6 +44,7 @@ def test_lifting_what_does_not_hold_is_a_refusal(world: World) -> None:
         (("--until", "2026-12-24 18:00"), "names no zone"),
         (("--for", "1h", "--until", "2026-12-24T18:00:00+01:00"), "--for counts from now on"),
         (("--from", "2026-12-24T18:00:00+01:00", "--until", "2026-12-23T18:00:00+01:00"), "later than fromMs"),
+        (("--until", "2026-01-01T00:00:00+00:00"), "it has ended already"),
         (("--recurring", "friday", "mon 08:00", "+00:00"), "start"),
         (("--recurring", "fri 16:00", "08:00", "+00:00"), "both name a day"),
     ],

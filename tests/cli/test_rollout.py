@@ -155,8 +155,9 @@ def test_without_a_decision_agent_a_command_says_so_and_ends(world: World, monke
     assert "tidegate decide" in lonely.err
 
 
-def test_a_wait_that_is_over_says_that_the_rollout_goes_on(installed: World) -> None:
-    waited = installed.type("rollout", "start", installed.plan(SECOND), "--wait", "--timeout", "300ms")
+@pytest.mark.parametrize("within", ["300ms", "0s"])
+def test_a_wait_that_is_over_says_that_the_rollout_goes_on(installed: World, within: str) -> None:
+    waited = installed.type("rollout", "start", installed.plan(SECOND), "--wait", "--timeout", within)
     assert waited.code == Exit.TIMEOUT
     assert "it goes on" in waited.err
 
@@ -223,10 +224,18 @@ def test_a_node_that_is_replaced_leaves_the_fleet_and_its_successor_joins_it(ins
 def test_status_of_what_nobody_rolled_out_says_what_is_known(installed: World) -> None:
     unknown = installed.type("rollout", "status", "shoe")
     assert unknown.code == Exit.FAILED
-    assert "known are: svc/shop" in unknown.err
+    assert "known are: shop" in unknown.err
 
 
 def test_watching_a_service_that_nobody_knows_is_refused_with_the_names_there_are(installed: World) -> None:
     watched = installed.type("rollout", "watch", "shpo")
     assert watched.code == 1
     assert "known are: shop" in watched.err
+
+
+def test_a_question_that_nobody_could_read_is_refused_before_it_is_sent(installed: World) -> None:
+    """It was signed and sent; nobody answers what nobody can read, and the command waited for an answer."""
+    before = len(installed.log.topic("intents"))
+    for words in (["abort", "shop", "--reason", "x" * 257], ["pause", "a b"]):
+        assert installed.type("rollout", *words).code == Exit.USAGE
+    assert len(installed.log.topic("intents")) == before

@@ -67,6 +67,21 @@ async def test_a_child_that_falls_is_started_again_and_a_person_told(tmp_path: P
     assert "0.02 s" in run.said[1]
 
 
+async def test_a_machine_without_room_for_a_child_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who kept the child ended with the error, and the role stayed dead without a word."""
+    monkeypatch.setattr(supervise, "BACKOFF_FIRST_S", 0.01)
+    run = Run(tmp_path, program("a", "print('once'); raise SystemExit(3)"))
+    await run.supervisor.start()
+    await until(lambda: "once" in run.log("a"))
+    log = run.supervisor.log_of("a")
+    log.rename(tmp_path / "aside")
+    log.mkdir()  # no file can be opened there
+    await until(lambda: sum("could not be started (Is a directory)" in said for said in run.said) >= 2)
+    log.rmdir()
+    await until(lambda: log.is_file() and "once" in run.log("a"))
+    await run.supervisor.stop()
+
+
 async def test_later_waves_stop_first(tmp_path: Path) -> None:
     order = tmp_path / "order"
     programs = [program(name, TELLS.format(name=name, file=str(order)), wave) for wave, name in enumerate(("a", "b", "c"))]

@@ -21,6 +21,7 @@ from tidegate.api.roles import Role, ScopeText, scope_fault
 from tidegate.ports import Clock, SystemDisk
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.yaml_text import NotYaml, read_yaml
 from tidegate.wire.codec import told_faults
 from tidegate.wire.names import Name, Sha256, is_name
 
@@ -78,11 +79,11 @@ class Denied(Exception):
 def read_tokens(path: Path) -> list[Token]:
     """Return the tokens of a file, none where there is no file. Problem, with the path of each fault, where it is none."""
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = read_yaml(path) or {}
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        told = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+    except (OSError, NotYaml) as error:
+        told = error.strerror if isinstance(error, OSError) else error
         raise Problem(f"{path}: {told}", "mend the file, or remove it and make new tokens", code=2) from error
     faults = faults_of(values, _File)
     if faults:

@@ -61,19 +61,38 @@ async def export(log: Log, path: Path, head: Head, said: Callable[[str, int], No
 @contextlib.contextmanager
 def _appearing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that gets its name when all is written, and is gone where that fails."""
-    if path.exists():
-        raise Problem(f"{path} is there already", "name another file; an archive is never written over", code=2)
+    _still_free(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        file = partial.open("xb")
+    except FileExistsError as error:
+        raise Problem(
+            f"{partial} is there: an export is under way, or was cut off", "remove it, or name another file", code=2
+        ) from error
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        _still_free(path)
         partial.rename(path)
+    except (ConnectionError, TimeoutError):
+        raise  # the broker's
     except OSError as error:
-        raise Problem(f"{path}: {error.strerror}", "name a file in a folder with room for it", code=2) from error
+        raise _unwritten(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _still_free(path: Path) -> None:
+    if path.exists():
+        raise Problem(f"{path} is there already", "name another file; an archive is never written over", code=2)
+
+
+def _unwritten(path: Path, error: OSError) -> Problem:
+    return Problem(f"{path}: {error.strerror}", "name a file in a folder with room for it", code=2)
 
 
 async def _ends(log: Log, topics: tuple[str, ...]) -> dict[tuple[str, int], int]:

@@ -10,14 +10,14 @@ cluster what has been answered, and is ``LEAP`` epochs ahead. So commands of her
 there after the archive was made (E1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from tidegate.archive.contents import Checked, goes_back
 from tidegate.archive.export import BACK
-from tidegate.archive.file import Reader
+from tidegate.archive.file import Block, Damaged, Reader
 from tidegate.ports import Record
 from tidegate.runtime.problem import Problem
 from tidegate.wire.cloudevents import event_headers
@@ -91,16 +91,13 @@ async def restore(checked: Checked, target: Target, *, replace: bool, over: str 
     await target.clear()
     writing = _Writing(checked, target, now_ms)
     glasses: list[Record] = []
-    reader = Reader(checked.path)
-    for block in reader.blocks():
+    for block in _as_checked(checked):
         records = [one for one in block.records() if goes_back(one)]
         if block.topic == LAST:
             glasses += records
         elif records:
             await writing.upto(block.topic)
             await writing.write(records)
-    if reader.sha256 != checked.sha256:
-        raise Problem(f"{checked.path} has changed since it was read first", "leave it alone, and run the same with --replace")
     await writing.upto(BACK[-2])
     await target.finish(BACK[1:-1])
     # From here on agents begin to read.
@@ -108,6 +105,19 @@ async def restore(checked: Checked, target: Target, *, replace: bool, over: str 
     await writing.write(glasses)
     await target.finish((LAST, FIRST))
     return Restored(records=writing.written, epoch=writing.epoch)
+
+
+def _as_checked(checked: Checked) -> Iterator[Block]:
+    reader, why = Reader(checked.path), ""
+    try:
+        yield from reader.blocks()
+    except Damaged as error:
+        why = f": {error.what}"
+    if why or reader.sha256 != checked.sha256:
+        raise Damaged(
+            f"{checked.path} has changed since it was read first{why}",
+            "the target is half written; put the file back, and run the same with --replace",
+        )
 
 
 class _Writing:

@@ -16,10 +16,11 @@ from tidegate.cli.connect import run, unconfirmed
 from tidegate.cli.keyring import Ring, counted, ring, signer_in
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_start import person
+from tidegate.cli.words import ServiceType, reason_option
 from tidegate.ports import LogReader, Record, SendUnknown
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.codec import Malformed
+from tidegate.wire.codec import Malformed, checked
 from tidegate.wire.documents import BreakGlass, Desired, GlassAction, KeyRole
 from tidegate.wire.envelope import Refused, Trust, seal, unseal
 from tidegate.wire.names import service_subject
@@ -53,8 +54,8 @@ def breakglass() -> None:
 
 def _command(action: GlassAction) -> click.Command:
     @click.command(name=action.value, help=HELP[action])
-    @click.argument("service")
-    @click.option("--reason", required=True, help="Why; stands in the document and in the decision.")
+    @click.argument("service", type=ServiceType())
+    @reason_option("in the document and in the decision", required=True)
     @click.option(
         "--key", type=click.Path(path_type=Path, dir_okay=False), help="Break-glass key or .signer file. [default: the home's]"
     )
@@ -102,7 +103,7 @@ async def _send(
                 reason=reason,
                 issued_ms=time.time_ns() // 1_000_000,
             )
-            await _append(opened, document, seal(document, signer))
+            await _append(opened, document, seal(checked(document), signer))
             folded = await _folded(reader, document, trust)
         finally:
             await reader.close()

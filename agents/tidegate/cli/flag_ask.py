@@ -15,21 +15,19 @@ from tidegate.cli.rollout_explain import row
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.tell import line
+from tidegate.cli.words import reason_option
 from tidegate.model import Told, asked
 from tidegate.model.asked import Asker, Wish
 from tidegate.rollout.flag_answers import ANY_GENERATION
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.ramp import PERCENT
 from tidegate.runtime.home import Home
-from tidegate.wire.codec import Malformed
+from tidegate.wire.codec import Malformed, checked
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Intent, KeyRole, Verb
 from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.flags import TopicKey
 from tidegate.wire.flagstates import flag_key
-
-REASON_LENGTH_MAX = 256
-"""As the signed document has it; a longer one would be no document, which nobody answers."""
 
 HELP = {
     Verb.KILL: "Give everyone the kill variant, now, whatever the rules say.",
@@ -81,17 +79,6 @@ class ShareType(click.ParamType):
         return int(weight)
 
 
-def _reason(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not value.strip():
-        raise click.BadParameter("say why; it stands in the decision", ctx, param)
-    if len(value) > REASON_LENGTH_MAX:
-        raise click.BadParameter(f"{len(value)} characters; at most {REASON_LENGTH_MAX}", ctx, param)
-    return value
-
-
-reason_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--reason", required=True, callback=_reason, help="Why; stands in the decision."
-)
 flag_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument("flag", type=FlagType(), metavar="SET/FLAG")
 
 
@@ -125,7 +112,7 @@ def intent_of(ledger: Ledger, fleet: str, key: TopicKey, wish: Wish) -> Intent:
 async def send(here: Session, signer: Signs, intent: Intent) -> Answer:
     """Sign and send an intent; return what answers it. Problem where nothing does in time."""
     began_s = time.monotonic()
-    told = await here.ask("intents", intent.subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
+    told = await here.ask("intents", intent.subject, seal(checked(intent), signer), intent.id, within_s=ANSWER_WITHIN_S)
     took_ms = round((time.monotonic() - began_s) * 1_000)
     state = here.model.ledger.flags.get(intent.subject)
     return Answer(key=flag_key(intent.subject), told=told, answered_ms=took_ms, gets=gets(state) if state is not None else "")
@@ -158,7 +145,7 @@ def print_answer(answer: Answer, form: Format) -> int:
 def _command(verb: Verb, help_: str) -> click.Command:
     @click.command(name=verb.value, help=help_)
     @flag_argument
-    @reason_option
+    @reason_option(required=True)
     @format_option
     @click.pass_obj
     def command(home: Home, flag: TopicKey, reason: str, form: Format) -> int:
@@ -170,7 +157,7 @@ def _command(verb: Verb, help_: str) -> click.Command:
 @click.command()
 @flag_argument
 @click.argument("weight", type=ShareType(), metavar="PERCENT")
-@reason_option
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def share(home: Home, flag: TopicKey, weight: int, reason: str, form: Format) -> int:
@@ -181,7 +168,7 @@ def share(home: Home, flag: TopicKey, weight: int, reason: str, form: Format) ->
 @click.command()
 @flag_argument
 @click.argument("digest")
-@reason_option
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def release(home: Home, flag: TopicKey, digest: str, reason: str, form: Format) -> int:
@@ -192,7 +179,7 @@ def release(home: Home, flag: TopicKey, digest: str, reason: str, form: Format) 
 @click.command()
 @flag_argument
 @click.argument("change", metavar="ID")
-@reason_option
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def approve(home: Home, flag: TopicKey, change: str, reason: str, form: Format) -> int:

@@ -9,6 +9,7 @@ from tidegate.cli.session import Exit, Session
 from tidegate.model import Told
 from tidegate.ports import Appended, SendUnknown
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import checked
 from tidegate.wire.decisions import Decision
 from tidegate.wire.documents import Intent
 from tidegate.wire.envelope import Signs, seal
@@ -47,7 +48,7 @@ async def ask_all(here: Session, signer: Signs, intents: Iterator[Intent], hear:
 
 
 async def _append(here: Session, signer: Signs, turn: list[Intent]) -> None:
-    sends = (here.log.append("intents", one.subject, seal(one, signer)) for one in turn)
+    sends = (here.log.append("intents", one.subject, seal(checked(one), signer)) for one in turn)
     for one, outcome in zip(turn, await asyncio.gather(*sends, return_exceptions=True), strict=True):
         match outcome:
             case Appended() | SendUnknown():

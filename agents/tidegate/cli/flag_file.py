@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from tidegate.cli.yaml_file import faulty, load
 from tidegate.runtime.faults import Fault, faults_of
@@ -93,7 +92,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
         raw = load(path, "flag")
         if not isinstance(raw, dict):
             raise faulty_flag(path, [("", "expected spec, and ramp where it comes by stages")])
-        found = [*_doubled(yaml.compose(path.read_text(), yaml.SafeLoader), ""), *_no_json(raw, "")]
+        found = list(_no_json(raw, ""))
         if found:
             raise faulty_flag(path, found)
         return raw, msgspec.json.encode(raw)
@@ -143,18 +142,3 @@ def _no_json(value: object, at: str) -> Iterator[Fault]:
         yield at, f"{value} is no number of JSON"
     elif value is not None and not isinstance(value, str | bool | int | float):
         yield at, f"YAML reads {value} as a {type(value).__name__}: put it in quotes"
-
-
-def _doubled(node: yaml.Node | None, at: str) -> Iterator[Fault]:
-    """Yield keys that stand twice in one object: YAML takes the last without a word."""
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield from _doubled(item, f"{at}[{index}]")
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, item in node.value:
-            inner = f"{at}.{key.value}".lstrip(".")
-            if key.value in seen:
-                yield inner, "stands twice"
-            seen.add(key.value)
-            yield from _doubled(item, inner)

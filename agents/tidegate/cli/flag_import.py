@@ -12,12 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.cli.connect import run
-from tidegate.cli.flag_ask import intent_of, reason_option
+from tidegate.cli.flag_ask import intent_of
 from tidegate.cli.flag_batch import ask_all
 from tidegate.cli.flag_file import read_ramp
 from tidegate.cli.flag_set import in_the_words_of_a_file, rehearsed
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.session import Exit, Session, session
+from tidegate.cli.words import reason_option
 from tidegate.cli.yaml_file import faulty
 from tidegate.model.asked import Wish
 from tidegate.rollout.ledger import Ledger
@@ -83,7 +84,7 @@ Rows = dict[TopicKey, Row]
 @click.option("--ramp", "course", type=click.Path(path_type=Path), help="File with `ramp:`, for each flag that has a guard.")
 @click.option("--safe-variant", help="Of new flags that have such a variant; else it is their default variant.")
 @click.option("--dry-run", is_flag=True, help="Say what would be decided now; sign and send nothing.")
-@reason_option
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def import_(

@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from tidegate.cli.connect import run
-from tidegate.cli.flag_ask import FlagType, intent_of, print_answer, reason_option, send
+from tidegate.cli.flag_ask import FlagType, intent_of, print_answer, send
 from tidegate.cli.flag_file import change_faults, faulty_flag, read_change
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.session import Exit, Session, session
+from tidegate.cli.words import reason_option
 from tidegate.model.asked import Wish
 from tidegate.rollout.change import Change
 from tidegate.rollout.events import IntentArrived
@@ -33,7 +34,7 @@ from tidegate.wire.reasons import Reason
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="YAML or JSON with spec, and ramp where it comes by stages.")
 @click.option("--variant", help="Give everyone this variant: the safe one, or any where the flag is immediate.")
 @click.option("--dry-run", is_flag=True, help="Say what would be decided now; sign and send nothing.")
-@reason_option
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def set_(home: Home, flag: TopicKey, file: Path | None, variant: str | None, dry_run: bool, reason: str, form: Format) -> int:

@@ -11,6 +11,7 @@ from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import ask
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, in_few_words
+from tidegate.cli.words import reason_option
 from tidegate.model import Model
 from tidegate.model.asked import EVERYTHING
 from tidegate.model.nodes import NodeRow, node_rows
@@ -65,7 +66,7 @@ def _row(one: NodeRow, form: Format) -> dict[str, object]:
 def _cordon(verb: Verb, help_: str) -> click.Command:
     @click.command(name=verb.value, help=help_)
     @click.argument("node")
-    @click.option("--reason", default="", help="Why; stands in the decision.")
+    @reason_option(default="")
     @format_option
     @click.pass_obj
     def command(home: Home, node: str, reason: str, form: Format) -> int:

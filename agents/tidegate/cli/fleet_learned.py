@@ -10,6 +10,7 @@ from tidegate.cli.connect import run
 from tidegate.cli.group import missing
 from tidegate.cli.output import Format, dump, format_option, table
 from tidegate.cli.tell import clock
+from tidegate.cli.words import ServiceType
 from tidegate.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType())
 @format_option
 @click.pass_obj
 def learned(home: Home, service: str, form: Format) -> None:

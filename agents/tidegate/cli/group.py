@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +15,7 @@ from tidegate.runtime.home import DEFAULT, Home
 from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.settings import LogSettings
+from tidegate.wire.codec import Malformed
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("tidegate.cli.init:init", "Make keys, settings and node files; enrol local nodes."),
@@ -51,8 +54,19 @@ EXTRAS = {
 }
 
 
+class NobodyReads(Exception):
+    """Whoever read the output has gone, as ``head`` does."""
+
+
 class Group(click.Group):
     """Looks commands up in the table and imports them late."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. NobodyReads where its output has nowhere to go: click would end with the code of a refusal."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise NobodyReads from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the base class's signature
         """Return the names, in the order of the table."""
@@ -110,7 +124,7 @@ def tidegate(ctx: click.Context, home: Path) -> None:
 
     \b
     Exit codes: 0 done or promoted, 1 refused or failed, 2 usage or a faulty file, 3 rolled back, 4 no answer in time,
-    5 aborted, 6 superseded, 130 interrupted.
+    5 aborted, 6 superseded, 130 interrupted, 141 nobody reads the output any more.
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     ctx.obj = Home(home)
     configure(LogSettings(level="warning", format="console"), sys.stderr)
@@ -132,9 +146,15 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(error.format_message(), "", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
+    except NobodyReads:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
+    except Malformed as error:
+        return _fail(f"this cannot be signed: {error}", "say it otherwise; nothing was sent", 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", "look at the path, its permissions and the room on its disk", 1)
     return result if isinstance(result, int) else 0
 
 

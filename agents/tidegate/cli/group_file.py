@@ -11,6 +11,7 @@ from tidegate.model.summary import next_settled
 from tidegate.rollout.ledger import Ledger
 from tidegate.runtime.faults import Fault, faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import checked
 from tidegate.wire.envelope import Signs, seal
 from tidegate.wire.groups import Group, GroupFile, Wave
 from tidegate.wire.names import service_subject
@@ -77,7 +78,7 @@ def signed(draft: GroupDraft, given: Given, ledger: Ledger, signer: Signs) -> Gr
 
 
 def _sealed(draft: Draft, ledger: Ledger, signer: Signs) -> str:
-    return seal(with_target(draft, next_settled(ledger, service_subject(draft.plan.service))), signer).decode()
+    return seal(checked(with_target(draft, next_settled(ledger, service_subject(draft.plan.service)))), signer).decode()
 
 
 def _problem(path: Path, found: list[Fault]) -> Problem:

@@ -1,5 +1,6 @@
 """``tidegate health``: whether a process is alive and ready, as an exit code. Images and people ask it."""
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -51,6 +52,8 @@ def _ask(url: str) -> str:
             return str(answer.read(500).decode(errors="replace").strip())
     except urllib.error.HTTPError as error:
         raise Problem(f"{url}: {error.read(500).decode(errors='replace').strip()}", "look at its log") from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise Problem(f"{url} is no address: {error}", "name host:port, or an http address", code=2) from error
     except OSError as error:
         raise Problem(
             f"{url}: {getattr(error, 'reason', error)}", "is it running, and is this its address? its log tells"

@@ -1,5 +1,6 @@
 """``tidegate init``: a home with keys, settings and node files. What is there stays as it is."""
 
+import contextlib
 import os
 import re
 import socket
@@ -69,7 +70,7 @@ api:                  # serves flags to clients of others; who may ask: tidegate
 NODE = """\
 # One node agent: tidegate node --config {path}
 fleet: {fleet}
-node: {node}
+node: {name}
 zone: {zone}
 kafka:
   bootstrap: {bootstrap}   # TIDEGATE_BOOTSTRAP wins
@@ -173,10 +174,13 @@ def make_home(home: Home, fleet: str, bootstrap: str | None, prefix: str) -> Non
     """Make the folders and the settings of a home."""
     for folder in (home.folder, home.nodes, home.state, home.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    (home.folder / ".gitignore").write_text("*\n")
+    with contextlib.suppress(FileExistsError), (home.folder / ".gitignore").open("x") as file:
+        file.write("*\n")
     ofrep, sync = served_at()
     home.config.write_text(
-        CONFIG.format(fleet=fleet, bootstrap=bootstrap or "null", prefix=_text(prefix), ofrep=ofrep, sync=sync)
+        CONFIG.format(
+            fleet=_text(fleet), bootstrap=_text(bootstrap) if bootstrap else "null", prefix=_text(prefix), ofrep=ofrep, sync=sync
+        )
     )
 
 
@@ -215,10 +219,11 @@ def make_node_file(home: Home, name: str, zone: str) -> None:
     if not path.exists():
         text = NODE.format(
             path=path,
-            fleet=home.settings.fleet,
+            fleet=_text(home.settings.fleet),
             node=name,
+            name=_text(name),
             zone=_text(zone),
-            bootstrap=kafka.bootstrap or "127.0.0.1:9092",
+            bootstrap=_text(kafka.bootstrap or "127.0.0.1:9092"),
             prefix=_text(kafka.prefix),
             access=_access(kafka.access),
             port=FIRST_PORT + len(list(home.nodes.glob("*.yaml"))),

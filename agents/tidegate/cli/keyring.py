@@ -6,7 +6,7 @@ published anew, and a node that was installed with the first one can follow it.
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,16 +15,16 @@ from msgspec.structs import replace
 from tidegate.cli.connect import unconfirmed
 from tidegate.cli.publish import ENROLMENT_SUFFIX
 from tidegate.cli.session import Session, session
-from tidegate.ports import SendUnknown
+from tidegate.ports import Record, SendUnknown
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import COMMAND_SUFFIX, find_signer, read_command, read_key
 from tidegate.runtime.problem import Problem
-from tidegate.runtime.trust import write_public
+from tidegate.runtime.trust import read_trust, write_public
 from tidegate.wire.acls import Principal
 from tidegate.wire.codec import Malformed, decode_strict, encode
 from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root
 from tidegate.wire.envelope import Envelope, Refused, Signs, Trust, open_envelope, seal
-from tidegate.wire.keys import root_faults, unseal_root, version_of
+from tidegate.wire.keys import root_faults, trust_after, unseal_root, version_of
 
 DRAFT = "draft.json"
 
@@ -34,22 +34,32 @@ class Ring(Struct, frozen=True):
 
     home: Home
     here: Session
+    left_out: Mapping[str, Enrolment] = {}
+    """Nodes that whoever starts with the newest key document does not know: a command that signs them anew was broken off."""
 
     @property
     def trust(self) -> Trust:
         """Whose keys count now."""
         return self.here.model.trust
 
-    async def append(self, key: str, value: bytes) -> None:
-        """Append a record to ``keys``. Problem where no answer comes: repeating the command is harmless."""
+    async def append(self, key: str, value: bytes, then: str = "run the same command again") -> None:
+        """Append a record to ``keys``. Problem where no answer comes; ``then``: what is harmless to do next."""
         try:
             await self.here.log.append("keys", key, value)
         except SendUnknown as error:
-            raise unconfirmed(error, "the broker did not confirm it", "run the same command again") from error
+            raise unconfirmed(error, "the broker did not confirm it", then) from error
+
+    def after(self, envelope: bytes) -> Trust:
+        """Return whose keys count once the next key document is published. Problem where it does not count."""
+        try:
+            root = unseal_root(envelope, self.trust)
+            return trust_after(self.trust, str(root.version), envelope, 0)
+        except (Malformed, Refused) as error:
+            raise Problem(f"this key document does not count: {error}", "see: tidegate keys show") from error
 
     async def publish(self, envelope: bytes) -> Root:
-        """Publish the next key document and keep it in the home; return it. Problem where it does not count."""
-        root = self._check(envelope)
+        """Publish the next key document, which counts, and keep it in the home; return it. Problem where another came first."""
+        root = decode_strict(open_envelope(envelope, Root).payload, Root)
         await self.append(str(root.version), envelope)
         await self.here.catch_up()
         if (self.trust.root_version, named_keys(self.trust)) != (root.version, list(root.keys)):
@@ -63,19 +73,14 @@ class Ring(Struct, frozen=True):
         """Say every enrolment again, signed by an operator's key of now: whoever starts with the newest key document knows no
         older one. Return how many.
         """
-        for node, enrolment in sorted(self.trust.enrolments.items()):
+        known = {**self.left_out, **self.trust.enrolments}
+        for node, enrolment in sorted(known.items()):
             envelope = seal(enrolment, operator)
-            await self.append(node, envelope)
+            await self.append(node, envelope, "go on with: tidegate keys publish")
             path = self.home.keys / f"{node}{ENROLMENT_SUFFIX}"
             if path.exists():
                 path.write_bytes(envelope)
-        return len(self.trust.enrolments)
-
-    def _check(self, envelope: bytes) -> Root:
-        try:
-            return unseal_root(envelope, self.trust)
-        except (Malformed, Refused) as error:
-            raise Problem(f"this key document does not count: {error}", "see: tidegate keys show") from error
+        return len(known)
 
 
 @contextlib.asynccontextmanager
@@ -94,7 +99,22 @@ async def ring(home: Home, role: Principal = "operator") -> AsyncIterator[Ring]:
                 with contextlib.suppress(Malformed, Refused):
                     unseal_root(record.value, home.trust)
                     keep(home, version, record.value)
-        yield Ring(home, here)
+        known, newest = (_told(trust, records).enrolments for trust in (_oldest(home), home.trust))
+        yield Ring(home, here, {node: enrolment for node, enrolment in known.items() if node not in newest})
+
+
+def _oldest(home: Home) -> Trust:
+    """Return what the first key document states of those that the home has kept."""
+    kept = [path for path in home.keys.glob("root-*.json") if version_of(path.stem.removeprefix("root-"))]
+    return read_trust(min(kept, key=lambda path: version_of(path.stem.removeprefix("root-")), default=home.root))
+
+
+def _told(trust: Trust, records: Sequence[Record]) -> Trust:
+    """Return the trust of a reader that begins with one and reads the topic ``keys``."""
+    for record in records:
+        with contextlib.suppress(Malformed, Refused):
+            trust = trust_after(trust, record.key or "", record.value or b"", record.time_ms)
+    return trust
 
 
 def keep(home: Home, version: int, envelope: bytes) -> None:

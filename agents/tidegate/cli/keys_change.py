@@ -18,7 +18,7 @@ from tidegate.runtime.keys import ROLES, SUFFIX, make_key, new_passphrase, write
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, convert, decode_strict
 from tidegate.wire.documents import KeyRole, PublicKey, Root
-from tidegate.wire.envelope import Refused, Trust, open_envelope, seal
+from tidegate.wire.envelope import Refused, Signs, Trust, open_envelope, seal
 from tidegate.wire.keys import unseal_root
 from tidegate.wire.names import is_name
 
@@ -165,19 +165,30 @@ def sign(home: Home, draft: Path, root_keys: tuple[Path, ...]) -> None:
 
 
 @click.command()
-@click.argument("draft", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("draft", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.pass_obj
-def publish(home: Home, draft: Path) -> None:
-    """Publish a DRAFT that enough root keys have signed."""
-    _read(draft)
-    envelope = draft.read_bytes()
+def publish(home: Home, draft: Path | None) -> None:
+    """Publish a DRAFT that enough root keys have signed.
+
+    Without one it goes on where an earlier command was broken off: nodes whose enrolment is signed by a key that counts no more
+    are enrolled anew.
+    """
+    if draft is not None:
+        _read(draft)
+    envelope = draft.read_bytes() if draft is not None else b""
 
     async def work() -> None:
         async with ring(home) as opened:
-            await _finish(opened, envelope)
+            if envelope:
+                await _finish(opened, envelope)
+            elif opened.left_out:
+                await _enrol_anew(opened, home.signer(KeyRole.OPERATOR))
+            else:
+                click.echo("nothing was broken off: every enrolment counts")
 
     run(work())
-    draft.unlink()
+    if draft is not None:
+        draft.unlink()
 
 
 def told(trust: Trust, root: Root) -> list[str]:
@@ -212,12 +223,24 @@ async def _change(home: Home, change: Callable[[Trust], Root], root_keys: tuple[
 
 
 async def _finish(opened: Ring, envelope: bytes) -> None:
-    before = {key.id for key in named_keys(opened.trust) if key.role is KeyRole.OPERATOR}
+    """Publish a key document, and enrol nodes anew where it takes the operator's keys. Who signs that is found first: without
+    it whoever starts with the new document would know no node.
+    """
+    after = opened.after(envelope)
+    anew = opened.left_out or (opened.trust.enrolments and _operators(opened.trust) != _operators(after))
+    operator = opened.home.signer(KeyRole.OPERATOR, after) if anew else None
     root = await opened.publish(envelope)
     click.echo(f"root version {root.version} counts from now on")
-    if before != {key.id for key in root.keys if key.role is KeyRole.OPERATOR} and opened.trust.enrolments:
-        number = await opened.resign(opened.home.signer(KeyRole.OPERATOR))
-        click.echo(f"signed {number} enrolments anew")
+    if operator is not None:
+        await _enrol_anew(opened, operator)
+
+
+async def _enrol_anew(opened: Ring, operator: Signs) -> None:
+    click.echo(f"signed {await opened.resign(operator)} enrolments anew")
+
+
+def _operators(trust: Trust) -> set[str]:
+    return {key.id for key in named_keys(trust) if key.role is KeyRole.OPERATOR}
 
 
 def _with(home: Home, trust: Trust, new: New, *, passphrase: bool) -> Root:

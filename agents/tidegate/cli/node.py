@@ -15,6 +15,7 @@ from tidegate.broker import Connection, KafkaLog
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_start import person
 from tidegate.cli.session import Exit
+from tidegate.cli.words import reason_option
 from tidegate.node import ConfigError, NodeAgent, NodeConfig, build_agent, load_config
 from tidegate.node.by_hand import Revert, answer, ask
 from tidegate.node.state import StateFile
@@ -57,7 +58,7 @@ def node(context: click.Context, path: Path | None, stop_services: bool) -> None
 @node.command()
 @click.argument("service", required=False)
 @click.option("--config", "path", type=FILE, required=True, help="The node's YAML file.")
-@click.option("--reason", default="", help="Why; stands in the node's reports, and in the decision that follows.")
+@reason_option("in the node's reports, and in the decision that follows", default="")
 @format_option
 def revert(service: str | None, path: Path, reason: str, form: Format) -> int:
     """Go back on this node from the version that SERVICE was started with last to what was good here before it.

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 PIPE_WIDTH = 1_000
 """Whoever reads a table through a pipe looks for words in it: nothing may be wrapped or cut."""
@@ -45,9 +46,9 @@ def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     for number, column in enumerate(rows[0]):
         # What a row is called is never cut: it is what the next command is given.
         whole = max(len(_cell(row[column])) for row in rows) if number == 0 else None
-        drawing.add_column(column.replace("_", " "), min_width=whole)
+        drawing.add_column(Text(column.replace("_", " ")), min_width=whole)
     for row in rows:
-        drawing.add_row(*(_cell(value) for value in row.values()))
+        drawing.add_row(*(Text(_cell(value)) for value in row.values()))  # what people wrote is no markup
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as drawn:
         console.print(drawing)

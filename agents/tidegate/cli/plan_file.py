@@ -73,13 +73,14 @@ def read_plan(path: Path, given: Given) -> Draft:
     return Draft(path=path, plan=msgspec.convert(raw, Plan), retreat_share=share)
 
 
-def _sound_part(raw: Mapping[str, Any], wrong: list[Fault]) -> Plan:
+def _sound_part(raw: Mapping[Any, Any], wrong: list[Fault]) -> Plan:
     """Return the file as a plan, with a harmless value in place of each part that has the wrong form.
 
     So what a person must mend is told at once, not form first and sense later.
     """
     blamed = {re.split(r"[.\[]", at, maxsplit=1)[0] for at, _ in wrong}
-    return msgspec.convert(HARMLESS | {name: part for name, part in raw.items() if name not in blamed}, Plan)
+    sound = {name: part for name, part in raw.items() if isinstance(name, str) and name not in blamed}
+    return msgspec.convert(HARMLESS | sound, Plan)
 
 
 def with_target(draft: Draft, settled: Artifact | None) -> Plan:
@@ -151,9 +152,13 @@ def _measure(artifact: dict[str, Any], at: str, folder: Path) -> list[Fault]:
 def _measure_one(artifact: dict[str, Any], at: str, folder: Path, words: tuple[str, str, str, str]) -> list[Fault]:
     path_word, uri_word, sha_word, size_word = words
     path, uri = artifact.pop(path_word, None), artifact.get(uri_word)
+    word = path_word if path else uri_word
     if not isinstance(path or "", str) or not isinstance(uri or "", str):
-        return [(f"{at}.{path_word if path else uri_word}", "expected text")]
-    where = path or _local(uri or "")
+        return [(f"{at}.{word}", "expected text")]
+    try:
+        where = path or _local(uri or "")
+    except ValueError as error:
+        return [(f"{at}.{word}", f"is no address: {error}")]
     if not where:
         if sha_word in artifact:
             return []
@@ -163,8 +168,8 @@ def _measure_one(artifact: dict[str, Any], at: str, folder: Path, words: tuple[s
     file = folder / where
     try:
         sha256, size_bytes = _digest(file)
-    except OSError as error:
-        return [(f"{at}.{path_word if path else uri_word}", f"{file}: {error.strerror}")]
+    except (OSError, ValueError) as error:
+        return [(f"{at}.{word}", f"{str(file)!r}: {getattr(error, 'strerror', error)}")]
     artifact[uri_word] = uri if path and uri else str(file.absolute())
     if size_word:
         artifact.setdefault(size_word, size_bytes)

@@ -14,6 +14,7 @@ from tidegate.cli.rollout_ask import answer
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
+from tidegate.cli.words import reason_option
 from tidegate.model import Told
 from tidegate.model.alarms import policies_in_force, policy_row
 from tidegate.rollout.calendar import shown
@@ -21,7 +22,7 @@ from tidegate.rollout.ledger import InForce, Ledger
 from tidegate.rollout.policies import spent_by, told_budget
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
-from tidegate.wire.codec import convert
+from tidegate.wire.codec import checked, convert
 from tidegate.wire.documents import KeyRole, digest
 from tidegate.wire.envelope import seal
 from tidegate.wire.names import duration_ms
@@ -35,7 +36,7 @@ def policy() -> None:
 
 @policy.command(name="set")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--reason", help="Why; stands in the policy and in the decision.")
+@reason_option("in the policy and in the decision")
 @format_option
 @click.pass_obj
 def set_(home: Home, file: Path, reason: str | None, form: Format) -> int:
@@ -58,7 +59,7 @@ def set_(home: Home, file: Path, reason: str | None, form: Format) -> int:
 @click.option(
     "--recurring", nargs=3, metavar="START END OFFSET", help="As in 'fri 16:00' 'mon 08:00' +01:00, or 18:00 08:00 +00:00."
 )
-@click.option("--reason", required=True, help="Why; stands in the policy and in the decision.")
+@reason_option("in the policy and in the decision", required=True)
 @format_option
 @click.pass_obj
 def freeze(
@@ -91,6 +92,8 @@ def freeze(
         reason=reason,
     )
     faults = policy_faults(found)
+    if 0 < until_ms <= found.issued_ms:
+        faults.append(("freezes[0].untilMs", "it has ended already"))
     if faults:
         raise Problem("; ".join(what for _, what in faults), "see: tidegate policy freeze --help", code=2)
     return answer(run(_send(home, found)), form)
@@ -98,7 +101,7 @@ def freeze(
 
 @policy.command()
 @click.argument("name")
-@click.option("--reason", required=True, help="Why; stands in the decision.")
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def lift(home: Home, name: str, reason: str, form: Format) -> int:
@@ -123,7 +126,7 @@ async def _send(home: Home, document: Policy) -> Told:
         if before is not None:
             # Clocks of operators differ; what is signed knowing of the policy in force is later than it.
             document = replace(document, issued_ms=max(document.issued_ms, before.policy.issued_ms + 1))
-        envelope = seal(document, signer)
+        envelope = seal(checked(document), signer)
         return await here.ask("plans", document.key, envelope, digest(envelope), within_s=ANSWER_WITHIN_S)
 
 

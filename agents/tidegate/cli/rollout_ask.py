@@ -11,10 +11,12 @@ from tidegate.cli.rollout_groups import subject_of
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import Exit, session
 from tidegate.cli.tell import line
+from tidegate.cli.words import ServiceType, reason_option
 from tidegate.model import Told
 from tidegate.model.asked import Asker, Wish, intent_of
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import checked
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Hush, KeyRole, Verb
 from tidegate.wire.envelope import beyond_scope, seal
@@ -57,13 +59,13 @@ async def send(home: Home, subject: str, verb: Verb, reason: str, *, target: str
         beyond = beyond_scope(intent, key) if key is not None else ""
         if beyond:
             raise Problem(beyond, "ask somebody whose key counts for it; see: tidegate keys list")
-        return await here.ask("intents", subject, seal(intent, signer), intent.id, within_s=ANSWER_WITHIN_S)
+        return await here.ask("intents", subject, seal(checked(intent), signer), intent.id, within_s=ANSWER_WITHIN_S)
 
 
 def _command(verb: Verb, help_: str) -> click.Command:
     @click.command(name=verb.value, help=help_)
-    @click.argument("service")
-    @click.option("--reason", default="", help="Why; stands in the decision.")
+    @click.argument("service", type=ServiceType(groups=True))
+    @reason_option(default="")
     @format_option
     @click.pass_obj
     def command(home: Home, service: str, reason: str, form: Format) -> int:
@@ -73,9 +75,9 @@ def _command(verb: Verb, help_: str) -> click.Command:
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType(groups=True))
 @click.option("--plan", "plan_id", metavar="ID", default="", help="Of this plan alone, under way or waiting.")
-@click.option("--reason", default="", help="Why; stands in the decision.")
+@reason_option(default="")
 @format_option
 @click.pass_obj
 def abort(home: Home, service: str, plan_id: str, reason: str, form: Format) -> int:
@@ -90,9 +92,9 @@ def abort(home: Home, service: str, plan_id: str, reason: str, form: Format) -> 
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType(groups=True))
 @click.argument("version")
-@click.option("--reason", default="", help="Why; stands in the decision.")
+@reason_option(default="")
 @format_option
 @click.pass_obj
 def release(home: Home, service: str, version: str, reason: str, form: Format) -> int:
@@ -101,9 +103,9 @@ def release(home: Home, service: str, version: str, reason: str, form: Format) -
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType(groups=True))
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--reason", default="", help="Why; stands in the decision.")
+@reason_option(default="")
 @format_option
 @click.pass_obj
 def approve(home: Home, service: str, plan_id: str, reason: str, form: Format) -> int:

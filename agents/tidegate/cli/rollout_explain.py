@@ -10,6 +10,7 @@ from tidegate.cli.rollout_evidence import evidence_lines, sentences
 from tidegate.cli.rollout_groups import group_story, known_group, subject_of
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, broken_glass, clock, subject_name, why
+from tidegate.cli.words import ServiceType
 from tidegate.model import Glass, Told, last_rollout
 from tidegate.model.rollouts import decision_row
 from tidegate.model.summary import last_verdict
@@ -35,7 +36,7 @@ class Explained(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType(groups=True))
 @format_option
 @click.pass_obj
 def explain(home: Home, service: str, form: Format) -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from tidegate.cli.connect import run
 from tidegate.cli.group_file import GroupDraft, is_group_file, read_group, signed
@@ -12,10 +13,12 @@ from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.plan_file import Draft, Given, read_plan, with_target
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.tell import line
+from tidegate.cli.words import reason_option
 from tidegate.model import Told
 from tidegate.model.summary import next_settled
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import checked
 from tidegate.wire.decisions import DecisionKind, GroupState, Result, SubjectState
 from tidegate.wire.documents import KeyRole, Phase, digest
 from tidegate.wire.envelope import Signs, seal
@@ -52,7 +55,7 @@ class DurationType(click.ParamType):
 @click.option("--wait", is_flag=True, help="Wait for the end of the rollout; the exit code tells which.")
 @click.option("--timeout", "timeout_ms", type=DurationType(), help="With --wait: give up waiting after this, as in 20m.")
 @click.option("--expires", "expires_ms", type=DurationType(), default="24h", show_default=True, help="The plan's lifetime.")
-@click.option("--reason", help="Why; stands in the plan and in the decisions.")
+@reason_option("in the plan and in the decisions")
 @format_option
 @click.pass_obj
 def start(home: Home, file: Path, wait: bool, timeout_ms: int | None, expires_ms: int, reason: str | None, form: Format) -> int:
@@ -68,13 +71,13 @@ def start(home: Home, file: Path, wait: bool, timeout_ms: int | None, expires_ms
     """  # noqa: D301 - click's mark for text that keeps its line breaks
     now_ms = time.time_ns() // 1_000_000
     given = Given(fleet=home.settings.fleet, now_ms=now_ms, expires_ms=now_ms + expires_ms, actor=person(), reason=reason)
-    within_s = 0.0 if not wait else None if timeout_ms is None else timeout_ms / 1000
+    waiting = _Waiting(wait, None if timeout_ms is None else timeout_ms / 1000)
     if is_group_file(file):
         group = read_group(file, given)
-        return run(_start_group(home, group, given, _Printing(form), within_s))
+        return run(_start_group(home, group, given, _Printing(form), waiting))
     draft = read_plan(file, given)
     signer = home.signer(KeyRole.OPERATOR)
-    return run(_start(home, draft, signer, _Printing(form), within_s))
+    return run(_start(home, draft, signer, _Printing(form), waiting))
 
 
 def person() -> str:
@@ -83,6 +86,13 @@ def person() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+class _Waiting(Struct, frozen=True):
+    """Whether the end of a rollout is waited for, and for how long; None: as long as it takes."""
+
+    wanted: bool
+    within_s: float | None
 
 
 class _Printing:
@@ -100,31 +110,31 @@ class _Printing:
             dump(told.decision, self._form)
 
 
-async def _start(home: Home, draft: Draft, signer: Signs, printing: _Printing, wait_s: float | None) -> int:
+async def _start(home: Home, draft: Draft, signer: Signs, printing: _Printing, waiting: _Waiting) -> int:
     subject = service_subject(draft.plan.service)
     async with session(home, topics=("decisions",)) as here:
         plan = with_target(draft, next_settled(here.model.ledger, subject))
-        envelope = seal(plan, signer)
+        envelope = seal(checked(plan), signer)
         asked = digest(envelope)
         answer = await here.ask("plans", subject, envelope, asked, within_s=ANSWER_WITHIN_S)
         printing.tell(answer)
-        if answer.decision.kind is DecisionKind.REFUSE or wait_s == 0.0:
+        if answer.decision.kind is DecisionKind.REFUSE or not waiting.wanted:
             printing.end(answer)
             return Exit.FAILED if answer.decision.kind is DecisionKind.REFUSE else Exit.OK
-        return await _wait(here, subject, asked, answer, printing, wait_s)
+        return await _wait(here, subject, asked, answer, printing, waiting.within_s)
 
 
-async def _start_group(home: Home, draft: GroupDraft, given: Given, printing: _Printing, wait_s: float | None) -> int:
+async def _start_group(home: Home, draft: GroupDraft, given: Given, printing: _Printing, waiting: _Waiting) -> int:
     signer = home.signer(KeyRole.OPERATOR)
     async with session(home, topics=("decisions",)) as here:
         group = signed(draft, given, here.model.ledger, signer)
-        envelope = seal(group, signer)
+        envelope = seal(checked(group), signer)
         answer = await here.ask("plans", group.key, envelope, digest(envelope), within_s=ANSWER_WITHIN_S)
         printing.tell(answer)
-        if answer.decision.kind is DecisionKind.REFUSE or wait_s == 0.0:
+        if answer.decision.kind is DecisionKind.REFUSE or not waiting.wanted:
             printing.end(answer)
             return Exit.FAILED if answer.decision.kind is DecisionKind.REFUSE else Exit.OK
-        return await _wait_for_group(here, draft, answer, printing, wait_s)
+        return await _wait_for_group(here, draft, answer, printing, waiting.within_s)
 
 
 async def _wait_for_group(here: Session, draft: GroupDraft, answer: Told, printing: _Printing, wait_s: float | None) -> int:

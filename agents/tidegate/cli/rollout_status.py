@@ -8,7 +8,8 @@ from tidegate.cli.connect import run
 from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.rollout_groups import group_lines, status_of
 from tidegate.cli.session import session
-from tidegate.cli.tell import age, broken_glass, standing, versions
+from tidegate.cli.tell import age, broken_glass, standing, subject_name, versions
+from tidegate.cli.words import ServiceType
 from tidegate.model import Summary, summary
 from tidegate.model.summary import CohortSummary
 from tidegate.rollout.group_status import GroupStatus
@@ -19,7 +20,7 @@ from tidegate.wire.names import service_subject
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", required=False, type=ServiceType(groups=True))
 @format_option
 @click.pass_obj
 def status(home: Home, service: str | None, form: Format) -> None:
@@ -43,7 +44,7 @@ async def _summaries(home: Home, service: str | None, now_ms: int) -> list[Summa
         if service is not None and service_subject(service) not in known:
             raise Problem(
                 f"no rollout of {service} is known",
-                f"known are: {', '.join(known)}" if known else "start one: tidegate rollout start",
+                f"known are: {', '.join(map(subject_name, known))}" if known else "start one: tidegate rollout start",
             )
         services = [summary(here.model, subject, now_ms) for subject in known if service in (None, subject.partition("/")[2])]
         groups = (

@@ -16,6 +16,7 @@ from tidegate.cli.connect import run
 from tidegate.cli.rollout_groups import group_lines, group_story, known_group, status_of
 from tidegate.cli.session import POLL_S, Session, session
 from tidegate.cli.tell import STYLES, age, broken_glass, clock, line, standing, subject_name, versions, why
+from tidegate.cli.words import ServiceType
 from tidegate.model import Model, Told, last_rollout, summary
 from tidegate.model.panes import Pane, Panes
 from tidegate.ports import LogReader
@@ -50,7 +51,7 @@ COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.HOLD: "yello
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=ServiceType(groups=True))
 @click.pass_obj
 def watch(home: Home, service: str) -> None:
     """Watch SERVICE live: cohorts, rate, errors, latency, verdict, decisions; of group/NAME its waves. Ctrl-C ends it.

@@ -10,6 +10,7 @@ from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import answer, ask, send
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
+from tidegate.cli.words import reason_option
 from tidegate.model import Model
 from tidegate.model.alarms import Held, held_silences, silence_row
 from tidegate.model.asked import EVERYTHING, silenced
@@ -31,7 +32,7 @@ def silence() -> None:
 @click.option("--name", default="", help="Alarms of this kind.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Alarms with this label; may be repeated.")
 @click.option("--for", "length", required=True, metavar="DURATION", help="How long, as in 2h; 30d at most.")
-@click.option("--reason", required=True, help="Why; stands in the decision.")
+@reason_option(required=True)
 @format_option
 @click.pass_obj
 def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: str, reason: str, form: Format) -> int:
@@ -52,7 +53,7 @@ def add(home: Home, service: str, name: str, labels: tuple[str, ...], length: st
 
 @silence.command()
 @click.argument("silence_id", metavar="ID")
-@click.option("--reason", default="", help="Why; stands in the decision.")
+@reason_option(default="")
 @format_option
 @click.pass_obj
 def end(home: Home, silence_id: str, reason: str, form: Format) -> int:

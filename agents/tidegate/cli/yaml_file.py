@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tidegate.runtime.faults import Fault
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.yaml_text import NotYaml, read_yaml
 
 
 def load(path: Path, what: str) -> Any:
     """Return what stands in a ``what`` file, of whatever type. Problem (code 2) where it cannot be read or is no YAML."""
     try:
-        return yaml.safe_load(path.read_text())
+        return read_yaml(path)
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}", f"name a {what} file", code=2) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Problem(f"{path}: not YAML: {' '.join(str(error).split())}", "mend the file", code=2) from error
+    except NotYaml as error:
+        raise Problem(f"{path}: not YAML: {error}", "mend the file", code=2) from error
 
 
 def faulty(path: Path, found: Sequence[Fault], outcome: str, remedy: str) -> Problem:

@@ -21,6 +21,9 @@ from tidegate.demo.story import DemoFailed, Options, Story
 WIDTH = 118
 """Columns where the output is no terminal."""
 
+MARK, MARKED = "demo", "made by tidegate demo; removed by the next one\n"
+"""The file by which a folder is known for a demo's own, and what it holds."""
+
 ONLY = {"good": (Fault.NONE,), "errors": (Fault.ERRORS,), "slow": (Fault.SLOW,), "flag": ()}
 
 
@@ -56,11 +59,11 @@ def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None
     console = Console(no_color=no_color, highlight=False, quiet=as_json, width=width, record=True)
     narrator = Narrator(console)
     if folder.exists():
-        if not (folder / "demo").exists():
+        if not _is_ours(folder):
             raise click.ClickException(f"{folder} exists and is no folder of a demo; name another with --folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / "demo").write_text("made by tidegate demo; removed by the next one\n")
+    (folder / MARK).write_text(MARKED)
     options = Options(
         folder=folder.resolve(),
         servers=servers,
@@ -86,6 +89,13 @@ def demo(folder: Path, report: Path, servers: int, repeat: int, only: str | None
     if as_json:
         print(text)
     sys.exit(0 if result.ok else 1)
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return (folder / MARK).read_text() == MARKED
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 async def _run(options: Options, narrator: Narrator) -> DemoReport:

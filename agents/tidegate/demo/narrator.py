@@ -5,6 +5,7 @@ from collections import Counter
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tidegate.demo.report import LEG_NAMES, DemoReport, FlagResult, ReleaseResult, maxima
@@ -39,7 +40,7 @@ class Narrator:
         """Say what was decided, and why."""
         style = COLOURS.get(decision.kind, "")
         kind = f"[{style}]{decision.kind:<9}[/{style}]" if style else f"{decision.kind:<9}"
-        text = decision.message or decision.reason.replace("_", " ")
+        text = escape(decision.message or decision.reason.replace("_", " "))
         self._console.print(f"  [dim]{self._elapsed()}[/dim]  {kind} {text}", highlight=False, soft_wrap=True)
 
     def result(self, result: ReleaseResult, failures: Counter[str]) -> None:

@@ -6,7 +6,6 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from tidegate.runtime.access import ROLE, Access, Sasl, Tls
 from tidegate.runtime.keys import read_key
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_trust
+from tidegate.runtime.yaml_text import NotYaml, read_yaml
 from tidegate.wire.codec import Malformed, convert
 from tidegate.wire.envelope import Signer, Trust
 from tidegate.wire.names import Duration, Label, Name, duration_ms
@@ -123,10 +123,10 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def load_config(path: Path) -> NodeConfig:
     """Return the configuration in a file, its own paths made relative to the file's folder. ConfigError."""
     try:
-        config = convert(yaml.safe_load(path.read_text()), NodeConfig)
+        config = convert(read_yaml(path), NodeConfig)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; write it with: tidegate init") from error
-    except yaml.YAMLError as error:
+    except NotYaml as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     except Malformed as error:
         raise ConfigError(f"{path}: {error.path or '(whole file)'}: {error.problem}") from error

@@ -71,16 +71,20 @@ class Home:
             raise Problem(f"{self.root} is of fleet {trust.fleet}, {self.config} of {fleet}", "use the keys of this fleet")
         return trust
 
-    def signer(self, role: KeyRole) -> Signs:
-        """Return what signs in a role: of the role's keys the newest one that this home holds. Problem where it holds none."""
-        named = [key for key in self.trust.keys.values() if key.role is role]
+    def signer(self, role: KeyRole, trust: Trust | None = None) -> Signs:
+        """Return what signs in a role: of the role's keys the newest one that this home holds. Problem where it holds none.
+
+        ``trust``: whose keys count, where it is not the home's own.
+        """
+        trust = trust or self.trust
+        named = [key for key in trust.keys.values() if key.role is role]
         for key in reversed(named):
             signer = find_signer(self.keys, key.id)
             if signer is not None and signer.public(role).public == key.public:
                 return signer
         ids = ", ".join(key.id for key in named) or "none"
         raise Problem(
-            f"{self.keys} holds no {role} key of root version {self.trust.root_version}, whose {role} keys are: {ids}",
+            f"{self.keys} holds no {role} key of root version {trust.root_version}, whose {role} keys are: {ids}",
             "put one there, use another home with --home, or see: tidegate keys list",
         )
 

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -24,6 +23,7 @@ from msgspec import Meta, Struct
 
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_guarded
+from tidegate.runtime.yaml_text import NotYaml, parse_yaml
 from tidegate.wire.codec import Malformed, convert, decode_strict, encode
 from tidegate.wire.documents import KeyRole, PublicKey, Root
 from tidegate.wire.envelope import Signer, Signs, seal
@@ -139,8 +139,8 @@ def read_command(path: Path) -> CommandSigner:
     """Return the signer that a ``.signer`` file names. Problem where it says nothing sound, or where others can change it."""
     data = read_guarded(path, 0o022, "names a command that signs and others can write it", f"chmod go-w {path}")
     try:
-        return CommandSigner(path.stem, convert(yaml.safe_load(data), Command))
-    except (Malformed, yaml.YAMLError) as error:
+        return CommandSigner(path.stem, convert(parse_yaml(data), Command))
+    except (Malformed, NotYaml) as error:
         raise Problem(f"{path}: {error}", "write public: <64 hexadecimal digits> and command: [program, argument]") from error
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct, field
 
 from tidegate.otlp.identity import NODE_FROM
 from tidegate.runtime.access import Access, Sasl, Tls
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
+from tidegate.runtime.yaml_text import NotYaml, read_yaml
 from tidegate.wire.codec import told_faults
 from tidegate.wire.names import Duration, Name
 
@@ -146,11 +146,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     """Return the settings of a file under the environment's overlay. Problem names every fault by its path."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}", "make a home with: tidegate init", code=2) from error
-    except yaml.YAMLError as error:
-        raise Problem(f"{path}: not YAML: {_one_line(error)}", "mend the file", code=2) from error
+    except NotYaml as error:
+        raise Problem(f"{path}: not YAML: {error}", "mend the file", code=2) from error
     values = values if isinstance(values, dict) else {}
     variables = overlay(values, environment)
     faults = faults_of(values, Settings, strict=False)

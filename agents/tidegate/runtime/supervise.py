@@ -107,12 +107,16 @@ class Supervisor:
             code = await self._children[program.name].wait()
             if time.monotonic() - began_s > STEADY_AFTER_S:
                 backoff_s = BACKOFF_FIRST_S
-            self._announce(
-                f"{program.name} ended ({_how(code)}); starting it again in {backoff_s:g} s; see {self.log_of(program.name)}"
-            )
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
-            await self._spawn(program)
+            what = f"ended ({_how(code)})"
+            while what:
+                self._announce(f"{program.name} {what}; starting it again in {backoff_s:g} s; see {self.log_of(program.name)}")
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+                try:
+                    await self._spawn(program)
+                    what = ""
+                except OSError as error:  # such as a machine without room for one process more
+                    what = f"could not be started ({error.strerror})"
 
     async def _spawn(self, program: Program) -> None:
         self._address_file(program.name).unlink(missing_ok=True)

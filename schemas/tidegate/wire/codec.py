@@ -76,6 +76,11 @@ def decode_strict(data: bytes, kind: type[T]) -> T:
     return decode(data, kind)
 
 
+def checked(value: T) -> T:
+    """Return a struct as its readers get it. Malformed where they would refuse it: constructors look at nothing."""
+    return decode_strict(encode(value), type(value))
+
+
 def convert(value: Any, kind: type[T]) -> T:
     """Return plain values (as a YAML reader gives them) as a struct. Malformed names the path of the first fault."""
     try:

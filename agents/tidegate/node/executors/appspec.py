@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from msgspec import Meta, Struct
 
 from tidegate.node.executors.unpack import Unusable
+from tidegate.runtime.yaml_text import NotYaml, read_yaml
 from tidegate.wire.codec import Malformed, convert
 
 FILE = "appspec.yml"
@@ -72,7 +72,7 @@ class AppSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def read_appspec(release: Path) -> AppSpec:
     """Return the specification of a release; Unusable names the path in it and the remedy."""
     try:
-        data = yaml.safe_load((release / FILE).read_text())
+        data = read_yaml(release / FILE)
         if isinstance(data, dict) and "permissions" in data:
             raise Unusable(f"{FILE}: permissions: not carried out here; set modes in the archive, or in an AfterInstall script")
         spec = convert(data, AppSpec)
@@ -80,7 +80,7 @@ def read_appspec(release: Path) -> AppSpec:
         raise Unusable(f"there is no {FILE} at the top of the artifact; executor hooks needs an archive that has one") from error
     except Malformed as error:
         raise Unusable(f"{FILE}: {error.path or '(whole file)'}: {error.problem}") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none is a ValueError
+    except (OSError, NotYaml) as error:
         raise Unusable(f"{FILE}: cannot be read: {error}") from error
     runnable = [event.value for event in Event if event not in OF_THE_AGENT]
     for name in spec.hooks or {}:
