@@ -47,6 +47,7 @@ def test_a_second_message_of_the_first_export_does_not_count_in_full():
         ("a new life that counted more than the old one", [(1, 5, 0), (2, 8, 0), (3, 50, 2.5)], 58),
         ("a late word of the old life", [(1, 5, 0), (2, 8, 0), (3, 2, 2.5), (2.2, 9, 0)], 11),
         ("a count that fell under the same start", [(1, 5, 0), (2, 8, 0), (3, 2, 0)], 10),
+        ("the last word before it fell, again", [(1, 5, 0), (2, 8, 0), (3, 2, 0), (2, 8, 0)], 10),
         ("two processes under one name", [(1, 5, 0), (1.5, 3, 0.5), (2, 8, 0), (2.5, 4, 0.5), (3, 9, 0), (3.5, 7, 0.5)], 16),
     ],
 )
@@ -198,6 +199,82 @@ def test_there_is_room_for_so_many_series_and_processes_and_no_more(monkeypatch)
             one.take(export(second, point(second, 1), resource=resource))
     assert one.results["full"] == 2 + 2
     assert one.until(5).requests == 2 * 10 + 1
+
+
+def test_a_series_that_had_no_room_begins_to_count_when_there_is_some(monkeypatch):
+    """It counted its whole life in one second."""
+    monkeypatch.setattr(fold, "SERIES_MAX", 1)
+    one = Partition()
+    for second in range(1, 2 * FORGET_AFTER_S):
+        told = [point(second, 5 * second, series="first")] if second < 20 else []
+        one.take(export(second, *told, point(second, 10 * second, series="second")))
+    assert {requests for _, requests, _ in one.told} == {5, 10}
+    assert one.results["first"] == 1
+
+
+def test_a_series_that_was_forgotten_and_comes_back_is_where_counting_begins():
+    """A process that left a series out for minutes counted all of it in one second."""
+    one = Partition()
+    for second in range(1, 2 * FORGET_AFTER_S):
+        left_out = 20 <= second < FORGET_AFTER_S + 50
+        told = [] if left_out else [point(second, 5 * second, series="b")]
+        one.take(export(second, point(second, 10 * second), *told))
+    assert {requests for _, requests, _ in one.told} == {10, 15}
+    assert one.results["first"] == 1
+
+
+def test_what_a_former_life_left_behind_takes_nothing_from_the_next():
+    """Its series are forgotten; the first failure of the next life is as new as any."""
+    one = Partition()
+    for second in range(1, 10):
+        one.take(export(second, point(second, 5 * second)))
+    last = FORGET_AFTER_S + 30
+    for second in range(10, last):
+        one.take(export(second, point(second, 5 * (second - 9), start=9.5)))
+    one.take(export(last, point(last, 5 * (last - 9), start=9.5), point(last, 3, start=9.5, series="500", failed=True)))
+    assert one.until(last).told[-1] == (last, 8, 3)
+
+
+def test_once_the_newer_metric_is_gone_the_one_before_it_counts_again():
+    old = "http.server.duration"
+    one, last = Partition(), FORGET_AFTER_S + 40
+    for second in range(1, last):
+        newer = [point(second, 5 * second)] if second < 20 else []
+        one.take(export(second, point(second, 5 * second, metric=old), *newer))
+    assert [requests for second, requests, _ in one.told if second < 20] == [5] * 19
+    assert one.told[-1] == (last - 2, 5, 0)
+    assert one.results["newer"] >= FORGET_AFTER_S
+
+
+@pytest.mark.parametrize("delta", [False, True])
+@pytest.mark.parametrize("off", [7.3, 20.3, 40.3, 55.3])
+def test_a_clock_that_ran_ahead_and_is_set_right_costs_nothing(off, delta):
+    """Whoever took its word was deaf until the clock was as late as before: a process that serves was taken for mute."""
+    one = Partition()
+    for second in range(1, 150):
+        end = second + (off if second < 80 else 0)
+        told = point(end, 10 if delta else 10 * second, start=end - 1 if delta else off, delta=delta)
+        one.take(export(end, told), at=second)
+    assert one.until(149).told == [(second, 10, 0) for second in range(1, 150)]
+
+
+def test_a_clock_that_is_set_back_by_seconds_leaves_no_second_without_a_row_and_loses_no_count():
+    one = Partition()
+    for second in range(1, 50):
+        end = second + (3.3 if second < 20 else 0)
+        one.take(export(end, point(end, 10 * second, start=3.3)), at=second)
+    assert [row.seq - T0_S for row in one.until(49).rows] == [*range(1, 50)]
+    assert one.requests == 10 * 49
+
+
+@pytest.mark.parametrize("back", [-20.0, -55.0])
+def test_a_clock_that_is_set_back_costs_nothing_of_what_is_cumulative(back):
+    """Neither of a series that counts, nor of one that counts again only later."""
+    one = Partition()
+    for second in range(1, 150):
+        end = second + (0 if second < 80 else back)
+        one.take(export(end, point(end, 10 * second), point(end, max(0, second - 100), series="later")), at=second)
+    assert [requests for _, requests, _ in one.until(149).told] == [10] * 100 + [11] * 49
 
 
 def by_name(row):

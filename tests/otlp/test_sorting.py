@@ -71,6 +71,25 @@ def test_a_resource_that_is_no_service_on_a_node_is_nobody(attributes):
         speaker_of(attributes)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        (NODE | {"service.name": "支付-api"}, "支付-api: names are ASCII; set tidegate.service"),
+        (NODE | {"service.name": "api", "service.namespace": "магазин"}, "магазин.api"),
+        (NODE | {"service.name": "café"}, "café"),
+        ({"service.name": "s", "host.name": "узел-1"}, "host.name узел-1: names are ASCII; set tidegate.node"),
+        (NODE | {"service.name": "\ud800"}, "service ?"),
+    ],
+)
+def test_a_name_that_is_not_ascii_is_refused_with_the_remedy(attributes, says):
+    """Two services, 支付-api and 订单-api, were both counted as api."""
+    with pytest.raises(Nobody) as refused:
+        speaker_of(attributes)
+    assert says in str(refused.value)
+    str(refused.value).encode()
+    assert speaker_of(attributes | {"tidegate.service": "pay", "tidegate.node": "n1"}).service == "pay"
+
+
 def test_what_names_a_node_may_be_chosen():
     attributes = {"service.name": "s", "host.name": "h", "k8s.node.name": "k", "service.instance.id": "i"}
     assert speaker_of(attributes).node == "h"
@@ -158,6 +177,18 @@ def test_what_is_not_looked_for_passes_in_silence_and_shows_that_the_process_spe
     found = of_json(histogram(GOOD | {"count": 99}, name="db.client.operation.duration"))
     assert not found.rejected
     assert [(one.points, one.end_ns) for one in found.exports] == [([], 9)]
+
+
+@pytest.mark.parametrize("kind", ["gauge", "sum", "histogram", "exponentialHistogram"])
+def test_that_a_series_has_ended_is_no_sign_of_life(kind):
+    """A collector says so of each series of a process that is gone; it looked alive for an interval more."""
+    request = histogram()
+    metric = request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]
+    del metric["histogram"]
+    metric[kind] = {"dataPoints": [{"timeUnixNano": "9", "flags": 1}]}
+    assert of_json(request).exports == []
+    metric[kind]["dataPoints"].append({"timeUnixNano": "7"})
+    assert [one.end_ns for one in of_json(request).exports] == [7]
 
 
 def test_units_are_those_that_the_metric_says_and_else_those_of_its_time():

@@ -1,6 +1,6 @@
 """Pages in order: which pairs make a row, and what is in it."""
 
-from math import inf
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -71,6 +71,15 @@ def test_missed_seconds_are_made_good_for_up_to_ten(second, results, length_ms):
     rows, found = play(scrape(0, page(5)), scrape(second, page(50)))
     assert found == results
     assert [(row.requests, row.length_ms) for row in rows] == ([(45, length_ms)] if length_ms else [])
+
+
+@pytest.mark.parametrize("no_number", [nan, inf])
+def test_a_counter_that_is_no_number_for_once_is_made_good_by_the_next_page(no_number):
+    """It counted its whole life in the next row."""
+    rows, _ = play(*(scrape(second, page(ok)) for second, ok in enumerate((5_000, no_number, no_number, 5_007, 5_008))))
+    assert [row.requests for row in rows] == [0, 0, 7, 1]
+    rows, _ = play(*(scrape(second, page(ok)) for second, ok in enumerate((no_number, 5_000, 5_001))))
+    assert [row.requests for row in rows] == [0, 1]
 
 
 @pytest.mark.parametrize("changed", [{"boot": "b2"}, {"version": "v2"}])

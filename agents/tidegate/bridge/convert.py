@@ -4,16 +4,16 @@ No state is kept anywhere: who takes over a partition reads again what was appen
 are those of the predecessor, under the same names, so that repeats are known. Rows of seconds that have passed before anyone took
 over are late for their panes and not made; that, and nothing else, is what a restart costs.
 
-A second's rows go out just after its end, by the broker's clock: that of this machine only paces.
+A second's rows go out just after its end, by the broker's clock: that of this machine only paces, and may be set.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from tidegate.bridge.brokertime import BrokerTime
 from tidegate.bridge.group import Member, Records
 from tidegate.bridge.metrics import Metrics
 from tidegate.bridge.sorter import TOPIC
@@ -34,7 +34,6 @@ LATE_S = 2
 POLL_S = 0.1
 SENDS_AT_ONCE_MAX = 5_000
 BEGIN_WITHIN_S = 10.0
-TICKS_KEPT = 10
 
 log = structlog.get_logger("tidegate.bridge")
 
@@ -44,7 +43,7 @@ class Converter(ConsumerRebalanceListener):
 
     def __init__(self, connection: Connection, log: Log, clock: Clock, metrics: Metrics, *, instance: str = "") -> None:
         self._log = log
-        self._clock = clock
+        self._time = BrokerTime(clock)
         self._metrics = metrics
         self._member = Member(
             connection, [f"{connection.prefix}{TOPIC}"], instance and f"{instance}-convert", wait=True, listener=self
@@ -57,8 +56,6 @@ class Converter(ConsumerRebalanceListener):
         self._begun = False
         """Whether all that is ours has a state, and is read from where it goes on. None may be ours, where bridges are many."""
         self._joined = False
-        self._ahead_ms: deque[int] = deque(maxlen=TICKS_KEPT)
-        """The broker's clock minus ours, as the last ticks saw it; an answer that is late makes it less, so the most is right."""
 
     def not_ready(self) -> str | None:
         """Return why nothing is converted yet, or None; from any thread."""
@@ -74,7 +71,7 @@ class Converter(ConsumerRebalanceListener):
                 elif self._joined and self._member.connected:
                     # What came with a new assignment is read again, from where each partition goes on.
                     await self._begin()
-                await self._emit((self._now_ms() - AFTER_MS) // 1_000 - 1)
+                await self._emit((self._time.now_ms() - AFTER_MS) // 1_000 - 1)
         finally:
             await self._member.close()
 
@@ -121,6 +118,7 @@ class Converter(ConsumerRebalanceListener):
                 continue  # it is no longer ours
             for record in records:
                 self._next[tp] = record.offset + 1
+                self._time.appended(record.timestamp)
                 if not record.value:
                     continue  # asked for the time alone
                 try:
@@ -144,7 +142,7 @@ class Converter(ConsumerRebalanceListener):
         self._metrics.processes.set(sum(len(state.processes) for state in self._states.values()))
         for at in range(0, len(made), SENDS_AT_ONCE_MAX):
             answers = await asyncio.gather(*map(self._send, made[at : at + SENDS_AT_ONCE_MAX]))
-            self._ahead_ms.extend(sorted(answer for answer in answers if isinstance(answer, int))[-1:])
+            self._time.answered(answer for answer in answers if isinstance(answer, int))
             unsent = [answer for answer in answers if isinstance(answer, SendUnknown)]
             if unsent:
                 self._metrics.rows_dropped.inc(len(unsent))
@@ -157,17 +155,12 @@ class Converter(ConsumerRebalanceListener):
         except SendUnknown as error:
             return error
         self._metrics.rows.inc()
-        return sent.time_ms - self._clock.now_ms()
-
-    # time
-
-    def _now_ms(self) -> int:
-        return self._clock.now_ms() + max(self._ahead_ms, default=0)
+        return self._time.ahead_ms(sent.time_ms)
 
     async def _ask_now_ms(self) -> int:
         """Return the broker's time: that at which it appends something. SendUnknown where it does not answer."""
         appended = await self._log.append(TOPIC, None, b"")
-        self._ahead_ms.append(appended.time_ms - self._clock.now_ms())
+        self._time.answered([self._time.ahead_ms(appended.time_ms)])
         return appended.time_ms
 
 

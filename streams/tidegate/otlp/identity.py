@@ -20,6 +20,8 @@ NO_VERSION = "unknown"
 ZONES = ("cloud.availability_zone",)
 LABELS = ("deployment.id", "host.type")
 LABEL_LENGTH_MAX = 256
+SERVICE_REMEDY = "set tidegate.service in OTEL_RESOURCE_ATTRIBUTES, or another OTEL_SERVICE_NAME"
+NODE_REMEDY = "set tidegate.node in OTEL_RESOURCE_ATTRIBUTES, or let bridge.node name another attribute"
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -41,15 +43,16 @@ class Nobody(Exception):
 
 
 def speaker_of(attributes: Mapping[str, str], node_from: tuple[str, ...] = NODE_FROM) -> Speaker:
-    """Return who a resource is; Nobody where it names no service, or no node.
+    """Return who a resource is; Nobody where it names no service or no node, or one that cannot be told apart from others.
 
     >>> speaker_of({"service.namespace": "shop", "service.name": "cart", "host.name": "web 1"}).service
     'shop.cart'
     """
-    service = name_of(attributes.get("tidegate.service", "")) or _service(attributes)
+    service = _named("tidegate.service", attributes.get("tidegate.service", ""), SERVICE_REMEDY) or _service(attributes)
     if not service:
         raise Nobody("no service.name: set OTEL_SERVICE_NAME")
-    node = next(filter(None, (name_of(attributes.get(name, "")) for name in ("tidegate.node", *node_from))), "")
+    nodes = (_named(name, attributes.get(name, ""), NODE_REMEDY) for name in ("tidegate.node", *node_from))
+    node = next(filter(None, nodes), "")
     if not node:
         raise Nobody(f"no {', '.join(node_from)}: one of them must name the node")
     version = name_of(attributes.get("tidegate.version", "")) or name_of(attributes.get("service.version", "")) or NO_VERSION
@@ -86,4 +89,12 @@ def _service(attributes: Mapping[str, str]) -> str:
     if not name or name.partition(":")[0] == UNNAMED:
         return ""
     space = attributes.get("service.namespace", "")
-    return name_of(f"{space}.{name}" if space else name)
+    return _named("service", f"{space}.{name}" if space else name, SERVICE_REMEDY)
+
+
+def _named(what: str, text: str, remedy: str) -> str:
+    """Return a text as a name. Nobody where it is not ASCII: whole words would become ``-``, and different names one."""
+    if not text.isascii():
+        shown = text[:NAME_LENGTH_MAX].encode(errors="replace").decode()
+        raise Nobody(f"{what} {shown}: names are ASCII; {remedy}")
+    return name_of(text)

@@ -84,13 +84,16 @@ class _Resource:
         self.end_ns = 0
 
     def take(self, metric: messages.Metric, scope: str) -> None:
-        """Take one metric, whatever it is: also what is not looked for shows that the process spoke."""
+        """Take one metric, whatever it is: also what is not looked for shows that the process spoke. That a series has ended does
+        not: a collector says so of a process that is gone.
+        """
         kind = metric.WhichOneof("data")
         if kind not in ("gauge", "sum", "histogram", "exponential_histogram"):
             return
         data = getattr(metric, kind)
         for point in data.data_points:
-            self.end_ns = min(max(self.end_ns, point.time_unix_nano), TIME_NS_MAX)
+            if not point.flags & NO_RECORDED_VALUE:
+                self.end_ns = min(max(self.end_ns, point.time_unix_nano), TIME_NS_MAX)
         if metric.name in REQUESTS and kind in ("histogram", "exponential_histogram"):
             self._durations(metric, data, scope)
         elif metric.name in LEVELS and (kind == "gauge" or (kind == "sum" and data.aggregation_temporality == CUMULATIVE)):

@@ -6,7 +6,7 @@ not there a moment ago.
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from math import fsum, inf, isfinite, log2
+from math import fsum, inf, log2
 
 from msgspec.structs import replace
 
@@ -103,10 +103,10 @@ def add_native(slots: list[int], grown: Native, unit_s: float, phase: int) -> No
 
 
 def _grown(before: Page, after: Page, series: Series, value: float) -> float:
-    was = before.numbers.get(series, 0.0)
-    if not isfinite(value) or value < 0:
-        return 0.0
-    return min(value if not was <= value or _anew(before, after, series) else value - was, GROWN_MOST)
+    was = 0.0 if _anew(before, after, series) else before.numbers.get(series, 0.0)
+    if not (0.0 <= was < inf and 0.0 <= value < inf):
+        return 0.0  # where it was no count, counting begins
+    return min(value - was if was <= value else value, GROWN_MOST)
 
 
 def _anew(before: Page, after: Page, series: Series) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from math import isfinite
 
 from msgspec import Struct, field
 
@@ -86,12 +87,13 @@ class Page(Struct):
     def over(self, before: "Page") -> "Page":
         """Return this page with what only an older one of the same process had.
 
-        A collector that fails leaves its series out for once; when they are back they must not be taken for new.
+        A collector that fails leaves its series out for once, or says NaN; when they are back they must not be taken for new.
         """
         if len(before.numbers) + len(before.classic) + len(before.native) > REMEMBERED_MOST:
             return self
+        numbers = {series: value for series, value in self.numbers.items() if isfinite(value) or series not in before.numbers}
         return Page(
-            before.numbers | self.numbers,
+            before.numbers | numbers,
             before.classic | self.classic,
             before.native | self.native,
             before.created | self.created,
