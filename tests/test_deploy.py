@@ -16,6 +16,7 @@ from tidegate.wire.plans import Plan
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PROMETHEUS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
 FLEET = ROOT / "deploy" / "compose"
 SERVICES = COMPOSE["services"]
 COMMANDS = {
@@ -43,6 +44,14 @@ def test_every_container_is_pinned_bounded_watched_and_reached_from_this_machine
         assert service["cap_drop"] == ["ALL"]
     else:
         assert service["healthcheck"]["test"]
+
+
+def test_prometheus_asks_each_process_by_a_name_of_its_own():
+    """Replicas answer under one name in turns: counters that jump back and forth, and rates of thousands."""
+    (asked,) = (job["static_configs"] for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "tidegate")
+    watched = [name for name in COMMANDS if not SERVICES[name].get("healthcheck", {}).get("disable")]
+    assert sorted(target for one in asked for target in one["targets"]) == sorted(f"{name}:9400" for name in watched)
+    assert [name for name in watched if {"deploy", "scale"} & set(SERVICES[name])] == []
 
 
 def test_no_secret_stands_in_the_compose_file():

@@ -1,5 +1,8 @@
 """Tokens as they are now: how soon the file is read again, and when they end."""
 
+import os
+import stat
+
 import pytest
 from tests.api.ahead import Ahead
 
@@ -34,6 +37,53 @@ def test_the_first_token_closes_what_was_open_wherever_the_wall_clock_is_set(tmp
     clock.set_wall(wall_s)
     clock.elapse(LOOK_EVERY_S)
     assert tokens.required
+
+
+def test_only_the_owner_of_the_folder_can_read_the_file_whoever_writes_it(tmp_path):
+    """Revoked from root's shell it was root's, and the API, another user, went on with the tokens from before."""
+    owner = os.geteuid() or 65_534
+    os.chown(tmp_path, owner, -1)
+    make_token(tmp_path / FILE, "ci")
+    revoke_token(tmp_path / FILE, "ci")
+    found = (tmp_path / FILE).stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (owner, 0o600)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_while_the_file_cannot_be_read_no_token_is_good(tmp_path, clock, known):
+    path, kept = tmp_path / FILE, tmp_path / "kept"
+    text = make_token(path if known else kept, "ci")
+    tokens = Tokens(path, clock)
+    if known:
+        path.rename(kept)
+    path.mkdir()  # root can read any file, but no folder as one
+    clock.elapse(LOOK_EVERY_S)
+    assert (tokens.token_of(text), tokens.named("ci"), tokens.required) == (None, None, True)
+    path.rmdir()
+    kept.rename(path)
+    clock.elapse(LOOK_EVERY_S)
+    assert tokens.token_of(text) is not None
+
+
+def test_a_file_that_is_wrong_closes_nothing(tmp_path, clock):
+    text = make_token(tmp_path / FILE, "ci")
+    tokens = Tokens(tmp_path / FILE, clock)
+    (tmp_path / FILE).write_text("tokens: 5")
+    clock.elapse(LOOK_EVERY_S)
+    assert tokens.token_of(text) is not None
+
+
+def test_a_file_that_changed_and_kept_its_time_is_read_again(tmp_path, clock):
+    """A copy that keeps times; and one whose owner was mended, for that is no change of its text."""
+    path = tmp_path / FILE
+    text = make_token(path, "ci")
+    tokens, before = Tokens(path, clock), path.stat()
+    path.write_text("tokens: []")
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # the file system's clock ticks slowly
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.elapse(LOOK_EVERY_S)
+    assert tokens.token_of(text) is None
 
 
 def test_a_token_ends_by_the_wall_clock_for_its_end_is_a_date(tmp_path, clock):

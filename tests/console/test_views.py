@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from playwright.async_api import Response
+from playwright.async_api import Response, Route
 from tests.api.control.kit import quiet
 from tests.cli.conftest import world
 from tests.console.look import looking
@@ -130,11 +130,21 @@ async def test_the_policy_is_strict_and_without_a_token_nothing_but_the_page_is_
 
 async def test_where_no_token_was_made_this_machine_looks_and_asks_for_nothing(world, browser):
     async with quiet(world) as here, here.serve(pages=files()), looking(browser, here) as look:
+        look.expected = ("401",)
         await look.open("alarms")
         await look.live()
         await look.sees(".top", "read only")
         await look.sees("button", "Sign in")
         assert await look.page.locator("main button").count() == 0
+        # A token that is none takes nothing away.
+        await look.page.locator(".top button", has_text="Sign in").click()
+        field = await look.sees("dialog[open] input[type=password]")
+        await field.fill("tgapi_typo")
+        await field.press("Enter")
+        await look.sees("dialog[open] [role=alert]", "show a token that is good")
+        await look.close_dialog()
+        await look.live()
+        await look.sees("main h1", "Alarms")
 
 
 async def test_every_view_is_there_in_the_dark_and_on_a_phone_without_sideways_scrolling(site, browser):
@@ -168,6 +178,52 @@ async def test_what_is_old_is_marked_and_gets_young_again(site, browser):
         await look.sees_not(".stale-note")
 
 
+async def test_who_does_not_answer_is_given_up_and_asked_again(site, browser):
+    """A server that is gone without a word leaves a request open for many minutes: the stream's, then that of one view."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    async with looking(browser, site, "olga") as look:
+        look.expected = ("ERR_",)
+        await look.page.clock.install()
+        await look.page.route("**/events?*", hold, times=1)
+        async with look.page.expect_request("**/events?*"):
+            await look.open("alarms")
+        await look.sees_not(".waiting")
+        await look.page.clock.fast_forward(20_000)
+        await look.live()
+        await look.page.route("**/alarms?*", hold, times=1)
+        await site.alarm("unanswered", "nobody answered at first", service="web")
+        await look.sees(".alarm", "nobody answered at first")
+    assert len(held) == 2
+
+
+async def test_a_cohort_that_has_ended_is_not_shown_as_of_now(site, browser):
+    now_ms = site.world.clock.now_ms()
+    await site.measure("canary", service="web", end_ms=now_ms, p95_ms=777.0)
+    async with looking(browser, site, "olga") as look:
+        await look.open("rollouts", "web")
+        for later_s, canary in ((10, "777 ms"), (11, "––––––"), (300, "––––––"), (301, "")):
+            await site.measure("rest", service="web", end_ms=now_ms + later_s * 1_000, p95_ms=float(later_s))
+            await look.sees('[data-cohort="rest"]', f"{later_s} ms")
+            shown = await look.page.locator('[data-cohort="canary"] td').all_inner_texts()
+            assert canary in "".join(shown), later_s
+            assert bool(canary) == bool(shown), later_s
+
+
+async def test_what_has_no_view_of_its_own_has_no_link(site, browser):
+    await site.alarm("stuck", "a wave is stuck", subject="group/eu")
+    await site.alarm("slow", "the shop is slow", service="shop")
+    async with looking(browser, site, "olga") as look:
+        await look.open("timeline")
+        for text, subject, links in (("a wave is stuck", "group/eu", []), ("the shop is slow", "shop", ["#/rollouts/shop"])):
+            entry = await look.sees(".entry", text)
+            assert subject in await entry.inner_text()
+            assert await entry.locator("a").evaluate_all("all => all.map((one) => one.getAttribute('href'))") == links
+
+
 async def test_a_tab_that_nobody_looked_at_goes_on_where_it_stopped(site, browser):
     hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); }"
     asked: list[str] = []
@@ -187,6 +243,7 @@ async def test_a_tab_that_nobody_looked_at_goes_on_where_it_stopped(site, browse
 
 
 async def test_everything_is_reached_by_keys(site, browser):
+    await site.set_flag("web/ramping", spec(guard=("shop",)), ramp())
     async with looking(browser, site, "olga") as look:
         keys = look.page.keyboard
         await look.open("fleet")
@@ -202,6 +259,12 @@ async def test_everything_is_reached_by_keys(site, browser):
         await keys.press("Escape")
         await keys.press("?")
         await look.sees("dialog[open]", "this list")
+        await look.close_dialog()
+        # A flag that ramps can be aborted, too: of the two its kill is what somebody in a hurry wants.
+        await look.open("flags", "web", "ramping")
+        await look.sees('[data-right="abort"]')
+        await keys.press("x")
+        await look.sees("dialog[open]", "Kill flag web/ramping")
         await look.close_dialog()
         for key, heading in {
             "r": "Rollouts",

@@ -177,9 +177,9 @@ class World:
                 fields = {}
             await self.report(node, order=command.order, prefetched=("v1",), **fields)
 
-    def start(self, life: str, clock=None, by: Signer = DECISION, trust: Trust = TRUST) -> Decider:
+    def start(self, life: str, clock=None, by: Signer = DECISION, trust: Trust = TRUST, registry=None) -> Decider:
         grip = self.grips[life] = self.grip()
-        decider = Decider(grip, clock or self.clock, by, trust, life=life, registry=CollectorRegistry())
+        decider = Decider(grip, clock or self.clock, by, trust, life=life, registry=registry or CollectorRegistry())
         self.deciders[life] = decider
         self._tasks[life] = asyncio.create_task(decider.run())
         return decider

@@ -1,5 +1,6 @@
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, TRUST, Ahead, World, counted, desired, plan
 
 from tidegate.wire.codec import decode
@@ -33,6 +34,18 @@ async def test_on_an_empty_log_the_first_takes_the_place_at_once_and_others_stan
     await world.clock.advance(2)
     assert [first.leading, second.leading].count(True) == 1
     assert [epoch for epoch, _ in lives(world)] == [1]
+
+
+async def test_what_was_read_last_is_told_by_its_time_whatever_topic_it_is_of(world):
+    """Records are folded topic by topic: told by the last of these, a report of long ago, a restart woke people."""
+    world.start("a")
+    await world.clock.advance(60)
+    await world.kill("a")
+    registry = CollectorRegistry()
+    world.start("b", registry=registry)
+    await world.clock.advance(1)
+    last = max(record.time_ms for topic in ("decisions", "desired", "reports") for record in world.log.topic(topic))
+    assert registry.get_sample_value("tidegate_decide_last_input_timestamp_seconds") == last / 1_000
 
 
 async def test_a_plan_gets_exactly_one_answer_and_its_levels_follow(world):

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tidegate.cli.group import run
+from tidegate.runtime.home import Home
 from tidegate.runtime.settings import load_settings
 
 K8S = Path(__file__).parents[2] / "deploy" / "k8s"
@@ -88,6 +89,16 @@ def test_workers_have_names_that_last():
         workers == {name for name, one in WORKLOADS.items() if one["kind"] == "StatefulSet"} == {"intake", "judge", "experiment"}
     )
     assert all(pod(name)["containers"][0]["args"][-2:] == ["--instance", "$(POD_NAME)"] for name in workers)
+
+
+def test_what_notify_has_told_outlives_its_pod():
+    """Else what ended between two pods would fire at its receivers for ever. Of two pods one would wait for the volume."""
+    claim = named("PersistentVolumeClaim", "notify")["metadata"]["name"]
+    kept = [one["name"] for one in pod("notify")["volumes"] if one.get("persistentVolumeClaim", {}).get("claimName") == claim]
+    mounts = {one["name"]: one["mountPath"] for one in pod("notify")["containers"][0]["volumeMounts"]}
+    assert [Path(mounts[name]) for name in kept] == [Home(Path(mounts["home"])).state]
+    spec = WORKLOADS["notify"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
 def test_secrets_stand_by_name_alone():

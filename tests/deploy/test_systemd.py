@@ -32,6 +32,11 @@ STARTED = {
     "tidegate-worker@experiment": "tidegate-worker@.service",
     "tidegate-node": "tidegate-node.service",
 }
+NO_NEW_PRIVILEGES = re.compile(
+    "DynamicUser|LockPersonality|MemoryDenyWriteExecute|PrivateDevices|Protect(Clock|Hostname|Kernel.*)|SystemCall.*"
+    "|Restrict(AddressFamilies|Namespaces|Realtime|SUIDSGID)"
+)
+"""What implies NoNewPrivileges for a unit of a user, and cannot be told not to (systemd.exec(5))."""
 PR_SET_MDWE = 65
 EXPOSURE_MAX = 2.0
 WITHIN_S = 60
@@ -91,6 +96,20 @@ def test_the_end_of_the_agent_is_not_the_end_of_its_services():
     unit = Unit("tidegate-node.service")
     assert (unit.KillMode, unit.OOMPolicy, unit.TasksMax) == ("process", "continue", "infinity")
     assert not {"PrivateTmp", "RuntimeDirectory", "MemoryMax"} & set(unit["Service"])
+
+
+@pytest.mark.parametrize("name", sorted({*STARTED.values()}))
+def test_setuid_programs_are_forbidden_to_the_control_plane_and_to_no_service_of_a_node(name):
+    """Implied, it forbade the sudo that docs/deployment.md tells of, sendmail, and every program with file capabilities."""
+    said = set(Unit(name)["Service"])
+    implied = {one for one in said if NO_NEW_PRIVILEGES.fullmatch(one)}
+    assert ("NoNewPrivileges" in said, bool(implied)) == (name != "tidegate-node.service",) * 2, implied
+
+
+def test_sudo_finds_what_the_page_says_to_type():
+    """Its secure_path does not have /opt."""
+    typed = re.findall(r"^# sudo -u tidegate (\S+)", (ROOT / "docs" / "deployment.md").read_text(), re.MULTILINE)
+    assert {*typed} == {"/opt/tidegate/bin/tidegate", "cp"}
 
 
 def test_the_units_run_as_a_user_that_is_made():

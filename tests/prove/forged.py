@@ -326,7 +326,7 @@ class Forger:
             if key == SUBJECT and Order(said["root_version"], said["epoch"], said["generation"]) < last.order:
                 return Bad(kind, "desired", key, value)
             if key.startswith("claim/") and said["epoch"] < author.epoch:
-                return Bad(kind, "desired", key, value)
+                return Bad(kind, "desired", key, value, read=False)  # it loses as any claim may (E2)
             if key.startswith("breakglass/") and said["generation"] < last.generation:
                 return Bad(kind, "desired", key, value, read=False)
             if key.startswith(("plan/", "roster/")) and value != author.envelope:

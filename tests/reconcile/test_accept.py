@@ -205,6 +205,27 @@ def test_authorship(kit, records, order):
     assert (candidate.document.order if candidate else None) == order
 
 
+CLAIMS = {
+    "the first for an epoch": ([], "c1", None),
+    "one that lost the race": (["c1"], "x1", None),
+    "one of an older epoch": (["c2"], "c1", None),
+    "one for an epoch that is spent": (["claim/1/gone"], "c1", None),
+    "one under a strange key": ([], "m1", Reason.BAD_DOCUMENT),
+}
+
+
+@pytest.mark.parametrize(("before", "claim", "reason"), CLAIMS.values(), ids=CLAIMS)
+def test_a_claim_that_only_lost_is_no_fault(kit, before, claim, reason):
+    """Each takeover by two that stood by was counted as a refusal on every node, and woke people."""
+    known = {"c1": kit.claim(1), "c2": kit.claim(2), "x1": kit.claim(1, kit.OTHER_KEY)}
+    known["m1"] = replace(known["c1"], key="claim/1/other")
+    heard = fold()
+    for record in before:
+        heard = hear(heard, known[record])[0] if record in known else void_claim(heard, record)
+    _, refusal = hear(heard, known[claim])
+    assert (refusal.reason if refusal else None) == reason
+
+
 def test_documents_under_a_strange_key_are_refused(kit):
     heard = fold(kit.claim())
     for arrived in (

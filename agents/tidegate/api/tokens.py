@@ -6,7 +6,6 @@ so a revoked token ends within a second, without restart.
 
 import hashlib
 import logging
-import os
 import secrets
 from http import HTTPStatus
 from pathlib import Path
@@ -97,13 +96,9 @@ def read_tokens(path: Path) -> list[Token]:
 
 
 def write_tokens(path: Path, tokens: list[Token]) -> None:
-    """Replace the file whole; its owner alone can read it."""
+    """Replace the file whole; the owner of its folder, as whom the API runs, alone can read it."""
     text = yaml.safe_dump({"tokens": msgspec.to_builtins(tokens)}, sort_keys=False).encode()
-    before = os.umask(0o077)
-    try:
-        SystemDisk(path.parent).write(path.name, text)
-    finally:
-        os.umask(before)
+    SystemDisk(path.parent, private=True).write(path.name, text)
 
 
 def make_token(path: Path, name: str, sets: tuple[str, ...] = (), grant: Grant = NOTHING) -> str:
@@ -142,7 +137,8 @@ def revoke_token(path: Path, name: str) -> None:
 class Tokens:
     """The tokens of a file, as they were at most ``LOOK_EVERY_S`` ago. ``required``: whether a request must show one.
 
-    Once there was a token, one must be shown, also when the last was revoked: what was closed does not open by itself.
+    Once there was a token, one must be shown, also when the last was revoked: what was closed does not open by itself. While the
+    file cannot be read none is good, for what was revoked cannot be seen; of one that is wrong what it said before stays.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -184,7 +180,12 @@ class Tokens:
         try:
             self._take(read_tokens(self._path))
         except Problem as problem:
-            log.warning("tokens not read again; those from before stay", problem=str(problem))
+            if isinstance(problem.__cause__, OSError):
+                log.error("tokens cannot be read; none is good until they can be", problem=str(problem))  # noqa: TRY400
+                self._take([])
+                self._required = True
+            else:
+                log.warning("tokens not read again; those from before stay", problem=str(problem))
             return
         self._required = self._required or bool(self._known)
 
@@ -197,7 +198,8 @@ class Tokens:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        # Not the time of its text: a file that may be read again has kept that.
+        return found.st_ctime_ns, found.st_ino
 
 
 def _no_scope(text: str) -> str:

@@ -161,7 +161,7 @@ class Decider:
         mended = False
         root_version = self._inbox.trust.root_version
         for record in sorted(records, key=lambda one: RANKS[one.topic]):
-            last = record
+            last = record if last is None or record.time_ms > last.time_ms else last
             if not mended and RANKS[record.topic] > RANKS["decisions"]:
                 # What a takeover voids has answered nothing: questions are held against the ledger as it really is (E3).
                 await self._book.mend(self._log)

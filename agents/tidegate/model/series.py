@@ -45,6 +45,11 @@ class Track:
         self._columns |= {name: array("d") for name in (*RATES, *IF_ANY)}
         self._last: Kpi | None = None
 
+    @property
+    def end_ms(self) -> int:
+        """When the last window ended; 0: there is none."""
+        return self._last.end_ms if self._last is not None else 0
+
     def add(self, kpi: Kpi) -> None:
         """Add a window. One that is not newer than the last changes nothing: a judge that goes on tells some again."""
         if self._last is not None and kpi.end_ms <= self._last.end_ms:

@@ -27,13 +27,15 @@ class Disk(Protocol):
 class SystemDisk:
     """Files in one folder: written beside, synced, renamed, and the folder synced.
 
-    ``writer`` tells apart several who write the same names.
+    ``writer`` tells apart several who write the same names. ``private``: the folder's owner alone can read what is written, also
+    where root writes it for that user.
     """
 
-    def __init__(self, folder: Path, writer: str = "new") -> None:
+    def __init__(self, folder: Path, writer: str = "new", *, private: bool = False) -> None:
         self._folder = folder
         self._writer = writer
-        folder.mkdir(parents=True, exist_ok=True)
+        self._private = private
+        folder.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a name, or None where there are none."""
@@ -46,6 +48,11 @@ class SystemDisk:
         """Replace the bytes of a name, durably."""
         beside = self._folder / f".{name}.{self._writer}"
         with beside.open("wb") as file:
+            if self._private:
+                os.fchmod(file.fileno(), 0o600)
+                if os.geteuid() == 0:
+                    owner = self._folder.stat()
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -77,7 +77,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 def hear(heard: Heard, arrived: Arrived) -> tuple[Heard, Refusal | None]:
-    """Return what is known after one more record, and why it does not count where it does not. Total."""
+    """Return what is known after one more record, and why it is refused where it is. Total."""
     document = arrived.document
     if isinstance(document, Desired | BreakGlass) and document.root_version > heard.root_version:
         # It would stand before all that the author says now; once that root version is read it is heard anew.
@@ -238,10 +238,8 @@ def _hear_claim(heard: Heard, claim: Claim, arrived: Arrived) -> tuple[Heard, Re
         # Under another key it would evict that one when the log is compacted.
         what = f"a claim of {claim.life} for epoch {claim.epoch} stands under key {arrived.key}"
         return void_claim(heard, arrived.key), _refuse(Reason.BAD_DOCUMENT, what)
-    if claim.epoch <= heard.epoch:
-        return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after the one of epoch {heard.epoch}")
-    if claim.epoch <= heard.spent:
-        return heard, _refuse(Reason.DUPLICATE, f"claim of epoch {claim.epoch} comes after one of it that does not count")
+    if claim.epoch <= max(heard.epoch, heard.spent):
+        return heard, None  # lost: two that stand by may claim one epoch at once (E2)
     return replace(heard, epoch=claim.epoch, author=arrived.signer.id, spent=claim.epoch), None
 
 

@@ -2,11 +2,14 @@
 
 import asyncio
 
+import pytest
 from msgspec.structs import replace
 from tests.api.control.kit import installed, quiet
 from tests.api.control.test_reads import KIND, kpi
 
+from tidegate.api.control.recent import WINDOWS_KEPT, Recent
 from tidegate.api.roles import Role
+from tidegate.ports import Record
 from tidegate.wire.codec import encode
 from tidegate.wire.judgement import AlarmState, Episode
 
@@ -141,6 +144,19 @@ async def test_a_chart_has_one_column_for_each_cohort_and_value(world):
             assert part["end_ms"] == [2_000, 3_000]
             assert (await here.get("/services/web/series")).json()["item"]["cohorts"] == []
             assert (await here.get("/services/shop/series?window_s=7")).status_code == 400
+
+
+@pytest.mark.parametrize("window_s", WINDOWS_KEPT)
+def test_a_cohort_that_ended_before_the_time_that_is_kept_is_in_no_chart(window_s):
+    """The canary of last week stood beside the rest of today as if it were measured now."""
+    recent, kept = Recent(), WINDOWS_KEPT[window_s]
+    for cohort, windows in {"canary": (1, 2), "control": (2, 3), "rest": (1, 3, kept + 2, kept + 3)}.items():
+        for at in windows:
+            one = replace(kpi(0, cohort), window_s=window_s, end_ms=at * window_s * 1_000)
+            recent.see([Record("kpis", 0, 0, one.end_ms, "shop", one.flat(), {})])
+    found = {one.cohort: [end_ms // 1_000 // window_s for end_ms in one.end_ms] for one in recent.series("shop", window_s)}
+    assert found == {"control": [3], "rest": [3, kept + 2, kept + 3]}
+    assert recent.series("web", window_s) == []
 
 
 async def test_new_seconds_are_told_to_who_asks_for_them(world):

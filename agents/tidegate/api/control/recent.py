@@ -84,9 +84,14 @@ class Recent:
         yield from (one for raw in reversed(self._kept["scores"].get(service, ())) if (one := _score(raw)) is not None)
 
     def series(self, service: str, window_s: int, since_ms: int = 0) -> list[Series]:
-        """Return the windows of one length of a service, by subject and cohort."""
-        tracks = sorted(key for key in self._tracks if key[0] == service and key[3] == window_s)
-        return [found for key in tracks if (found := self._tracks[key].series(since_ms)) is not None]
+        """Return the windows of one length of a service, by subject and cohort, as far back from its newest as any is kept: a
+        cohort that ended before is none.
+        """
+        keys = sorted(key for key in self._tracks if key[0] == service and key[3] == window_s)
+        tracks = [self._tracks[key] for key in keys]
+        newest_ms = max((one.end_ms for one in tracks), default=0)
+        since_ms = max(since_ms, newest_ms - WINDOWS_KEPT[window_s] * window_s * 1_000)
+        return [found for one in tracks if (found := one.series(since_ms)) is not None]
 
     def since(self, number: int) -> list[LivePane]:
         """Return the seconds from a number on that are still kept."""

@@ -3,7 +3,7 @@ import { useEffect } from "./html.mjs";
 import { go } from "./routes.mjs";
 
 const GO = { f: "fleet", r: "rollouts", l: "flags", e: "experiments", a: "alarms", t: "timeline" };
-const ACTS = { p: ["pause", "resume"], o: ["promote"], x: ["abort", "kill"], u: ["undo", "restore"] };
+const ACTS = { p: ["pause", "resume"], o: ["promote"], x: ["kill", "abort"], u: ["undo", "restore"] };
 const WITHIN_MS = 1500;
 
 // As the help shows them.

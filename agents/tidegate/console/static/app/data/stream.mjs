@@ -30,6 +30,7 @@ export class Stream {
   async #run() {
     const mine = new AbortController();
     this.abort = mine;
+    this.#wait(mine);
     try {
       this.hears.state("connecting");
       const also = this.lastId ? { "Last-Event-ID": this.lastId } : {};
@@ -46,12 +47,17 @@ export class Stream {
     this.timer = setTimeout(() => this.running && this.#run(), WAIT_MS[Math.min(this.failures++, WAIT_MS.length - 1)]);
   }
 
+  // For the next word, the first one too.
+  #wait(mine) {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => mine.abort(), SILENT_MS);
+  }
+
   async #follow(reader, mine) {
     const text = new TextDecoder();
     let rest = "";
     for (;;) {
-      clearTimeout(this.silence);
-      this.silence = setTimeout(() => mine.abort(), SILENT_MS);
+      this.#wait(mine);
       const { done, value } = await reader.read();
       if (done) return;
       const blocks = (rest + text.decode(value, { stream: true })).split("\n\n");

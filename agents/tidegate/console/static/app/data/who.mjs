@@ -29,12 +29,13 @@ export async function lookWho() {
   }
 }
 
-// Returns why not; null: it is done.
+// Returns why not; null: it is done. Who may look without a token looks on where this one is none.
 export async function signIn(text) {
   token.keep(text);
   await lookWho();
-  if (!who.known && who.wanted) token.drop();
-  return who.known ? null : who.problem;
+  const { problem, wanted } = who;
+  if (wanted) await signOut();
+  return problem;
 }
 
 export async function signOut() {

@@ -2,7 +2,7 @@
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "../html.mjs";
 import { ask } from "../data/api.mjs";
 import { useSeconds } from "../data/live.mjs";
-import { clock, millis, number, perSecond, percent } from "../numbers.mjs";
+import { clock, count, millis, number, perSecond, percent } from "../numbers.mjs";
 import { COHORTS } from "../words.mjs";
 import { Chart, loadPlotting } from "./chart.mjs";
 
@@ -35,15 +35,15 @@ export function Compare({ service, guardrails, decisions }) {
 }
 
 function Numbers({ cohorts, kept, moment }) {
-  const at = moment ? moment * 1000 : Math.max(...cohorts.map((cohort) => kept.get(cohort).at(-1).end_ms));
+  const at = moment ? Math.round(moment * 1000) : newest(kept);
   return html`<div class="scroll"><table class="table numbers">
     <caption>${moment ? "At" : "Latest second,"} <span class="number">${clock(at)}</span></caption>
     <thead><tr><th>Cohort</th><th>Version</th><th>Nodes</th><th>Requests</th><th>Errors</th><th>p50</th><th>p95</th><th>p99</th></tr></thead>
     <tbody>${cohorts.map((cohort) => {
-      const all = kept.get(cohort);
-      const one = (moment && all.find((second) => second.end_ms === at)) || all.at(-1);
+      // As in the charts: a second that is late is no news, a cohort that has ended has none.
+      const one = kept.get(cohort)?.findLast((second) => second.end_ms <= at && second.end_ms >= at - SUMMED_MS) ?? {};
       return html`<tr key=${cohort} data-cohort=${cohort}>
-        <th scope="row"><span class="swatch ink-${cohort}"></span>${cohort}</th><td>${one.version || "–"}</td><td>${one.nodes}</td>
+        <th scope="row"><span class="swatch ink-${cohort}"></span>${cohort}</th><td>${one.version || "–"}</td><td>${count(one.nodes)}</td>
         <td>${perSecond(one.rate)}</td><td>${percent(one.error_ratio)}</td><td>${millis(one.p50_ms)}</td><td>${millis(one.p95_ms)}</td><td>${millis(one.p99_ms)}</td>
       </tr>`;
     })}</tbody>
@@ -84,7 +84,8 @@ function useKept(service) {
 // The series are columns; of each what stands at one place is a second as the stream tells it.
 const secondOf = (series, at) => Object.fromEntries(Object.entries(series).map(([name, column]) => [name, Array.isArray(column) ? column[at] : column]));
 
-// A second may come twice, and late: each stands once, in order. Variants of flags are no cohorts of a rollout.
+// A second may come twice, and late: each stands once, in order. Variants of flags are no cohorts of a rollout, and a cohort that
+// ended before the time that is shown is none any more.
 function keep(kept, one) {
   if (!one.subject.startsWith("svc/") || !COHORTS.includes(one.cohort)) return;
   const all = kept.get(one.cohort) ?? [];
@@ -93,8 +94,14 @@ function keep(kept, one) {
   while (at && all[at - 1].end_ms > one.end_ms) at -= 1;
   if (at && all[at - 1].end_ms === one.end_ms) all[at - 1] = one;
   else all.splice(at, 0, one);
-  while (all.length && all[0].end_ms < all.at(-1).end_ms - WINDOW_MS) all.shift();
+  const from = newest(kept) - WINDOW_MS;
+  for (const [cohort, seconds] of kept) {
+    while (seconds.length && seconds[0].end_ms < from) seconds.shift();
+    if (!seconds.length) kept.delete(cohort);
+  }
 }
+
+const newest = (kept) => Math.max(...[...kept.values()].map((seconds) => seconds.at(-1).end_ms));
 
 function useDrawing() {
   const [ready, setReady] = useState(Boolean(globalThis.uPlot));

@@ -47,9 +47,12 @@ function toggled(kinds, kind) {
 
 const nameOf = (subject) => subject.replace(/^(svc|flag)\//, "");
 
-function linkOf(subject) {
+const VIEWS = { svc: "rollouts", flag: "flags" };
+
+// Services and flags have views of their own; groups, policies and experiments have none.
+function Subject({ subject }) {
   const [kind, ...rest] = subject.split("/");
-  return kind === "flag" ? to("flags", ...rest) : to("rollouts", ...rest);
+  return Object.hasOwn(VIEWS, kind) ? html`<a href=${to(VIEWS[kind], ...rest)}>${nameOf(subject)}</a>` : nameOf(subject);
 }
 
 function lookOf(one) {
@@ -61,7 +64,7 @@ function Entry({ one }) {
   return html`<li class="entry" data-kind=${one.kind}>
     <span class="soft"><${Clock} ms=${one.at_ms} /></span>
     <span class="entry-kind soft"><${Icon} name=${one.kind === "rollout" ? "rollouts" : one.kind === "alarm" ? "alarms" : one.kind === "flag" ? "flags" : "fleet"} /><span class="hidden">${one.kind}</span></span>
-    <div>${one.subject && one.subject !== "svc/fleet" && html`<a href=${linkOf(one.subject)}>${nameOf(one.subject)}</a> `}<${Badge} shown=${lookOf(one)} />
+    <div>${one.subject && one.subject !== "svc/fleet" && html`<${Subject} subject=${one.subject} /> `}<${Badge} shown=${lookOf(one)} />
       ${one.reason && html` <span>${said(one.reason)}</span>`}${one.actor && html` <span class="who"><${Icon} name="person" />${one.actor}</span>`}
       ${one.sentence && html`<p>${one.sentence}</p>`}</div>
   </li>`;
