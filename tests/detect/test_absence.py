@@ -7,6 +7,7 @@ from tests.detect.healthy import NEW, OLD, START_MS, context, pane, row, run
 
 from tidegate.detect.verdicts import judge
 from tidegate.kpi.pane import NodePane, ServicePane
+from tidegate.wire.absence import AbsenceRules, Idleness
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
@@ -48,7 +49,9 @@ def slow_start(node: str, version: str, second: int) -> NodePane | None:
     return row(node, version, requests=50, telemetry=second >= 10, changed_ms=since)
 
 
-def scene(canary: dict[str, Script], control: dict[str, Script]) -> Callable[[int], ServicePane]:
+def scene(
+    canary: dict[str, Script], control: dict[str, Script], rest: dict[str, Script] | None = None
+) -> Callable[[int], ServicePane]:
     def make(second: int) -> ServicePane:
         def rows(cohort: dict[str, Script], version: str) -> list[NodePane]:
             found = [
@@ -57,8 +60,9 @@ def scene(canary: dict[str, Script], control: dict[str, Script]) -> Callable[[in
             ]
             return [item for item in found if item is not None]
 
-        expected = {"canary": tuple(canary), "control": tuple(control)}
-        return pane(second, rows(canary, NEW), rows(control, OLD), expected=expected)
+        others = rest or {}
+        expected = {"canary": tuple(canary), "control": tuple(control), "rest": tuple(others)}
+        return pane(second, rows(canary, NEW), rows(control, OLD), rows(others, OLD), expected=expected)
 
     return make
 
@@ -148,6 +152,55 @@ def test_a_node_answers_for_its_own_change(  # noqa: PLR0917
     verdict = after(seconds, cohort(size, z=script), OTHER)
     assert (verdict.outcome, verdict.action) == (outcome, action), verdict.sentence
     assert reason is None or verdict.reason is reason
+
+
+REST = {f"r{at}": well for at in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "seconds", "canary", "rest", "outcome", "reason"),
+    [
+        ("everyone silent while the rest reports: pause", 3, ONE, REST, Outcome.FAIL, Reason.SILENT),
+        ("and at most that (C3)", 40, ONE, REST, Outcome.FAIL, Reason.SILENT),
+        ("all of three, too", 3, {"a": gone, "b": gone, "c": gone}, REST, Outcome.FAIL, Reason.SILENT),
+        ("half of the rest is witness enough", 3, ONE, REST | {"r0": gone, "r1": gone}, Outcome.FAIL, Reason.SILENT),
+        ("a quarter is not", 3, ONE, dict.fromkeys(REST, gone) | {"r0": well}, Outcome.HOLD, Reason.BOTH_SILENT),
+        ("agents alone are none", 3, {"a": mute}, dict.fromkeys(REST, mute), Outcome.HOLD, Reason.BOTH_SILENT),
+    ],
+)
+def test_without_a_control_the_rest_says_whether_the_way_of_the_telemetry_is_open(  # noqa: PLR0917
+    sentence: str, seconds: int, canary: dict[str, Script], rest: dict[str, Script], outcome: Outcome, reason: Reason
+) -> None:
+    """All canaries could be silent for ever, with an alarm that nobody reports; one silent of two was a pause."""
+    placement = context(tuple(canary), (), default_guardrails=False)
+    verdict = run(scene(canary, {}, rest), TROUBLE + seconds, placement)[1][-1]
+    assert (verdict.outcome, verdict.reason) == (outcome, reason), verdict.sentence
+    assert verdict.action in {None, PAUSE}
+
+
+def wakes(node: str, version: str, second: int) -> NodePane | None:
+    """Nobody asks it anything, nor has before morning."""
+    return row(node, version, requests=int(second >= 100))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "seconds", "control", "rest", "outcome"),
+    [
+        ("a quiet night is a hold", 100, {"b": idle}, {"r": idle}, Outcome.HOLD),
+        ("and the first request of the morning goes elsewhere", 101, {"b": wakes}, {"r": idle}, Outcome.HOLD),
+        ("so long after it the canary is rejected", 130, {"b": wakes}, {"r": idle}, Outcome.FAIL),
+        ("others are the rest, too", 30, {"b": idle}, {"r": well}, Outcome.FAIL),
+        ("where nobody else is, nobody is waited for", 30, {}, {}, Outcome.FAIL),
+    ],
+)
+def test_idle_is_rejected_only_after_as_long_in_which_others_are_asked(
+    sentence: str, seconds: int, control: dict[str, Script], rest: dict[str, Script], outcome: Outcome
+) -> None:
+    rules = AbsenceRules(idle=Idleness(rollback="30s"))
+    placement = context(("a",), tuple(control), default_guardrails=False, absence=rules)
+    verdict = run(scene({"a": idle}, control, rest), TROUBLE + seconds, placement)[1][-1]
+    expected = Reason.IDLE_TOO_LONG if outcome is Outcome.FAIL else Reason.IDLE
+    assert (verdict.outcome, verdict.reason) == (outcome, expected), sentence
 
 
 def test_a_swapping_node_is_never_called_silent() -> None:

@@ -311,6 +311,7 @@ def test_a_latency_limit_is_a_limit_on_the_share_of_slower_requests(guardrail: G
         (Guardrail(metric="gauge.heap", max=0.9), 0.95, 0, True),
         (Guardrail(metric="gauge.heap", max=0.9), 0.85, 0, False),
         (Guardrail(metric="gauge.heap", max_ratio_to_control=2.0), 0.95, 0, True),
+        (Guardrail(metric="gauge.heap", max_ratio_to_control=2.5), 0.95, 0, False),
         (Guardrail(metric="ratio.cart", max=0.1), 0.0, 30, True),
         (Guardrail(metric="ratio.cart", max=0.1), 0.0, 5, False),
         (Guardrail(metric="ratio.other", max=0.1), 0.0, 30, False),
@@ -323,6 +324,67 @@ def test_custom_metrics_are_guarded_like_our_own(guardrail: Guardrail, value: fl
         -1
     ]
     assert (verdict.reason is Reason.LIMIT_BROKEN) is broken
+
+
+def gauged(canary: list[list[float]], control: list[list[float]], guardrail: Guardrail) -> list[Verdict]:
+    """``canary``, ``control``: a gauge second by second, node by node."""
+
+    def rows(name: str, values: list[float], version: str) -> list[NodePane]:
+        return [row(f"{name}{at}", version, requests=50, gauges={"queue": value}) for at, value in enumerate(values)]
+
+    placement = context(
+        [f"a{at}" for at in range(len(canary[0]))],
+        [f"b{at}" for at in range(len(control[0]))],
+        guardrails=(guardrail,),
+        default_guardrails=False,
+    )
+    make = lambda second: pane(second, rows("a", canary[second], NEW), rows("b", control[second], "v1"))  # noqa: E731
+    return run(make, len(canary), placement)[1]
+
+
+TWICE = Guardrail(metric="gauge.queue", max_ratio_to_control=2.0)
+MOST = Guardrail(metric="gauge.queue", max=4.0)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "canary", "control", "guardrail", "action"),
+    [
+        ("three times the control", [[30.0] * 3] * 3, [[10.0] * 3] * 3, TWICE, Action.ROLLBACK),
+        ("a lone canary pauses at most", [[30.0]] * 3, [[10.0]] * 3, TWICE, Action.PAUSE),
+        ("and so do many beside a lone control", [[30.0] * 3] * 3, [[10.0]] * 3, TWICE, Action.PAUSE),
+        ("a maximum is taken at its word", [[30.0]] * 3, [[1.0]] * 3, MOST, Action.ROLLBACK),
+        ("beside an empty queue there is no ratio", [[3.0] * 3] * 3, [[0.0] * 3] * 3, TWICE, None),
+        ("nor beside one below nothing", [[-5.0] * 3] * 3, [[-5.0] * 3] * 3, TWICE, None),
+        (
+            "two panes of three, and not the window",
+            [[9.0] * 3, [9.0] * 3, [0.0] * 3],
+            [[4.0] * 3, [4.0] * 3, [9.0] * 3],
+            TWICE,
+            None,
+        ),
+        ("what is within its own scatter says nothing", [[0.0, 0.0, 70.0]] * 3, [[10.0] * 3] * 3, TWICE, None),
+        ("one node of three carries nothing", [[9.0, 9.0, 400.0]] * 9, [[10.0] * 3] * 9, TWICE, None),
+    ],
+)
+def test_a_ratio_of_gauges(
+    sentence: str, canary: list[list[float]], control: list[list[float]], guardrail: Guardrail, action: Action | None
+) -> None:
+    verdict = gauged(canary, control, guardrail)[-1]
+    assert verdict.action is action, verdict.sentence
+
+
+@pytest.mark.parametrize(("mean", "size"), [(0.2, 1), (0.2, 5), (1.0, 3), (5.0, 1), (5.0, 3)])
+def test_healthy_queues_are_rolled_back_by_no_ratio(mean: float, size: int) -> None:
+    """An empty queue is no level, and of two short ones one is often twice the other: 30 of 30 were rolled back in ten min."""
+    rng, limit = np.random.default_rng(1), limits.limits_of(context(guardrails=(TWICE,), default_guardrails=False))[0]
+    for _ in range(4):
+        window: tuple[Measured, ...] = ()
+        for canary, control in zip(rng.poisson(mean, (600, size)), rng.poisson(mean, (600, size)), strict=True):
+            nodes = [row(f"a{at}", NEW, requests=50, gauges={"queue": float(value)}) for at, value in enumerate(canary)]
+            other = Sums(1, 50 * size, gauges={"queue": (float(control.sum()), size)})
+            window = limits.remember(limit, window, nodes, (other, NOBODY))
+            found = limits.finding_of(limit, limits.judge(limit, window, size), "control")
+            assert found is None or found.action is not Action.ROLLBACK
 
 
 def test_the_default_limits_hold_beside_the_declared_ones_unless_the_plan_says_no() -> None:

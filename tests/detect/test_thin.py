@@ -52,7 +52,7 @@ def test_a_fifth_of_failing_requests_breaks_a_limit_in_two_panes_of_as_many_seco
     assert first_fail(120, (ERRORS,), make) == seconds
 
 
-def test_a_side_that_is_not_there_keeps_a_pane_open_for_a_minute_and_no_longer():
+def test_a_side_that_is_never_there_breaks_nothing():
     assert first_fail(300, (ERRORS,), lambda second: told(second, 10, errors=1, control=0)) is None
 
 
@@ -134,6 +134,49 @@ def test_seconds_in_which_one_side_has_no_request_thin_out_no_errors_of_the_othe
     assert first_fail(60, (ERRORS,), make) is None
 
 
+def beside(canary, control, cycle=1):
+    """A canary and a control with requests and errors by second, over and over."""
+
+    def make(second):
+        asked, failed = canary.get(second % cycle, (0, 0))
+        other, wrong = control.get(second % cycle, (0, 0))
+        return pane(second, [row("a", NEW, requests=asked, errors=failed)], [row("b", requests=other, errors=wrong)])
+
+    return make
+
+
+GOOD, BAD = (5, 0), (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "make", "seconds"),
+    [
+        ("a second of the one and the next one of the other are one stretch", beside({0: BAD}, {1: GOOD}, 2), 16),
+        ("which of them comes first does not matter", beside({1: BAD}, {0: GOOD}, 2), 16),
+        ("nor do seconds between in which nobody asks", beside({0: BAD}, {4: GOOD}, 5), 40),
+        ("nine seconds apart they are the same traffic", beside({0: BAD}, {9: GOOD}, 20), 150),
+        ("ten seconds apart they are not", beside({0: BAD}, {10: GOOD}, 20), None),
+        ("a pane takes as long as it takes", beside({0: BAD}, {0: GOOD}, 30), 211),
+        ("a control that goes on thins out nothing", beside({0: (4, 1)}, {0: (8, 2), 1: (50, 0), 2: (50, 0)}, 3), None),
+        ("nor does one that is heard just before", beside({9: (4, 1)}, {5: (90, 0), 9: (4, 1)}, 10), None),
+    ],
+)
+def test_what_is_added_up_was_said_by_both_sides_at_the_same_time(sentence, make, seconds):
+    """Only seconds in which both had a request were, and after a minute nothing was left: of half a request a second all could
+    fail, for ever.
+    """
+    assert first_fail(240, (ERRORS,), make) == seconds, sentence
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 1.0])
+def test_a_service_that_is_hardly_used_is_judged_in_minutes(rate):
+    def taken(seed):
+        rng, world = np.random.default_rng(seed), World(rate=rate)
+        return first_fail(900, (ERRORS,), lambda at: pane(at, [busy(rng, world, "a", NEW, errors=1.0)], [busy(rng, world, "b")]))
+
+    assert max(taken(seed) or 900 for seed in range(2)) < 100 / rate
+
+
 def test_limits_that_ask_for_as_many_requests_share_a_pane():
     several = tuple(Guardrail(metric=metric, max=1.0) for metric in ("errorRatio", "p95", "p99"))
     state, _ = run(lambda second: told(second, 3), 5, context(guardrails=(*several, SLOWER), default_guardrails=False))
@@ -143,12 +186,26 @@ def test_limits_that_ask_for_as_many_requests_share_a_pane():
 def test_after_lost_state_a_pass_waits_until_slow_panes_have_filled_the_windows():
     state = SubjectJudgement(lost=True)
     placement = context(guardrails=(ERRORS,), default_guardrails=False, min_requests=10)
-    outcomes = {}
+    reasons = []
     for second in range(40):
         state, verdict = judge(state, placement, told(second, 4), 0)
-        outcomes[second] = verdict.reason
-    assert outcomes[10] is Reason.STATE_LOST
-    assert outcomes[39] is not Reason.STATE_LOST
+        reasons.append(verdict.reason)
+    assert reasons == [Reason.STATE_LOST] * 14 + [Reason.CLEAN] * 26, "not in the second either in which a pane is full"
+
+
+@pytest.mark.parametrize(("timed", "waits"), [(True, True), (False, False)])
+def test_after_lost_state_nobody_waits_for_latency_that_is_never_told(timed, waits):
+    state, placement = SubjectJudgement(lost=True), context(guardrails=(ERRORS, QUEUE), min_requests=10)
+    rng, world = np.random.default_rng(1), World(rate=8.0)
+    for second in range(60):
+        seen = pane(second, [busy(rng, world, "a", NEW, errors=0)], [busy(rng, world, "b", errors=0)])
+        if not timed:
+            rows = {
+                name: {one.node: replace(one, counts=None) for one in seen.cohorts[name].nodes.values()} for name in seen.cohorts
+            }
+            seen = replace(seen, cohorts={name: replace(cohort, nodes=rows[name]) for name, cohort in seen.cohorts.items()})
+        state, verdict = judge(state, placement, seen, 0)
+    assert (verdict.reason is Reason.STATE_LOST) is waits
 
 
 def test_another_placement_begins_with_nothing():

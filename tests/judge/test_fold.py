@@ -10,6 +10,8 @@ from tidegate.judge import JudgeState, restore, snapshot, step
 from tidegate.wire.codec import Malformed
 from tidegate.wire.judgement import AlarmState
 from tidegate.wire.nodeseconds import CohortMembers, Context
+from tidegate.wire.plans import Action
+from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import Source
 
 SERVICE = "shop"
@@ -268,6 +270,46 @@ def test_where_only_intake_was_away_nothing_waits_for_rows_that_are_here():
     state, _ = play(seconds(0, 4))
     _, back = play(seconds(4, 10, mark=10.6), state)
     assert max(end_ms for _, end_ms in kpis(back)) == T0 + 9_000
+
+
+ZONED = msgspec.structs.replace(
+    CANARY,
+    cohorts=(
+        CohortMembers(name="canary", version="v2", nodes=("n0", "n1", "n2")),
+        CohortMembers(name="control", version="v1", nodes=("n3", "n4", "n5")),
+    ),
+    stage_nodes=3,
+)
+
+
+def zoned(second, *, burns=None):
+    """Canaries and the last of the rest stand in zone one, all others in zone two; ``burns``: who fails to four fifths."""
+    for node in range(12):
+        zone = "one" if node < 3 or node > 8 else "two"
+        errors = 40 if burns is not None and burns(node, zone) else 0
+        at = {"second": second, "seq": second + 1, "version": "v2" if node < 3 else "v1", "zone": zone}
+        yield row(f"n{node}", requests=50, errors=errors, **at)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "burns", "split", "early"),
+    [
+        ("canaries fail", lambda node, _zone: node < 3, None, True),
+        ("their zone fails", lambda _node, zone: zone == "one", None, False),
+        ("their zone fails, and the rest of it comes later", lambda _node, zone: zone == "one", 9, False),
+        ("canaries fail, and most of the rest comes later", lambda node, _zone: node < 3, 7, True),
+    ],
+)
+def test_an_open_second_is_judged_beside_the_neighbours_too(sentence, burns, split, early):
+    """An incident of their own zone rolled canaries back on the open second; once it was closed, it was the environment (C2)."""
+    state, _ = play([ZONED, *(record(zoned(second), second + 1.2) for second in range(9))])
+    rows = [*zoned(9, burns=burns)]
+    parts = [rows] if split is None else [rows[:split], rows[split:]]
+    _, outcomes = play([record(part, 10.2 + at / 5) for at, part in enumerate(parts)], state)
+    found = [[verdict.reason for verdict in outcome.verdicts if verdict.last_pane_ms == T0 + 10_000] for outcome in outcomes]
+    assert found == [[]] * (len(parts) - 1) + [[Reason.GROSS_ERRORS] if early else []], sentence
+    closing = step(state, record([], 11), T0 + 1_000_000).verdicts[-1]
+    assert (closing.action is Action.ROLLBACK) is early
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"garbage"])

@@ -104,6 +104,23 @@ def test_a_group_that_is_paused_holds_a_member_whose_signal_is_over():
     assert fleet.state("svc/b").phase is Phase.DONE
 
 
+@pytest.mark.parametrize("last", SIGNALS)
+@pytest.mark.parametrize("first", SIGNALS)
+def test_two_signals_lift_themselves_once_both_are_over(first, last):
+    """A burn, then one server silent for three seconds: it was paused for ever."""
+    fleet = stopped_by(first)
+    assert fleet.judge(Outcome.FAIL, action=Action.PAUSE, reason=last) == (), "a second one is no record"
+    needs = {Reason.SILENT: (5, Reason.REPORTING_AGAIN), Reason.ENVIRONMENT: (30, Reason.BURNED_OUT)}
+    needs[Reason.EVIDENCE] = (60, Reason.EVIDENCE_FADED)
+    fleet.turn(max(needs[first][0], needs[last][0]) - 1)
+    assert (fleet.state().phase, fleet.state().paused_reason) == (Phase.PAUSED, first)
+    fleet.turn(1)
+    assert fleet.state().phase is not Phase.PAUSED
+    told = next(reason for reason in (Reason.ENVIRONMENT, Reason.EVIDENCE, Reason.SILENT) if reason in {first, last})
+    assert next(one.reason for one in reversed(fleet.decisions) if one.kind is DecisionKind.RESUME) is needs[told][1]
+    fleet.check_rebuilt()
+
+
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_signal_alone_lifts_itself(signal):
     fleet = stopped_by(signal)

@@ -7,10 +7,10 @@
 | | up to 10 % of it, for 3 s | left out and named | |
 | silent | telemetry and agent, while the control reports | pause 3 s, fail 10 s | `absence.silent: {pause: 3s, rollback: 10s}` |
 | mute | telemetry, but the agent says that the service runs | pause 3 s, fail 30 s | `absence.mute: {pause: 3s, rollback: 30s}` |
-| idle | nobody sends requests | hold 10 s, fail 15 min | `absence.idle: {hold: 10s, rollback: 15m}` |
+| idle | nobody asks it anything | hold 10 s, fail 15 min in which others are asked | `absence.idle: {hold: 10s, rollback: 15m}` |
 | late | over 10 % of a cohort's rows of 10 s came too late to count | hold, at once | `absence.late: {over: 10%, action: hold}` |
 | skewed | clocks of over 10 % of a cohort are over 2 s off (A4) | hold, at once | `absence.skewed: {over: 10%, action: hold}` |
-| both silent | canary and control for 3 s | hold | - |
+| both silent | canary and control for 3 s; without a control, canary and rest | hold | - |
 | telemetry down | the watermarks stand apart (A3) | hold | - |
 
 A failed start (the agent waits for readiness as long as its config says), or a second unordered exit within 60 s of the node's
@@ -72,6 +72,10 @@ class Sight(Struct, frozen=True, kw_only=True):
     arrivals: tuple[Arrivals, ...] = ()
     resumed_ms: int = 0
     """End of the last outage of the broker."""
+    rest_reports: bool = False
+    """Whether half of the rest, or more, has telemetry in this pane: who else could say that the way of the telemetry is open,
+    where there is no control.
+    """
 
     def stands(self, cohort: Mapping[str, Watch]) -> dict[str, Silence]:
         """Return where the nodes of a cohort stand, by name."""
@@ -118,7 +122,9 @@ def judge_absence(sight: Sight) -> Absence:
     silent = tuple(node for node, stand in stands.items() if not _waits(stand) and _is_named(stand, sight.rules))
     reporting = sum(stand.presence is Presence.REPORTING for stand in others.values())
     reports = 2 * reporting >= len(others) if others else True
-    witnesses = reports if others else any(stand.presence is Presence.REPORTING for stand in stands.values())
+    witnesses = reports
+    if not others:
+        witnesses = sight.rest_reports or any(stand.presence is Presence.REPORTING for stand in stands.values())
     found: list[Finding] = []
     if silent and not witnesses:
         if any(stand.presence is Presence.CHANGING for stand in others.values()):
@@ -133,10 +139,14 @@ def judge_absence(sight: Sight) -> Absence:
     return Absence(tuple(found), silent, changing, reports)
 
 
-def judge_idle(idle_ms: int, rules: Idleness, *, compared: bool, waits: bool) -> Finding | None:
-    """Return what a canary without any request for so long means, or None. ``waits``: it is held, however long that lasts."""
+def judge_idle(idle_ms: int, rules: Idleness, *, compared: bool, waits: bool, unasked_ms: int = 0) -> Finding | None:
+    """Return what a canary without any request for so long means, or None. ``waits``: it is held, however long that lasts.
+
+    ``unasked_ms``: for so long of it the others had no request either. A night in which nobody asks anything is no word about the
+    release, and not the first request of the morning: only seconds in which others are asked go on to a fail.
+    """
     last_ms = deadline_ms(rules.rollback)
-    if last_ms is not None and idle_ms >= last_ms and not waits:
+    if last_ms is not None and idle_ms - unasked_ms >= last_ms and not waits:
         action = Action.ROLLBACK if compared else Action.PAUSE
         return fail(Reason.IDLE_TOO_LONG, action, f"The canary had no request for {rules.rollback}: nothing can be said for it.")
     if idle_ms < duration_ms(rules.hold):

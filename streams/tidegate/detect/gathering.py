@@ -6,15 +6,21 @@ limit; ``of: 2/3`` means two of the last three of these. Every guarantee of ``li
 pane says how long it is.
 
 Of a service limits that ask for as many (``least``) share a pane; a second that is enough by itself is one. What the canary's
-neighbours said is added up with it (C2), and a second in which one side had no request is no part of it: the control's would
-stand against nothing. Of probes and of a flag's variants all limits share one: enough are ``PANE_REQUESTS``, and of a flag whose
+neighbours said is added up with it (C2). What is added up is said by both sides at the same time: a second in which both have a
+request, or the shortest stretch in which both have one, at most ``STRETCH_MS``. What one side says while the other is away longer
+is no part of a pane: it would stand against nothing. So nothing in a pane grows old, and it may take as long as it takes: at half
+a request a second 40 s for 20 requests.
+
+Of probes and of a flag's variants all limits share a pane of every second: enough are ``PANE_REQUESTS``, and of a flag whose
 guardrails ask for more, that.
 
 | knob | default | why |
 |---|---|---|
 | ``PANE_REQUESTS`` | 20 | what a guardrail asks for by default; with 10, three slow answers in 30 would break a p99 |
 | ``QUANTILE_REQUESTS`` | 40 | of 20 requests the p95 is the slowest one, and 1.3 times that is nothing |
-| ``OPEN_MOST_MS`` | 60 s | a side that is not there for so long begins anew: what the other one saw has grown old |
+| ``STRETCH_MS`` | 10 s | after so long a canary is held for being idle (``absence.idle``): it is no part of the same traffic |
+| ``OPEN_MOST_MS`` | 60 s | of slices: a side that is not there for so long begins anew, what the other one saw has grown old |
+| ``LOST_PANES`` | 60 | after lost state a pass waits for panes of so many seconds each, no longer: nobody may ask any more |
 | ``GROSS_PANES`` | 30 s | the gross trip needs 10 errors, and a canary that is asked once a second has no more in ten |
 """
 
@@ -35,7 +41,9 @@ from tidegate.wire.telemetry import HISTOGRAM_SLOTS
 
 PANE_REQUESTS = 20
 QUANTILE_REQUESTS = 40
+STRETCH_MS = 10_000
 OPEN_MOST_MS = 60_000
+LOST_PANES = 60
 GROSS_PANES = 30
 METRICS = frozenset(("errorRatio", "p50", "p95", "p99"))
 """What slices measure, and what can be added up: of a gauge or a ratio of the service a second counts or does not."""
@@ -64,6 +72,9 @@ class Gathered(Struct, frozen=True, array_like=True):
 
 
 NOTHING = Gathered()
+
+Said = tuple[tuple[NodePane, ...], Sums | None, Neighbours]
+"""What canary, control (None: there is none) and the canary's neighbours said in a second, or in several."""
 
 
 def limits_of(rules: tuple[Limit, ...], *, probes: bool) -> tuple[Limit, ...]:
@@ -94,17 +105,32 @@ def is_full(canary: Sequence[NodePane], control: Sums | None, least: int, *, com
     return not few and sum(node.requests for node in canary) >= least
 
 
-def speaks(canary: Sequence[NodePane], control: Sums | None, *, compared: bool) -> bool:
-    """Return whether a second has requests on each side that counts."""
-    return is_full(canary, control, 1, compared=compared)
+def stretch(before: Gathered, second: Said, end_ms: int, *, compared: bool) -> tuple[Said | None, Gathered]:
+    """Return what both sides said at the same time, once they did, and what one side said that waits for the other.
+
+    A second in which both speak stands for itself, so that a control which is never silent brings nothing but that second to a
+    canary that comes back.
+    """
+    canary, control, neighbours = second
+    if is_full(canary, control, 1, compared=compared):
+        return second, NOTHING
+    if not compared or not (is_full(canary, None, 1, compared=False) or (control is not None and control.requests)):
+        return None, before
+    waiting = gather(young(before, end_ms, STRETCH_MS), canary, control, end_ms, neighbours)
+    if enough(waiting, 1, compared=compared):
+        return (nodes_of(waiting), waiting.control, neighbours_of(waiting)), NOTHING
+    return None, waiting
+
+
+def young(before: Gathered, end_ms: int, most_ms: int) -> Gathered:
+    """Return what was gathered, nothing where it began ``most_ms`` ago."""
+    return before if end_ms - before.since_ms < most_ms else NOTHING
 
 
 def gather(
     before: Gathered, canary: tuple[NodePane, ...], control: Sums | None, end_ms: int, neighbours: Neighbours = NOBODY
 ) -> Gathered:
-    """Return the pane with one more second."""
-    if before.since_ms and end_ms - before.since_ms >= OPEN_MOST_MS:
-        before = NOTHING
+    """Return the pane with one more second, or stretch of seconds."""
     nodes = dict(before.nodes)
     for node in canary:
         nodes[node.node] = plus(nodes.get(node.node, Sums()), _sums(node))
@@ -143,7 +169,7 @@ def neighbours_of(gathered: Gathered) -> Neighbours:
     """Return the canary's neighbours over the whole pane, each stratum as one."""
     strata = tuple(sorted(gathered.beside))
     if not strata:
-        return NOBODY
+        return Neighbours(edges=gathered.edges)
     told = [gathered.beside[stratum] for stratum in strata]
     table = Table(
         nodes=strata,

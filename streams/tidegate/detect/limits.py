@@ -12,6 +12,10 @@ Four things keep small samples and unequal luck from deciding, beyond the letter
 * The control must be inside the limit in the same panes, or it is the environment; and so must the canary's neighbours, the
   old version in its own zones (see ``neighbours``): of a lone canary the control often stands in another.
 * No single node of three or more may carry it (C4): n of the m panes, and the window, must be broken without the worst, too.
+
+A gauge is measured, not counted: its maximum is taken at its word. Of a ratio of one the means over all panes of the window must
+speak, beyond what its values scatter; with fewer than ``FEW`` on either side it pauses at most, as in DRIFT. A control at 0 or
+below has no level to compare with: there only ``max`` says anything.
 """
 
 import math
@@ -22,7 +26,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.detect.findings import Finding, percent
-from tidegate.detect.measure import QUANTILES, Measured, measure, totals
+from tidegate.detect.measure import QUANTILES, Measured, is_gauge, measure, totals
 from tidegate.detect.neighbours import Neighbours
 from tidegate.detect.shares import surprise_nats
 from tidegate.kpi.pane import PANE_MS, NodePane
@@ -37,6 +41,8 @@ PARTS_MIN = 4
 """So many errors the broken panes of a share must hold: at 20 requests/s two unlucky ones would be 5 % in two panes."""
 DECLARED_QUANTILE_NATS = 3.0
 """A control of 50 requests/s knows its own p95 of one pane within a fifth; three nats outweigh that and cost no time."""
+DECLARED_GAUGE_NATS = 4.5
+"""Three standard errors: of two healthy queues one was twice the other within a minute."""
 FLAG_TIMES, FLAG_NATS = 3.0, 1.5
 """In a burst near the limit two halves of the same requests are often on either side of it, with no neighbours to tell; seldom so
 that one surely fails three times as much. Of 5 % against 0.1 % nearly all errors are the one half's: it costs a second, if any.
@@ -45,7 +51,9 @@ DEFAULT_NATS = 3.0
 """All errors of a lone canary at 5 % and 50 requests/s in ten panes are worth 3.6 beside a lone control that has none."""
 DEFAULT_QUANTILE_NATS = 5.0
 FEW = 3
-"""With fewer canaries the luck of one cold cache against another's is not averaged out: twice the latency for a minute."""
+"""With fewer canaries the luck of one cold cache against another's is not averaged out: twice the latency for a minute. Nor is
+that of one queue against another.
+"""
 
 DEFAULTS = (
     Guardrail(metric="errorRatio", max_ratio_to_control=3.0, of="8/10"),
@@ -80,6 +88,8 @@ class State(Enum):
 
     INSIDE = auto()
     BROKEN = auto()
+    FEW = auto()
+    """Broken, by a ratio of a gauge that too few servers tell."""
     ONE_NODE = auto()
     """Broken or kept only because of one node (C4)."""
     BOTH = auto()
@@ -97,14 +107,17 @@ class Judged(Struct, frozen=True):
 def limits_of(context: Context) -> tuple[Limit, ...]:
     """Return the limits of a placement: declared ones first."""
     apart = FLAG_NATS if context.of_flag else 0.0
-    declared = tuple(
-        Limit(guardrail, DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS, apart)
-        for guardrail in context.guardrails
-    )
+    declared = tuple(Limit(guardrail, _declared_nats(guardrail), apart) for guardrail in context.guardrails)
     if not context.default_guardrails:
         return declared
     nats = (DEFAULT_NATS, DEFAULT_QUANTILE_NATS)
     return declared + tuple(Limit(guardrail, least, default=True) for guardrail, least in zip(DEFAULTS, nats, strict=True))
+
+
+def _declared_nats(guardrail: Guardrail) -> float:
+    if is_gauge(guardrail):
+        return DECLARED_GAUGE_NATS
+    return DECLARED_QUANTILE_NATS if guardrail.metric in QUANTILES else DECLARED_SHARE_NATS
 
 
 def length(limit: Limit) -> int:
@@ -145,10 +158,12 @@ def judge(limit: Limit, window: tuple[Measured, ...], size: int, dispersion: flo
         without = _broken(limit, window, worst)
         if not without or (
             limit.guardrail.max_ratio_to_control is not None
-            and _is_share(limit.guardrail)
+            and limit.guardrail.metric not in QUANTILES
             and not _exceeds(limit.guardrail, counted, worst)
         ):
             return Judged(State.ONE_NODE, bad, counted)
+    if _is_few(limit.guardrail, bad):
+        return Judged(State.FEW, bad, counted)
     both = limit.guardrail.max is not None and _outside(_control(bad), bad)
     near = limit.guardrail.max is not None and _outside(_near(bad), bad)
     return Judged(State.BOTH if both or near else State.BROKEN, bad, counted)
@@ -173,6 +188,9 @@ def finding_of(limit: Limit, judged: Judged, compared_with: str) -> Finding | No
             return _told(
                 limit, judged, Reason.ENVIRONMENT, None, f"and so does the {compared_with}: not the release but its world"
             )
+        case State.FEW:
+            why = f"compared with: {compared_with}, of fewer than {FEW} servers, which may differ so by themselves"
+            return _told(limit, judged, Reason.LIMIT_BROKEN, Action.PAUSE, why)
         case State.BROKEN:
             action = limit.guardrail.action if compared_with == "control" else Action.PAUSE
             return _told(limit, judged, Reason.LIMIT_BROKEN, action, f"compared with: {compared_with or 'nothing'}")
@@ -241,8 +259,8 @@ def _may_be_carried(limit: Limit, window: tuple[Measured, ...]) -> bool:
 def _nats(limit: Limit, bad: Sequence[Measured], counted: Sequence[Measured], dispersion: float) -> float:
     """Return how strongly panes together speak against a limit."""
     guardrail = limit.guardrail
-    if guardrail.metric.startswith("gauge."):
-        return math.inf  # a gauge is measured, not counted: it has no small-sample arithmetic of its own
+    if is_gauge(guardrail):
+        return _gauge_nats(guardrail.max_ratio_to_control, counted) if guardrail.max_ratio_to_control is not None else math.inf
     if not _is_share(guardrail):
         return surprise_nats(*_canary(bad), bad[-1].allowed)
     if _canary(bad)[0] < PARTS_MIN:
@@ -276,6 +294,20 @@ def _ratio_nats(canary: Counted, other: Counted, ratio: float, bunch: float) -> 
     return surprise_nats(canary[0] / bunch, (canary[0] + other[0]) / bunch, weight / (weight + other[1]))
 
 
+def _gauge_nats(ratio: float, panes: Sequence[Measured]) -> float:
+    """Return how strongly the values of a gauge speak against a ratio of the means: what a normal tail is worth, ``z ** 2 / 2``.
+
+    Their scatter is the canary's; of a control that stands at the limit the scatter, times the ratio, is as large.
+    """
+    values = [part / whole for pane in panes for _, part, whole in pane.nodes]
+    mean, (part, whole) = math.fsum(values) / len(values), _control(panes)
+    excess = mean - ratio * part / whole
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1) * (1 / len(values) + 1 / whole)
+    if excess <= 0:
+        return 0.0
+    return excess**2 / (2.0 * variance) if variance > 0 else math.inf
+
+
 def _exceeds(guardrail: Guardrail, counted: Sequence[Measured], without: str) -> bool:
     """Return whether all panes together exceed a ratio to the control without one node."""
     part, whole = _sums((part, whole) for pane in counted for node, part, whole in pane.nodes if node != without)
@@ -284,7 +316,13 @@ def _exceeds(guardrail: Guardrail, counted: Sequence[Measured], without: str) ->
 
 
 def _is_share(guardrail: Guardrail) -> bool:
-    return guardrail.metric not in QUANTILES and not guardrail.metric.startswith("gauge.")
+    return guardrail.metric not in QUANTILES and not is_gauge(guardrail)
+
+
+def _is_few(guardrail: Guardrail, bad: Sequence[Measured]) -> bool:
+    """Return whether a ratio of a gauge rests on fewer than three servers' values of a second, on either side."""
+    few = any(min(totals(pane)[1], pane.control_whole) < FEW for pane in bad)
+    return few and is_gauge(guardrail) and guardrail.max_ratio_to_control is not None
 
 
 def _outside(other: Counted, bad: Sequence[Measured]) -> bool:

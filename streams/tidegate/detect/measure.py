@@ -46,8 +46,9 @@ def measure(
     """Return one pane of the canary under one guardrail, or None where the pane does not count for it (C1).
 
     It counts with ``minRequests`` on both sides (on the one side there is, where no reference exists), the metric present on the
-    sides it needs. A ratio needs a reference. Where the control is exceeded, the worse of control and neighbours is what counts:
-    neighbours are looked at only then, since it is rare and they are many.
+    sides it needs. A ratio needs a reference, that of a gauge one above 0: no multiple of 0 or less is a level. Where the control
+    is exceeded, the worse of control and neighbours is what counts: neighbours are looked at only then, since it is rare and they
+    are many.
     """
     requests = sum(node.requests for node in nodes)
     if requests < guardrail.min_requests or (reference is not None and reference.requests < guardrail.min_requests):
@@ -65,6 +66,11 @@ def measure(
     return replace(measured, near=near, allowed=max(measured.allowed, guardrail.max_ratio_to_control * near[0] / near[1]))
 
 
+def is_gauge(guardrail: Guardrail) -> bool:
+    """Return whether a limit is on values, which are measured, not on events, which are counted."""
+    return guardrail.metric.startswith("gauge.")
+
+
 def outside(measured: Measured) -> bool:
     """Return whether a pane breaks its limit."""
     part, whole, _ = totals(measured)
@@ -79,7 +85,7 @@ def _share(guardrail: Guardrail, nodes: Sequence[NodePane], reference: Sums | No
     level = control[0] / control[1] if control[1] > 0 else None
     if guardrail.max is not None:
         allowed = guardrail.max
-    elif guardrail.max_ratio_to_control is not None and level is not None:
+    elif guardrail.max_ratio_to_control is not None and level is not None and (level > 0 or not is_gauge(guardrail)):
         allowed = guardrail.max_ratio_to_control * level
     else:
         return None

@@ -14,11 +14,11 @@ from tidegate.detect.drift import state as drifting
 from tidegate.detect.drift.weigh import Weighed
 from tidegate.detect.findings import Finding
 from tidegate.detect.limits import Limit
-from tidegate.detect.measure import Measured
+from tidegate.detect.measure import QUANTILES, Measured
 from tidegate.detect.neighbours import NOBODY, Neighbours
 from tidegate.detect.presence import Watch, watch
 from tidegate.detect.state import SubjectJudgement
-from tidegate.kpi.pane import NodePane, ServicePane
+from tidegate.kpi.pane import PANE_MS, NodePane, ServicePane
 from tidegate.kpi.sums import Sums
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.probes import Probe, same_question
@@ -36,8 +36,16 @@ class Sight(Struct, frozen=True):
     baseline: Sums | None
     compared_with: str
     limits: tuple[Limit, ...]
+    rest_coverage: float = 1.0
+    """Share of the rest's nodes that have telemetry; 1.0 where none is expected."""
     thin: bool = False
     """A part of the traffic: seconds are gathered until limits can use them, and it has no metrics of its own."""
+
+    @property
+    def unasked(self) -> bool:
+        """Whether there are others than the canary, and nobody asks them anything either."""
+        others = [side for side in (self.control, self.rest) if side is not None]
+        return bool(others) and not any(side.requests for side in others)
 
     @property
     def reference(self) -> Sums | None:
@@ -116,10 +124,12 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             windows=(),
             gross=(),
             gathered=gathering.NOTHING,
+            stretch=gathering.NOTHING,
             thin={},
             watches=watches,
             first_pane_ms=pane.start_ms,
             idle_since_ms=0,
+            unasked_ms=0,
         )
     return state
 
@@ -127,6 +137,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
 def _see(state: SubjectJudgement, context: Context, pane: ServicePane, *, probes: bool = False) -> Sight:
     """Return a pane as the rules see it."""
     canary, control, rest = (pane.cohorts.get(name) for name in ("canary", "control", "rest"))
+    speaking = len(rest.reported) if rest is not None else 0
     baseline, before = state.baseline.total, _before(state, context, pane.end_ms)
     if before is not None and guard.burned(before, context, state.baseline):
         baseline = before  # its world burned before it came: it is to be no worse than that
@@ -138,10 +149,11 @@ def _see(state: SubjectJudgement, context: Context, pane: ServicePane, *, probes
         canary=_reporting(canary.nodes) if canary is not None else (),
         controls=_reporting(control.nodes) if control is not None and named else (),
         control=control.sums if control is not None and named else None,
-        rest=rest.sums if rest is not None and rest.reported else None,
+        rest=rest.sums if rest is not None and speaking else None,
         baseline=baseline if context.rest_version else None,
         compared_with=compared_with,
         limits=gathering.limits_of(rules, probes=probes) if probes or context.of_flag else rules,
+        rest_coverage=speaking / len(rest.expected) if rest is not None and rest.expected else 1.0,
         thin=probes or context.of_flag,
     )
 
@@ -166,6 +178,7 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
     requests = sum(node.requests for node in sight.canary)
     idle = (bool(sight.canary) or sight.thin) and not requests
     idle_since_ms = (state.idle_since_ms or pane.start_ms) if idle else state.idle_since_ms if not sight.canary else 0
+    unasked_ms = (state.unasked_ms if idle_since_ms else 0) + (PANE_MS if idle and sight.unasked else 0)
     arrivals = absence.arrived(state.arrivals, pane)
     others = (sight.control, sight.rest)
     service = guard.remember(state.service, sight.canary, others) if whole else state.service
@@ -176,10 +189,12 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
         service=service,
         arrivals=arrivals,
         idle_since_ms=idle_since_ms,
+        unasked_ms=unasked_ms,
     )
     if not sight.thin:
         return _fold_limits(state, sight, neighbours)
-    gathered = gathering.gather(state.gathered, sight.canary, sight.control, sight.end_ms)
+    open_pane = gathering.young(state.gathered, sight.end_ms, gathering.OPEN_MOST_MS)
+    gathered = gathering.gather(open_pane, sight.canary, sight.control, sight.end_ms)
     if not gathering.enough(gathered, gathering.pane_requests(sight.limits), compared=sight.compared_with == "control"):
         return replace(state, gathered=gathered)
     reference = gathered.control if sight.compared_with == "control" else sight.baseline
@@ -195,23 +210,23 @@ def _fold_limits(state: SubjectJudgement, sight: Sight, neighbours: Neighbours) 
     """Return the state with a second of a service in the windows of its limits: of each when its pane is full."""
     compared = sight.compared_with == "control"
     alone = (sight.canary, (sight.reference, neighbours))
+    second = (sight.canary, sight.control, neighbours)
+    said, stretch = gathering.stretch(state.stretch, second, sight.end_ms, compared=compared)
     panes: dict[int, tuple[tuple[NodePane, ...], tuple[Sums | None, Neighbours]] | None] = {}
-    thin: dict[int, gathering.Gathered] = {}
+    thin = dict(state.thin)
     for least in sorted(
         {gathering.least(limit.guardrail) for limit in sight.limits if limit.guardrail.metric in gathering.METRICS}
     ):
-        open_pane = state.thin.get(least, gathering.NOTHING)
+        open_pane, panes[least] = state.thin.get(least, gathering.NOTHING), None
         if not open_pane.since_ms and gathering.is_full(sight.canary, sight.control, least, compared=compared):
             panes[least] = alone
-            continue
-        if gathering.speaks(sight.canary, sight.control, compared=compared):
-            open_pane = gathering.gather(open_pane, sight.canary, sight.control, sight.end_ms, neighbours)
+        elif said is not None:
+            canary, control, beside = said
+            open_pane = gathering.gather(open_pane, canary, control, sight.end_ms, beside)
             if gathering.enough(open_pane, least, compared=compared):
                 reference = open_pane.control if compared else sight.reference
                 panes[least] = gathering.nodes_of(open_pane), (reference, gathering.neighbours_of(open_pane))
-                continue
-        panes[least] = None
-        if open_pane.since_ms:
+                open_pane = gathering.NOTHING
             thin[least] = open_pane
     windows = list(_windows_of(state, sight))
     for place, (limit, waits) in enumerate(zip(sight.limits, _waiting(state, sight), strict=True)):
@@ -219,7 +234,7 @@ def _fold_limits(state: SubjectJudgement, sight: Sight, neighbours: Neighbours) 
         pane = panes[gathering.least(limit.guardrail)] if added_up else alone
         if pane is not None and not waits:
             windows[place] = limits.remember(limit, windows[place], *pane)
-    return replace(state, windows=tuple(windows), thin=thin)
+    return replace(state, windows=tuple(windows), stretch=stretch, thin=thin)
 
 
 def _waiting(state: SubjectJudgement, sight: Sight) -> list[bool]:
@@ -242,11 +257,14 @@ def compare(one: Slice, context: Context) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def full(one: Slice) -> bool:
-    """Return whether the window of each limit holds as many panes as it can."""
-    return all(
-        len(window) == limits.length(limit)
-        for limit, window in zip(one.sight.limits, _windows_of(one.state, one.sight), strict=True)
+def filling(one: Slice) -> bool:
+    """Return whether seconds are added up and a window that they go into is not full yet; of latency, once anybody tells any."""
+    state, sight = one.state, one.sight
+    timed = any(sums.counts for open_pane in state.thin.values() for sums in open_pane.nodes.values())
+    return bool(state.thin) and any(
+        len(window) < limits.length(limit) and (bool(window) or timed or limit.guardrail.metric not in QUANTILES)
+        for limit, window in zip(sight.limits, _windows_of(state, sight), strict=True)
+        if limit.guardrail.metric in gathering.METRICS
     )
 
 

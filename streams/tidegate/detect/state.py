@@ -35,12 +35,16 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     """How rows came in the last 10 s."""
     idle_since_ms: int = 0
     """Since when the canary has had no request; 0: it has."""
+    unasked_ms: int = 0
+    """For how long since then nobody else had one either."""
     lost: bool = False
     """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""
     gathered: Gathered = NOTHING
     """Of a slice only: the pane of its limits that is not full yet."""
     thin: dict[int, Gathered] = {}
-    """Of a service: the pane that is not full yet, by how many requests make it so, where one second has too few."""
+    """Of a service: the pane that is not full yet, by how many requests make it so, where one second has had too few."""
+    stretch: Gathered = NOTHING
+    """Of a service: what canary or control said while the other said nothing."""
     asked: Probe | None = None
     """Of the slice ``probe`` only: the question that all of this answers."""
     served: dict[str, int] = {}

@@ -17,13 +17,17 @@ from tidegate.detect.evidence import deviating_of, evidence_of, judge_evidence
 from tidegate.detect.findings import Finding, hold, rolls_back
 from tidegate.detect.slices import Slice
 from tidegate.detect.state import SubjectJudgement
-from tidegate.kpi.pane import PANE_MS, ServicePane
+from tidegate.kpi.pane import ServicePane
 from tidegate.wire.judgement import Outcome, Verdict
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.probes import Probe, question_of
 from tidegate.wire.reasons import Reason
 
 PROBE = "probe"
+REST_PART = 0.5
+"""Of the rest: where fewer have telemetry, its way is not open."""
+OPEN_REST = 0.9
+"""Of the rest: so many rows of an open pane must be there, or those of the canary's neighbours may be among what still comes."""
 
 
 class Seen(Struct, frozen=True):
@@ -94,6 +98,7 @@ def judge(
         rules=context.absence,
         arrivals=seen.lead.state.arrivals,
         resumed_ms=resumed_ms,
+        rest_reports=seen.lead.sight.rest is not None and seen.lead.sight.rest_coverage >= REST_PART,
     )
     # Who crashes or falls silent does so on both sides of a flag: that is for the releases of the service to judge.
     absent = absence.Absence() if context.of_flag else absence.judge_absence(sight)
@@ -116,12 +121,12 @@ def judge_open(state: SubjectJudgement, context: Context, pane: ServicePane, clo
 
     It saves the second of grace. ``state`` is that of the last closed pane and stays so; to be asked at watermark records only
     (A3). Only failed starts, the gross trip and limits speak: what is missing now may still come, and sequential evidence
-    counts whole panes.
+    counts whole panes. What is compared waits for the rest, which is a witness too (C2).
     """
     if context.retreating:
         return None
     seen = _look(state, context, pane, whole=False)
-    chosen = _strongest(_starts_and_errors(seen, context))
+    chosen = _strongest(_starts_and_errors(seen, context, least=OPEN_REST))
     if chosen is None or not rolls_back(chosen):
         return None
     return _verdict(seen, context, chosen, clock_ms)
@@ -152,10 +157,15 @@ def _each(seen: Seen, context: Context, rule: Callable[[Slice, Context], Iterabl
     return found
 
 
-def _starts_and_errors(seen: Seen, context: Context) -> list[Finding]:
+def _starts_and_errors(seen: Seen, context: Context, least: float = 0.0) -> list[Finding]:
+    """Return what starts, the gross trip and limits say; ``least``: nothing is compared where less of the rest is there."""
+
+    def compare(one: Slice, context: Context) -> list[Finding]:
+        return slices.compare(one, context) if one.sight.rest_coverage >= least else []
+
     canary = {node: watch for node, watch in seen.people.state.watches.items() if watch.cohort == "canary"}
     started = absence.judge_starts(canary, seen.people.sight.end_ms, first_install=not context.rest_version)
-    return [*([started] if started is not None else []), *_each(seen, context, slices.compare)]
+    return [*([started] if started is not None else []), *_each(seen, context, compare)]
 
 
 def _evidence(one: Slice, context: Context) -> Sequence[Finding]:
@@ -175,8 +185,8 @@ def _waiting(seen: Seen, context: Context, absent: absence.Absence) -> Sequence[
     state, sight = seen.people.state, seen.people.sight
     idle_ms = sight.end_ms - state.idle_since_ms if state.idle_since_ms else 0
     compared, waits = sight.compared_with == "control", context.watching or context.of_flag
-    idle = absence.judge_idle(idle_ms, context.absence.idle, compared=compared, waits=waits)
-    if idle is not None and context.probe is None:
+    idle = absence.judge_idle(idle_ms, context.absence.idle, compared=compared, waits=waits, unasked_ms=state.unasked_ms)
+    if idle is not None and (context.probe is None or not context.probe.counts):
         found.append(idle)
     canary, control = seen.requests("canary"), seen.requests("control")
     if absent.changing:
@@ -189,9 +199,8 @@ def _waiting(seen: Seen, context: Context, absent: absence.Absence) -> Sequence[
     few = Reason.STATE_LOST if state.lost else Reason.TOO_FEW_REQUESTS
     # How many have the safe variant is what a ramp makes smaller and smaller.
     needed = 0 if context.of_flag else context.min_requests * len(control) // max(1, len(canary))
-    # Where seconds are added up, a pane takes up to a minute of them.
-    slow = bool(state.thin) and not slices.full(seen.people)
-    longest_ms = limits.longest_ms(context) * (gathering.OPEN_MOST_MS // PANE_MS if slow else 1)
+    # Where seconds are added up, a pane takes many of them; a minute is waited for each.
+    longest_ms = limits.longest_ms(context) * (gathering.LOST_PANES if slices.filling(seen.people) else 1)
     if state.lost and sight.end_ms - state.first_pane_ms < longest_ms:
         found.append(hold(Reason.STATE_LOST, "What was seen before is lost; the limits' windows are filled anew."))
     elif canary_requests < context.min_requests:

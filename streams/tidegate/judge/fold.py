@@ -126,12 +126,25 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     rows, probes = _parted(state, start_ms, gather(parts, services), services)
     heeded = state.sources.heeded(rows, start_ms)
     flags, _ = flag_panes(state, start_ms, heeded, {context.service for context in waiting.values() if context.of_flag})
-    closed = close(start_ms, heeded, state.members, services)
-    panes = {pane.service: replace(pane, probe=probes.get(pane.service), flags=flags.get(pane.service, {})) for pane in closed}
-    for name, context in waiting.items():
-        looked, seen = as_judged(context), seen_by(context, panes[context.service])
-        verdict = judge_open(judgement_of(state, context), looked, seen, now_ms)
-        if verdict is not None:
+
+    def failing(contexts: Mapping[str, Context], edges: Mapping[str, tuple[int, ...]]) -> dict[str, Verdict]:
+        expected = {service: _recent(state, service, start_ms) if service in edges else () for service in services}
+        closed = close(start_ms, heeded, state.members, expected, edges)
+        panes = {
+            pane.service: replace(pane, probe=probes.get(pane.service), flags=flags.get(pane.service, {})) for pane in closed
+        }
+        seen = {name: seen_by(context, panes[context.service]) for name, context in contexts.items()}
+        found = {
+            name: judge_open(judgement_of(state, context), as_judged(context), seen[name], now_ms)
+            for name, context in contexts.items()
+        }
+        return {name: verdict for name, verdict in found.items() if verdict is not None}
+
+    # The rest and its strata only excuse (C2), and to look at each of its nodes costs as much as all else here: first without.
+    suspected = {name: waiting[name] for name in failing(waiting, {})}
+    if suspected:
+        edges = state.edges()
+        for name, verdict in failing(suspected, {one.service: edges.get(one.service, ()) for one in suspected.values()}).items():
             state.early[name] = start_ms
             yield verdict
 
@@ -155,8 +168,8 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             services[service] = (node,)  # it is not missed later
         else:
             state.seen[service] = {node: start_ms}
-    for service, nodes in state.seen.items():
-        services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
+    for service in state.seen:
+        services[service] = _recent(state, service, start_ms)
     rows, probes = _parted(state, start_ms, rows, services)
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
@@ -180,6 +193,11 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             probe=replace(probe, late_nodes=late_nodes, skewed_nodes=skewed) if probe is not None else None,
             flags=flags.get(pane.service, {}),
         )
+
+
+def _recent(state: JudgeState, service: str, start_ms: int) -> Collection[str]:
+    """Return the nodes of a service that have said anything of late."""
+    return [node for node, last_ms in state.seen.get(service, {}).items() if last_ms > start_ms - RECENT_MS]
 
 
 def _parted(

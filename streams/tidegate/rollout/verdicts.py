@@ -97,24 +97,30 @@ def lifted(paused: Reason | None, fail: Verdict | None, verdict: Verdict | None)
     reported for 5 s; because its world burned, once that has been over for 30 s; because of evidence that one server or one half
     minute carried, once it has faded; else None.
 
+    Where the last fail is of another signal than the pause, both must be over, counted from that fail. What is told of them is
+    the end of the burn, after which a stage bakes anew; else that of the evidence.
+
     No other pause lifts itself. Silence of 3 s is a network's hiccup far more often than a fault, and that of 10 s was a fail
     already; a person would be called for each of them (C6).
     """
-    if paused not in PASSING_SIGNALS or fail is None or verdict is None:
-        return None
-    if fail.reason is not paused:
+    if fail is None or verdict is None or paused not in PASSING_SIGNALS or fail.reason not in PASSING_SIGNALS:
         return None
     seen = verdict.placement == fail.placement and verdict.outcome is not Outcome.FAIL and verdict.reason not in UNSEEN
     if not seen or verdict.silent_nodes:
         return None
-    well_ms = verdict.last_pane_ms - fail.last_pane_ms
-    if paused is Reason.SILENT and well_ms >= REPORTING_FOR_MS:
-        return Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s."
-    if paused is Reason.ENVIRONMENT and verdict.reason is not Reason.ENVIRONMENT and well_ms >= BURNED_OUT_MS:
+    signals, well_ms = {paused, fail.reason}, verdict.last_pane_ms - fail.last_pane_ms
+    burned, carried = Reason.ENVIRONMENT in signals, Reason.EVIDENCE in signals
+    if burned and (verdict.reason is Reason.ENVIRONMENT or well_ms < BURNED_OUT_MS):
+        return None
+    if carried and (well_ms < FADED_FOR_MS or not _faded(verdict)):
+        return None
+    if burned:
         return Reason.BURNED_OUT, "What burned old version and new alike has been over for 30 s."
-    if paused is Reason.EVIDENCE and well_ms >= FADED_FOR_MS and _faded(verdict):
+    if carried:
         return Reason.EVIDENCE_FADED, "What spoke against the canary has faded: the rest has had a minute to speak."
-    return None
+    if well_ms < REPORTING_FOR_MS:
+        return None
+    return Reason.REPORTING_AGAIN, "Every node that was silent has reported again for 5 s."
 
 
 def lifts_itself(paused: Reason | None) -> bool:
