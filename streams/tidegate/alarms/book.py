@@ -75,7 +75,7 @@ def fold(
     edges: list[Alarm] = []
     for name in sorted(book.watched.keys() | seen.keys()):
         rule, entry = by_name.get(name.partition("/")[0], UNKNOWN), book.watched.get(name)
-        holds = name in seen and (not seen[name].sustains or (entry is not None and entry.alarm is not None))
+        holds = name in seen and (not seen[name].sustains or _sustained(entry, start_ms, rule))
         if holds:
             entry = _true(entry, seen[name], start_ms, end_ms)
         if entry is None:
@@ -90,6 +90,13 @@ def fold(
         if holds or entry.alarm is not None:
             watched[name] = entry
     return AlarmBook(watched, _newest(ended), book.budget), tuple(edges)
+
+
+def _sustained(entry: Watched | None, start_ms: int, rule: Rule) -> bool:
+    """Return whether a lower threshold keeps an alarm: while it was true within the rule's own time, however long flapping has
+    made that since. Else what chance alone crosses now and then keeps a damped alarm for hours.
+    """
+    return entry is not None and entry.alarm is not None and start_ms - entry.true_ms < rule.keep_ms
 
 
 def keep_ms(rule: Rule, alarm: Alarm) -> int:

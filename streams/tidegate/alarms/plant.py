@@ -20,7 +20,7 @@ TELEMETRY_DOWN = AlarmKind(
     meaning="The watermarks of the telemetry partitions stand more than 5 s apart: parts of the telemetry have stopped, "
     "and no second is judged.",
     remedy="Look at intake (`tidegate_worker_lag_records`) and at the leaders of the telemetry partitions.",
-    timing="at once (the spread is the duration), at once",
+    timing="at once (the spread is the duration), 3 s",
 )
 CLOCK_STANDING = AlarmKind(
     name="clock_standing",
@@ -32,7 +32,7 @@ CLOCK_STANDING = AlarmKind(
 )
 KINDS = (TELEMETRY_DOWN, CLOCK_STANDING)
 RULES = {
-    TELEMETRY_DOWN.name: Rule(kind=TELEMETRY_DOWN, find=lambda _: (), for_ms=0, keep_ms=0),
+    TELEMETRY_DOWN.name: Rule(kind=TELEMETRY_DOWN, find=lambda _: (), for_ms=0),
     CLOCK_STANDING.name: Rule(kind=CLOCK_STANDING, find=lambda _: (), for_ms=0, keep_ms=10_000),
 }
 
