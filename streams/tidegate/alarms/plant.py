@@ -39,8 +39,13 @@ RULES = {
 
 def look(book: AlarmBook, partition: int, now_ms: int, *, down: bool, behind_ms: int) -> tuple[AlarmBook, tuple[Alarm, ...]]:
     """Return the book after a record appended at ``now_ms``, and the edges. Each partition of judge has its own."""
-    found = tuple(_conditions(f"partition-{partition}", down=down, behind_ms=behind_ms))
+    found = tuple(_conditions(place_of(partition), down=down, behind_ms=behind_ms))
     return fold(book, found, now_ms, now_ms, RULES) if found or book.watched else (book, ())
+
+
+def place_of(partition: int) -> str:
+    """Return what tells the alarms of a partition from those of others: their label ``metric``."""
+    return f"partition-{partition}"
 
 
 def _conditions(where: str, *, down: bool, behind_ms: int) -> Iterable[Condition]:

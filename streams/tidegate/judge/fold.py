@@ -15,6 +15,7 @@ from tidegate.detect.scores import scores_of
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.judge.flags import flag_kpis, flag_panes
+from tidegate.judge.inherited import adopt
 from tidegate.judge.memory import RECENT_MS, forget
 from tidegate.judge.rows import refuse, take
 from tidegate.judge.state import JudgeState
@@ -55,6 +56,7 @@ def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
         # Of the second that is under way some rows came before: it is not this state's to judge.
         state.begun_ms = append_ms
         state.closed_ms = -(-append_ms // PANE_MS) * PANE_MS
+    adopt(state, append_ms)
     if isinstance(record, Context):
         _know(state, record, append_ms)
         return _looked(state, NOTHING, append_ms)

@@ -17,6 +17,7 @@ from tidegate.kpi.panes import OpenPanes
 from tidegate.kpi.skew import Skews
 from tidegate.kpi.sources import Sources
 from tidegate.kpi.windows import Windows
+from tidegate.wire.judgement import Alarm
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context
 
@@ -58,6 +59,8 @@ class JudgeState:
         """Append time of the first record of a state that was lost; 0: this state has seen everything."""
         self.clock = Clock()
         self.dedupe = Dedupe()
+        self.inherited: tuple[Alarm, ...] = ()
+        """Alarms of a state that was lost, to be said before the first record (``tidegate.judge.inherited``)."""
         self.skews = Skews()
         self.sources = Sources()
         self.panes = OpenPanes()

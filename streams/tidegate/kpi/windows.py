@@ -66,8 +66,8 @@ class Windows(Struct):
     def add(self, pane: ServicePane, flag: str = "", names: Iterable[str] = COHORTS) -> list[tuple[int, str, Window]]:
         """Add a pane; return what is complete with it, as (seconds, cohort, window), the pane itself among them.
 
-        ``flag``: its cohorts are variants of this subject, ``names`` all that it has: one that nobody is served in a window's last
-        second has that window all the same.
+        ``flag``: its cohorts are variants of this subject. ``names``: all that there are, for a cohort that is not there in the
+        last second of a window has that window all the same.
         """
         done: list[tuple[int, str, Window]] = []
         of = f"{pane.service}/{flag}" if flag else pane.service
