@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tidegate.experiments import Tally as ExperimentTally
     from tidegate.judge import JudgeState, Outcome, Tally
 
-ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition")
-"""Fields of the judge's tally; the last two are among the accepted."""
+ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition", "no_room")
+"""Fields of the judge's tally; the last three are among the others."""
 
 
 class WorkerMetrics:

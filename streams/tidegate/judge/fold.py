@@ -106,6 +106,7 @@ def _close(state: JudgeState) -> Outcome:
         state.closed_ms = start_ms + PANE_MS
         if state.closed_ms % FORGET_EVERY_MS == 0:
             forget(state, state.closed_ms)
+    state.panes.closed(state.closed_ms)
     verdicts += _early(state, now_ms)
     return Outcome(tuple(kpis), tuple(scores), tuple(verdicts), tuple(alarms))
 
@@ -147,6 +148,10 @@ def _due(state: JudgeState, until_ms: int) -> Iterable[int]:
 
 
 def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
+    if state.panes.is_void(start_ms):
+        # Nobody knows who was there. As after an outage, nobody's silence counts at once.
+        state.clock.resumed_ms = max(state.clock.resumed_ms, state.panes.void_ms[1])
+        return
     rows = gather(state.panes.take(start_ms))
     services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
     for service, node in rows.places:
