@@ -13,11 +13,11 @@ from tests.detect.healthy import NEW, OLD, START_MS, context, pane, row, run
 
 import tidegate.alarms.rules
 from tidegate.alarms import plant
-from tidegate.alarms.book import FLAP_MS, KEEP_MAX_MS, AlarmBook, fold, open_alarms
+from tidegate.alarms.book import FLAP_MS, KEEP_MAX_MS, AlarmBook, fold
 from tidegate.alarms.conditions import Condition, Seen
 from tidegate.alarms.registry import conditions_of, rules
 from tidegate.kpi.pane import NodePane, ServicePane
-from tidegate.wire.judgement import Alarm, AlarmState, Outcome, Score, Severity, Verdict
+from tidegate.wire.judgement import Alarm, AlarmState, Episode, Outcome, Score, Severity, Verdict
 from tidegate.wire.reasons import Reason
 from tidegate.wire.telemetry import ServiceState
 
@@ -66,7 +66,8 @@ def test_edges_alternate_and_share_one_key(truth: list[bool]) -> None:
     assert all(len(list(same)) == 1 for _, same in groupby(edges, key=lambda edge: edge.state))
     assert {edge.key for edge in edges} <= {"judge/coverage_lost/shop/canary"}
     assert all(edge.end_ms > edge.start_ms for edge in edges if edge.state is RESOLVED)
-    assert bool(open_alarms(book)) is bool(edges and edges[-1].state is FIRING)
+    open_ones = [entry.alarm for entry in book.watched.values() if entry.alarm is not None]
+    assert bool(open_ones) is bool(edges and edges[-1].state is FIRING)
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(0, 40))
@@ -160,6 +161,20 @@ def test_a_condition_that_only_sustains_begins_nothing_and_keeps_what_fires() ->
     assert (edges[-1].end_ms - START_MS) // 1_000 == 30
 
 
+def test_chance_does_not_keep_an_alarm_that_flapped_beyond_its_damping() -> None:
+    """An anomaly's lower threshold is crossed by one healthy second in a hundred: one kept five minutes always found another."""
+    crossing, rule = Condition(name="anomaly", service="shop", summary="unusual"), rules()["anomaly"]
+    past = tuple(Episode(START_MS - 2 * at, START_MS - at) for at in range(9, 0, -1))
+    before = replace(rule.kind.firing("shop", START_MS, ""), state=RESOLVED, end_ms=START_MS, past=past)
+    book, edges = AlarmBook(ended={crossing.id: before}), []
+    for second in range(2 * KEEP_MAX_MS // 1_000):
+        found = (replace(crossing, sustains=second > 0),) if second % 100 == 0 else ()
+        book, new = fold(book, found, START_MS + second * 1_000, START_MS + second * 1_000 + 1_000)
+        edges += new
+    assert [edge.state for edge in edges] == [FIRING, RESOLVED]
+    assert lengths(edges) == [KEEP_MAX_MS // 1_000]
+
+
 def test_an_alarm_whose_rule_is_gone_ends() -> None:
     book, _ = folded([True] * 3)
     book, edges = fold(book, (), START_MS + 9_000, START_MS + 10_000, {})
@@ -197,6 +212,15 @@ def test_an_anomaly_begins_with_a_crossing_goes_on_while_unusual_and_ends_with_i
         edges += new
     assert [(edge.id, edge.severity) for edge in edges] == [("anomaly/shop/rest/rate", Severity.INFO)] * 2
     assert [(edges[0].start_ms - START_MS) // 1_000, (edges[1].end_ms - START_MS) // 1_000] == [2, 92]
+
+
+def test_watermarks_that_come_apart_again_and_again_are_one_alarm() -> None:
+    edges: list[Alarm] = []
+    book = AlarmBook()
+    for tick in range(600):
+        book, found = plant.look(book, 3, START_MS + 200 * tick, down=tick % 2 == 1, behind_ms=0)
+        edges += found
+    assert [edge.state for edge in edges] == [FIRING]
 
 
 @pytest.mark.parametrize(

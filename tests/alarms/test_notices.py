@@ -14,7 +14,7 @@ from tidegate.alarms.notices import Desk, Notice, Policy, delivered, due, wake_a
 from tidegate.alarms.silences import hidden_by
 from tidegate.wire.decisions import Silence
 from tidegate.wire.documents import Hush
-from tidegate.wire.judgement import Alarm, AlarmState, Episode, Severity
+from tidegate.wire.judgement import Alarm, AlarmState, Episode, Severity, fired_again
 
 POLICY = Policy()
 SERVER = Policy(wait_ms=0, interval_ms=0, repeat_ms=60_000, together=True, hidden_ends=True)
@@ -207,6 +207,20 @@ def test_what_was_told_before_a_silence_began_is_told_to_be_over() -> None:
     assert target.go(100) == []
     target.say(over(alarm(), 110))
     assert [keys(notice.over) for notice in target.go(60)] == [["coverage_lost/shop"]]
+
+
+def test_one_that_fires_again_under_a_silence_is_told_to_be_over_and_not_to_fire() -> None:
+    target = Desktop()
+    first = alarm()
+    target.say(first)
+    target.go(5)
+    target.hush(silence(500, since_s=5, service="shop"))
+    again = fired_again(alarm(start_s=9), over(first, 8))
+    target.say(again)
+    (end,) = target.go(100)
+    assert (end.firing, [(one.start_ms - T0, one.end_ms - T0) for one in end.over]) == ((), [(0, 8_000)])
+    target.say(fired_again(alarm(start_s=120), over(again, 110)))
+    assert target.go(100) == []
 
 
 def test_a_server_that_goes_on_by_itself_is_told_that_what_is_hidden_is_over() -> None:

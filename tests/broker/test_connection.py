@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from tidegate.broker import Connection, KafkaLog, connection, patience
+from tidegate.broker import Connection, KafkaLog, connection, knock, patience
 from tidegate.broker.client import RETRY_FIRST_S as MANY_RETRY_FIRST_S
 from tidegate.broker.client import RETRY_MOST_S as MANY_RETRY_MOST_S
 from tidegate.broker.connection import Backoff
@@ -91,6 +91,13 @@ async def test_without_a_broker_every_send_is_unknown_in_time_and_one_warning_sa
         await log.close()
     assert [line["event"] for line in said if line["log_level"] == "warning"] == ["broker does not answer"]
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("bootstrap", ["127.0.0.1:99092", "127.0.0.1:²", "127.0.0.1", "127.0.0.1:1,,"])
+async def test_who_knocks_at_what_is_no_address_is_told_so(bootstrap):
+    problem = await knock(Connection(bootstrap))
+    assert problem is not None
+    assert "is no address of a broker" in problem.what
 
 
 async def test_a_start_is_nowhere_else_but_at_an_edge(nowhere):

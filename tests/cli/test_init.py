@@ -103,7 +103,10 @@ def test_keys_without_settings_are_not_overwritten(empty: World) -> None:
     assert "config.yaml is missing" in refused.err
 
 
-@pytest.mark.parametrize("arguments", [["--node", "a b"], ["--node", "-x"], ["--node", ""], ["--fleet", "a/b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--node", "a b"], ["--node", "-x"], ["--node", ""], ["--fleet", "a/b"], ["--bootstrap", "kafka:9092/"]],
+)
 def test_a_name_that_is_none_is_refused_before_anything_is_made(empty: World, arguments: list[str]) -> None:
     refused = empty.type("init", *arguments)
     assert refused.code == 2

@@ -121,6 +121,15 @@ def test_experiments_are_bounded_and_one_that_is_idle_gives_its_place_to_another
     assert "e0" not in state.runs  # idle longest; its sums stand on the topic
 
 
+def test_one_that_gave_way_is_told_no_more():
+    """Its name among those that have changed ended the worker, and each successor."""
+    state = folded([saw(1, "on", trial=replace(TRIAL, name=f"e{at}")) for at in range(RUNS_MAX)])
+    step(state, did(1, "paid", 2.0), state.now_ms + IDLE_MS)
+    assert "e0" in state.changed
+    step(state, saw(1, "on", trial=replace(TRIAL, name="late")), state.now_ms + 1)
+    assert state.changed == state.runs.keys()
+
+
 def test_where_there_is_no_room_an_experiment_that_is_idle_keeps_its_sums_and_not_its_users():
     state = folded([saw(1, "on"), saw(2, "off")], ExperimentState(3, users_max=2))
     other = saw(3, "on", trial=replace(TRIAL, name="basket"))

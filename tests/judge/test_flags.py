@@ -153,6 +153,21 @@ def test_kpis_are_by_variant_under_the_flags_subject_in_every_window():
     assert new.p95_ms == pytest.approx(20, rel=0.0434)
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_windows_hold_all_that_a_variant_was_asked_however_seldom(every):
+    """One that nobody was served in a window's last second lost that window."""
+    _, outcomes = fold([flag()], lambda second: rows(second, lambda _: slices(new=(20 * (second % every == 0), 0)), nodes=2), 62)
+    told = [kpi for outcome in outcomes for kpi in outcome.kpis if (kpi.subject, kpi.cohort) == (DARK, "new")]
+    ends = {window_s: {kpi.end_ms for kpi in told if kpi.window_s == window_s} for window_s in (10, 60)}
+    for window_s, found in ends.items():
+        assert found
+        for end_ms in found:
+            seconds = [kpi for kpi in told if kpi.window_s == 1 and end_ms - window_s * 1_000 < kpi.end_ms <= end_ms]
+            (whole,) = [kpi for kpi in told if (kpi.window_s, kpi.end_ms) == (window_s, end_ms)]
+            assert whole.requests == sum(kpi.requests for kpi in seconds) == 40 * len(seconds)
+    assert len(ends[10]) == 6
+
+
 def test_variants_beyond_the_cap_are_judged_and_have_their_kpis_together(monkeypatch):
     monkeypatch.setattr(flags, "VARIANTS_PER_SERVICE_MAX", 1)
     state, outcomes = fold([flag()], bad)

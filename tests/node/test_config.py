@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tidegate.cli.node import node
 from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
 from tidegate.node.executors.environment import environment_of
 from tidegate.runtime.access import Access, Sasl, Tls, access_in
@@ -57,6 +59,7 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
         ("drain: 500ms", "drian: 500ms", "services"),
         ("readyWithin: 15s", "readyWithin: soon", "readyWithin"),
         ("node: n1", "node: 'n 1'", "node"),
+        ("127.0.0.1:9092", "127.0.0.1:9092,kafka:99092", "kafka.bootstrap: 'kafka:99092' is no address of a broker"),
         ("metrics_port: 9100", "metrics_port: 70000", "metrics_port"),
         ('command: ["{python}", "{artifact}"]', "command: []", "services.shop.command"),
         ('{http: "http://127.0.0.1:9001/ready"}', "{}", "services.shop.readiness"),
@@ -74,6 +77,13 @@ def test_a_fault_is_named_by_its_path(tmp_path, old, new, said):
         load_config(write(tmp_path, GOOD.replace(old, new)))
     assert said in str(refused.value)
     assert "n1.yaml" in str(refused.value)
+
+
+def test_a_variable_that_names_no_broker_is_refused_by_its_name(tmp_path):
+    environment = {"TIDEGATE_BOOTSTRAP": "kafka:abc"}
+    refused = CliRunner().invoke(node, ["--config", str(write(tmp_path, GOOD))], env=environment).exception
+    assert isinstance(refused, Problem)
+    assert (refused.what, refused.code) == ("TIDEGATE_BOOTSTRAP: 'kafka:abc' is no address of a broker", 2)
 
 
 def test_missing_files_say_what_to_do(tmp_path):

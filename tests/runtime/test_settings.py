@@ -71,6 +71,21 @@ def test_a_fault_names_its_path_or_its_variable(tmp_path: Path, text: str, varia
     assert caught.value.code == 2
 
 
+NO_ADDRESSES = ["kafka", ":9092", "kafka:", "kafka:abc", "kafka:²", "kafka:0", "kafka:99092", "kafka:9092/", "::1:9092", "[::1]"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+@pytest.mark.parametrize("place", ["kafka.bootstrap", "TIDEGATE_BOOTSTRAP", "TIDEGATE__KAFKA__BOOTSTRAP"])
+def test_what_is_no_address_of_a_broker_is_named_with_the_place_where_it_stands(tmp_path: Path, address: str, place: str) -> None:
+    """Of a port beyond 65535 the first command ended in a traceback."""
+    told = f"127.0.0.1:9092, {address}"
+    text, variables = (FILE, {place: told}) if place.isupper() else (f'fleet: local\nkafka: {{bootstrap: "{told}"}}\n', {})
+    with pytest.raises(Problem) as caught:
+        load(tmp_path, text, **variables)
+    assert caught.value.what.endswith(f"{place}: {address!r} is no address of a broker")
+    assert (caught.value.code, "host:port" in caught.value.remedy) == (2, True)
+
+
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(Problem) as caught:
         load_settings(tmp_path / "config.yaml", {})

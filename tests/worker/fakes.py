@@ -1,12 +1,16 @@
-"""A producer whose answers the test gives, and a consumer that remembers the floor."""
+"""A producer whose answers the test gives, a consumer that remembers the floor, and retention that comes when it is called."""
 
 import asyncio
 from collections.abc import Iterable
 from types import SimpleNamespace
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import MessageSizeTooLargeError
 from faust.types import TP
 from prometheus_client import CollectorRegistry
+
+from tidegate.broker import Connection
 
 FLUSH = 12
 
@@ -69,3 +73,13 @@ def telemetry(tp: TP, offset: int, value: bytes | None, time_ms: int) -> SimpleN
 def told(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
     """What a metric says."""
     return registry.get_sample_value(name, labels)
+
+
+async def removed(connection: Connection, topic: str, partition: int, before: int) -> None:
+    """Remove the records of a partition before an offset, as retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(f"{connection.prefix}{topic}", partition): RecordsToDelete(before)})
+    finally:
+        await admin.close()

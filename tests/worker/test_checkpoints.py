@@ -1,6 +1,7 @@
 """Which checkpoint a new owner begins from."""
 
 import pytest
+from tests.worker.fakes import removed
 
 from tidegate.judge import JudgeState, snapshot
 from tidegate.wire.codec import Malformed
@@ -48,8 +49,11 @@ class Rig:
     async def put(self, value: bytes | None, role: str = "judge") -> None:
         await self.log.append("checkpoints", key_of(role, 3), value, partition=3)
 
-    async def load(self, *partitions: int) -> dict[int, list[Checkpoint]]:
-        return await checkpoints.load(self.connection, "judge", "nodeseconds", set(partitions))
+    async def load(self, *partitions: int, bridged: bool = True) -> dict[int, list[Checkpoint]]:
+        return await checkpoints.load(self.connection, "judge", "nodeseconds", set(partitions), bridged=bridged)
+
+    async def remove(self, before: int) -> None:
+        await removed(self.connection, "nodeseconds", 3, before)
 
 
 @pytest.fixture
@@ -87,6 +91,18 @@ async def test_one_that_covers_more_than_its_topic_holds_is_of_another_life(rig)
     await rig.write(2, b"this life")
     await rig.write(3, b"another life")
     assert await rig.load(3) == {3: [Checkpoint(2, b"this life")]}
+
+
+@pytest.mark.kafka
+async def test_one_with_a_gap_behind_it_counts_only_where_that_is_bridged(rig):
+    await rig.source(9)
+    for offset in (3, 5, 7):
+        await rig.write(offset)
+    await rig.remove(5)
+    assert await rig.load(3, bridged=False) == {3: [Checkpoint(7, b"s"), Checkpoint(5, b"s")]}
+    await rig.remove(9)
+    assert await rig.load(3, bridged=False) == {}
+    assert [one.offset for one in (await rig.load(3))[3]] == [7, 5, 3]
 
 
 @pytest.mark.kafka

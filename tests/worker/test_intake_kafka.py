@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
-from tests.worker.fakes import told
+from tests.worker.fakes import removed, told
 
 from tidegate.broker import Connection, KafkaLog
 from tidegate.kpi.columns import read
@@ -81,6 +81,24 @@ async def rows_in(log: KafkaLog) -> list[tuple[str, int]]:
 
 def row_of(number: int) -> Telemetry:
     return Telemetry(node=f"n{number % 40}", service=f"s{number % 7}", boot="b", seq=number + 1, version="v", start_ms=1_000)
+
+
+async def test_a_partition_whose_unread_rows_retention_removed_is_at_its_end_and_marked(connection, log):
+    """The client went to the end in silence, intake waited for ever for what was gone, and no pane of any service closed (A3)."""
+    values = [encode_json(row_of(number)) for number in range(24)]
+    await produce(connection, values[:12])
+    async with intake(connection, "intake-0") as first:
+        await first.until_read(12)
+    await produce(connection, values[12:])
+    await removed(connection, "telemetry", 3, 2)
+    reader = await log.reader(["nodeseconds"], start="latest")
+    marks: dict[int, int] = {}
+    async with intake(connection, "intake-0"), asyncio.timeout(DEADLINE_S):
+        while len(marks) < 12:
+            for record in await reader.poll(0.2):
+                marks |= nodeseconds.decode(record.value).marks
+    await reader.close()
+    assert len(await rows_in(log)) == 23
 
 
 async def test_a_join_and_a_leave_repeat_no_row_and_lose_none(connection, log):

@@ -1,6 +1,7 @@
 """judge without a broker: outputs before the checkpoint, the checkpoint before the floor."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -12,10 +13,11 @@ from tidegate.broker import Connection
 from tidegate.judge import JudgeState, restore, snapshot, step
 from tidegate.kpi.columns import RowWriter
 from tidegate.wire import nodeseconds
-from tidegate.wire.judgement import Score
+from tidegate.wire.codec import encode
+from tidegate.wire.judgement import Alarm, AlarmState, Score, Severity
 from tidegate.wire.nodeseconds import NodeSeconds
 from tidegate.wire.telemetry import Histogram, Telemetry
-from tidegate.worker import checkpoints
+from tidegate.worker import checkpoints, judge
 from tidegate.worker.checkpoints import Checkpoint
 from tidegate.worker.judge import Judge
 from tidegate.worker.keeper import Held
@@ -155,11 +157,17 @@ def saved(offset: int, *records: bytes) -> Checkpoint:
     return checkpoints.pack(offset, snapshot(state))
 
 
-async def assigned(rig: Rig, monkeypatch: pytest.MonkeyPatch, *found: Checkpoint, begin: int = 9) -> dict[TP, int]:
-    async def load(*_: object) -> dict[int, list[Checkpoint]]:
+async def assigned(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *found: Checkpoint, begin: int = 9, alarms: Sequence[Alarm] = ()
+) -> dict[TP, int]:
+    async def load(*_: object, bridged: bool) -> dict[int, list[Checkpoint]]:
         return {3: [*found]} if found else {}
 
+    async def standing(_: Connection) -> Sequence[Alarm]:
+        return alarms
+
     monkeypatch.setattr(checkpoints, "load", load)
+    monkeypatch.setattr(judge, "standing", standing)
     starts = dict(await rig.judge.on_assigned({HERE}))
     rig.judge.on_positions({HERE: starts.get(HERE, begin)})
     return starts
@@ -184,3 +192,46 @@ async def test_without_a_checkpoint_in_the_middle_of_the_log_the_state_is_lost(r
 async def test_at_the_beginning_of_the_log_nothing_is_lost(rig, monkeypatch):
     await assigned(rig, monkeypatch, begin=0)
     assert not rig.judge._held[HERE].state.lost
+
+
+async def test_records_that_retention_removed_behind_a_checkpoint_are_told_as_lost(rig, monkeypatch):
+    """Where it began is known before the first record: of a partition with nothing left in it none may come."""
+    await assigned(rig, monkeypatch, saved(5, rows(2)))
+    assert not rig.judge._held[HERE].state.lost
+    rig.judge.on_positions({HERE: 8})
+    assert rig.judge._held[HERE].state.lost
+    assert rig.judge.positions() == {HERE: 8}
+
+
+async def test_alarms_of_a_judge_that_lost_its_state_are_ended_by_the_next_one(rig, monkeypatch):
+    metric = "partition-3"
+    left = Alarm(
+        id=f"telemetry_down/{metric}",
+        writer="judge",
+        name="telemetry_down",
+        state=AlarmState.FIRING,
+        severity=Severity.CRITICAL,
+        start_ms=BEGIN_MS,
+        labels={"metric": metric},
+    )
+    await assigned(rig, monkeypatch, alarms=[left])
+    await rig.take(marks(BEGIN_MS + 59_000), first=9)
+    assert rig.producer.of("p.alarms") == []
+    rig.producer.sent.clear()
+    await rig.judge.take(Chunk(HERE, [telemetry(HERE, 10, marks(BEGIN_MS + 63_000), BEGIN_MS + 63_000)]))
+    (edge,) = rig.producer.of("p.alarms")
+    told_edge = msgspec.json.decode(edge.value, type=Alarm)
+    assert (edge.key, told_edge.state, told_edge.start_ms) == (b"judge/" + left.id.encode(), AlarmState.RESOLVED, BEGIN_MS)
+
+
+@pytest.mark.kafka
+async def test_what_stands_on_the_topic_is_the_last_word_of_each_alarm(connection, log):
+    assert await judge.standing(connection) == []
+    alarm = Alarm(id="a", writer="judge", name="a", state=AlarmState.FIRING, severity=Severity.INFO, start_ms=1)
+    over = msgspec.structs.replace(alarm, state=AlarmState.RESOLVED, end_ms=2)
+    other = msgspec.structs.replace(alarm, id="b")
+    for one in (alarm, other, over):
+        await log.append("alarms", one.key, encode(one))
+    await log.append("alarms", "judge/c", b"{")
+    await log.append("alarms", "judge/d", None)
+    assert await judge.standing(connection) == [over, other]

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, SaslAuthenticationFailed, UnsupportedSas
 from aiokafka.protocol.metadata import MetadataRequest
 
 from tidegate.broker.connection import BrokerProblem, BrokerRefused, BrokerSilent, Connection
+from tidegate.runtime.addresses import Address, addresses
 from tidegate.runtime.problem import Problem
 
 ANSWER_WITHIN_S = 3.0
@@ -70,30 +71,29 @@ class _Door:
 async def knock(connection: Connection, within_s: float = ANSWER_WITHIN_S) -> Problem | None:
     """Return why no address of a cluster lets this client in, BrokerRefused before silence; None: one of them does.
 
-    A secret that cannot be read is a Problem, too.
+    A secret that cannot be read is a Problem, too, and so is what is no address.
     """
     try:
         arguments = connection.arguments()
+        doors = addresses(arguments.pop("bootstrap_servers"))
     except Problem as problem:
         return problem
-    addresses = [address.strip() for address in arguments.pop("bootstrap_servers").split(",")]
-    found = await asyncio.gather(*(_at(address, connection, arguments, within_s) for address in addresses))
+    found = await asyncio.gather(*(_at(address, connection, arguments, within_s) for address in doors))
     if None in found:
         return None
     return next((problem for problem in found if isinstance(problem, BrokerRefused)), found[0])
 
 
-async def _at(address: str, connection: Connection, arguments: dict[str, Any], within_s: float) -> BrokerProblem | None:
-    host, _, port = address.rpartition(":")
-    door = _Door(host.strip("[]"), int(port) if port.isdigit() else 0, within_s)
+async def _at(address: Address, connection: Connection, arguments: dict[str, Any], within_s: float) -> BrokerProblem | None:
+    door = _Door(address.host, address.port, within_s)
     if not await door.is_open():
-        return _silent(address)
+        return _silent(address.text)
     try:
         await door.ask(arguments)
     except TimeoutError:
-        return _silent(address)
+        return _silent(address.text)
     except (KafkaError, OSError) as error:
-        return await _why(address, connection, error, door)
+        return await _why(address.text, connection, error, door)
     return None
 
 

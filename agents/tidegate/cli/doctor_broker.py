@@ -10,6 +10,7 @@ from tidegate.broker.connection import UNANSWERED, BrokerSilent
 from tidegate.broker.permits import permits
 from tidegate.cli.doctor_finding import Finding, note, problem, told, warning
 from tidegate.cli.doctor_home import ends_of, expiry
+from tidegate.runtime.addresses import addresses
 from tidegate.wire.acls import GROUPS, Operation, Principal, Resource, rights
 from tidegate.wire.topics import TOPICS
 
@@ -146,21 +147,19 @@ def _no_authorizer() -> Finding:
 async def _transport(where: Connection, now_ms: int) -> list[Finding]:
     """Return what is wrong with the way to the broker itself: plain text over a network, a certificate near its end."""
     found: list[Finding] = []
-    for address in where.bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        host = host.strip("[]")
+    for address, host, port in addresses(where.bootstrap):
         if where.access.tls is None:
             if host not in LOCAL:
-                what = f"{address.strip()} is spoken to in plain text: whoever is on the way reads and writes"
+                what = f"{address} is spoken to in plain text: whoever is on the way reads and writes"
                 found.append(warning("broker", what, "open a listener with TLS there, and set kafka.tls; docs/security.md"))
             continue
         context = where.arguments()["ssl_context"]
         try:
             async with asyncio.timeout(WITHIN_S):
-                _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
         except (OSError, TimeoutError):
             continue  # another address of the same cluster let us in
         ends = ends_of(writer.get_extra_info("ssl_object"))
         writer.close()
-        found += expiry(f"the certificate of the broker at {address.strip()}", ends, now_ms, "renew it on the broker")
+        found += expiry(f"the certificate of the broker at {address}", ends, now_ms, "renew it on the broker")
     return found

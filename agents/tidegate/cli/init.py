@@ -17,6 +17,7 @@ from tidegate.broker.local import free_ports
 from tidegate.cli.connect import connection, open_log, run
 from tidegate.cli.publish import ENROLMENT_SUFFIX, publish_keys
 from tidegate.runtime.access import ROLE, Access
+from tidegate.runtime.addresses import addresses
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import OFFLINE, ROLES, SUFFIX, make_key, make_root, new_passphrase, read_key
 from tidegate.runtime.problem import Problem
@@ -117,6 +118,8 @@ def init(
     What exists is never overwritten; running it again adds the nodes that are new.
     """
     nodes = _nodes(named, number)
+    if bootstrap:
+        addresses(bootstrap, "--bootstrap")
     fresh = not home.config.exists()
     if fresh:
         _make(home, fleet or "local", bootstrap, prefix or "tidegate.", protect=passphrase)

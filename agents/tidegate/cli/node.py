@@ -21,6 +21,7 @@ from tidegate.node.by_hand import Revert, answer, ask
 from tidegate.node.state import StateFile
 from tidegate.ports import SystemDisk
 from tidegate.reconcile.held import NodeState
+from tidegate.runtime.addresses import addresses
 from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
@@ -47,6 +48,7 @@ def node(context: click.Context, path: Path | None, stop_services: bool) -> None
         raise click.MissingParameter(param_hint="--config", param_type="option")
     config = load_config(path)
     if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
+        addresses(bootstrap, "TIDEGATE_BOOTSTRAP")
         config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
     configure(LogSettings(), sys.stderr, role="node", node=config.node)
     try:

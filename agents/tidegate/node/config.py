@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tidegate.node.scrape.config import ScrapeConfig
 from tidegate.node.scrape.config import faults as scrape_faults
 from tidegate.runtime.access import ROLE, Access, Sasl, Tls
+from tidegate.runtime.addresses import addresses
 from tidegate.runtime.keys import read_key
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_trust
@@ -130,6 +131,10 @@ def load_config(path: Path) -> NodeConfig:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     except Malformed as error:
         raise ConfigError(f"{path}: {error.path or '(whole file)'}: {error.problem}") from error
+    try:
+        addresses(config.kafka.bootstrap, f"{path}: kafka.bootstrap")
+    except Problem as error:
+        raise ConfigError(str(error)) from error
     for at, problem in faults(config):
         raise ConfigError(f"{path}: {at}: {problem}")
     here = path.parent

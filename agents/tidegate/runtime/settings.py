@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from tidegate.otlp.identity import NODE_FROM
 from tidegate.runtime.access import Access, Sasl, Tls
+from tidegate.runtime.addresses import addresses
 from tidegate.runtime.faults import faults_of
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.yaml_text import NotYaml, read_yaml
@@ -157,7 +158,10 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     if faults:
         told = told_faults((variables.get(at, at), problem) for at, problem in faults)
         raise Problem(f"{path}: {told}", "mend the file or the variable", code=2)
-    return msgspec.convert(values, Settings, strict=False)
+    settings = msgspec.convert(values, Settings, strict=False)
+    if settings.kafka.bootstrap:
+        addresses(settings.kafka.bootstrap, variables.get("kafka.bootstrap", f"{path}: kafka.bootstrap"))
+    return settings
 
 
 def overlay(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:

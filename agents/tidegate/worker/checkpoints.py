@@ -81,10 +81,13 @@ def decode(data: bytes) -> Checkpoint:
         raise malformed(error) from error
 
 
-async def load(connection: Connection, role: str, source: str, partitions: AbstractSet[int]) -> dict[int, list[Checkpoint]]:
+async def load(
+    connection: Connection, role: str, source: str, partitions: AbstractSet[int], *, bridged: bool = True
+) -> dict[int, list[Checkpoint]]:
     """Return the checkpoints to begin from of each partition of ``source`` that has one: the first that can be restored is right.
 
-    One that covers more than its source holds is of another life of the topic, and no state of this one.
+    One that covers more than its source holds is of another life of the topic, and no state of this one. Where one ends before
+    its source begins, records are gone that nobody folded: it counts only where that is ``bridged``.
     """
     if not partitions:
         return {}
@@ -98,21 +101,23 @@ async def load(connection: Connection, role: str, source: str, partitions: Abstr
     try:
         await consumer.start()
         sources = {TopicPartition(f"{connection.prefix}{source}", partition): partition for partition in partitions}
-        ends = {sources[at]: end for at, end in (await consumer.end_offsets(list(sources))).items()}
-        return await _newest(consumer, f"{connection.prefix}checkpoints", role, ends)
+        first, last = await asyncio.gather(consumer.beginning_offsets(list(sources)), consumer.end_offsets(list(sources)))
+        held = {number: range(0 if bridged else first[at], last[at] + 1) for at, number in sources.items()}
+        return await _newest(consumer, f"{connection.prefix}checkpoints", role, held)
     finally:
         await consumer.stop()
 
 
-async def _newest(consumer: AIOKafkaConsumer, topic: str, role: str, ends: Mapping[int, int]) -> dict[int, list[Checkpoint]]:
+async def _newest(consumer: AIOKafkaConsumer, topic: str, role: str, held: Mapping[int, range]) -> dict[int, list[Checkpoint]]:
+    """Return the newest checkpoints whose offsets lie in what each partition's source holds."""
     found: dict[int, list[Checkpoint]] = {}
-    wanted, back = [TopicPartition(topic, partition) for partition in sorted(ends)], LOOK_BACK
+    wanted, back = [TopicPartition(topic, partition) for partition in sorted(held)], LOOK_BACK
     first, last = await asyncio.gather(consumer.beginning_offsets(wanted), consumer.end_offsets(wanted))
     unread = dict(last)
     while wanted:
         starts = {at: max(first[at], last[at] - back) for at in wanted}
         for at, checkpoint in await _read(consumer, role, starts, {at: unread[at] for at in wanted}):
-            if checkpoint.offset <= ends[at.partition]:
+            if checkpoint.offset in held[at.partition]:
                 known = [one for one in found.get(at.partition, []) if one.offset != checkpoint.offset]
                 known = sorted([*known, checkpoint], key=lambda one: one.offset, reverse=True)
                 found[at.partition] = known[:CANDIDATES]

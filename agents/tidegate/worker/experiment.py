@@ -34,7 +34,8 @@ class Experiment(Keeper[ExperimentState]):
     checkpoint_every_s = 20.0
     """With five million users a partition's checkpoint has several MB."""
     breath = 200
-    lost_means = "users are counted anew from here"
+    lost_means = "users and outcomes that came before and are not in it are not counted"
+    bridges = True
 
     def __init__(self, connection: Connection, outbox: Outbox, metrics: ExperimentMetrics) -> None:
         super().__init__(connection, outbox, metrics)

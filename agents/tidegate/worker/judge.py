@@ -1,12 +1,16 @@
 """judge: one ordered partition folded into KPIs, scores, verdicts and alarms (A3). Decode, step, emit; checkpoint."""
 
+import contextlib
+from collections.abc import Mapping
+
 import structlog
 from aiokafka import ConsumerRecord
+from faust.types import TP
 
-from tidegate.broker import Connection
-from tidegate.judge import JudgeState, Outcome, Tally, restore, snapshot, step
+from tidegate.broker import Connection, KafkaLog
+from tidegate.judge import JudgeState, Outcome, Tally, bequeath, restore, snapshot, step
 from tidegate.wire import nodeseconds
-from tidegate.wire.codec import Malformed, encode
+from tidegate.wire.codec import Malformed, decode, encode
 from tidegate.wire.judgement import Alarm, Score, Verdict
 from tidegate.worker.keeper import Held, Keeper
 from tidegate.worker.metrics import JudgeMetrics
@@ -28,6 +32,7 @@ class Judge(Keeper[JudgeState]):
     checkpoint_every_s = CHECKPOINT_EVERY_S
     breath = 1
     lost_means = "judged anew from here; subjects hold until their requests are met anew (C7)"
+    bridges = False
 
     def __init__(self, connection: Connection, outbox: Outbox, metrics: JudgeMetrics) -> None:
         super().__init__(connection, outbox, metrics)
@@ -44,6 +49,14 @@ class Judge(Keeper[JudgeState]):
     def restore(self, data: bytes, partition: int) -> JudgeState:
         """Return the state that bytes hold; Malformed where they hold none."""
         return restore(data, partition)
+
+    async def on_assigned(self, assigned: set[TP]) -> Mapping[TP, int]:
+        """Load the states of partitions, and tell them what stands on ``alarms``: who lost its own is to end it (I1)."""
+        starts = await super().on_assigned(assigned)
+        alarms = await standing(self._connection) if assigned else []
+        for held in self._held.values():
+            bequeath(held.state, alarms)
+        return starts
 
     async def fold(self, held: Held[JudgeState], record: "ConsumerRecord[bytes, bytes]") -> None:
         """Fold one record and hand over what it brought about. Malformed where it cannot be read."""
@@ -78,3 +91,17 @@ class Judge(Keeper[JudgeState]):
             self._metrics.unwritable.labels(topic).inc()
             return
         await self._outbox.send(topic, data, key=key, time_ms=time_ms)
+
+
+async def standing(connection: Connection) -> list[Alarm]:
+    """Return the last record of each alarm, up to the end that the topic has now; without those that cannot be read here."""
+    reader = await KafkaLog(connection, client_id=f"tidegate-{ROLE}-alarms").reader(["alarms"])
+    try:
+        last = {record.key: record.value for record in await reader.read_to_end()}
+    finally:
+        await reader.close()
+    found = []
+    for value in last.values():
+        with contextlib.suppress(Malformed):
+            found += [decode(value, Alarm)] if value is not None else []
+    return found

@@ -57,7 +57,9 @@ class Keeper(ABC, Generic[S]):
     breath: int
     """So many records take some milliseconds; the loop must breathe after them."""
     lost_means: str
-    """What a state that begins in the middle of the log means, in words."""
+    """What records that are gone, and that a state has not seen, mean for it, in words."""
+    bridges: bool
+    """Whether a checkpoint is of use where records behind it are gone: retention removed them while nobody read."""
 
     def __init__(self, connection: Connection, outbox: Outbox, metrics: KeeperMetrics) -> None:
         self.consumer: ChunkConsumer
@@ -176,7 +178,8 @@ class Keeper(ABC, Generic[S]):
     async def on_assigned(self, assigned: set[TP]) -> Mapping[TP, int]:
         """Load the states of partitions; return where each goes on."""
         self._kept_metrics.forget(self.topic)
-        found = await checkpoints.load(self._connection, self.role, self.topic, {tp.partition for tp in assigned})
+        partitions = {tp.partition for tp in assigned}
+        found = await checkpoints.load(self._connection, self.role, self.topic, partitions, bridged=self.bridges)
         self._held = {tp: self._restored(tp, found.get(tp.partition, [])) for tp in assigned}
         return {tp: held.next for tp, held in self._held.items() if held.whole}
 
@@ -198,13 +201,14 @@ class Keeper(ABC, Generic[S]):
         return Held(self.fresh(tp.partition))
 
     def on_positions(self, positions: Mapping[TP, int]) -> None:
-        """Learn where reading begins. Where that is in the middle of the log and there is no state, it is lost (C7)."""
+        """Learn where reading begins. Where the state has not seen what was before, that is lost (C7)."""
         for tp, offset in positions.items():
             held = self._held.get(tp)
             if held is None:
                 continue
-            held.next = held.saved = offset
-            held.state.lost = not held.whole and offset > 0
+            held.state.lost = offset > held.next
             if held.state.lost:
+                said = "records behind the checkpoint are gone" if held.whole else "no checkpoint"
                 self._kept_metrics.lost.inc()
-                log.warning("no checkpoint", means=self.lost_means, partition=tp.partition, offset=offset)
+                log.warning(said, means=self.lost_means, partition=tp.partition, offset=offset)
+            held.next = held.saved = offset

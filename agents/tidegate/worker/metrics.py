@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tidegate.experiments import Tally as ExperimentTally
     from tidegate.judge import JudgeState, Outcome, Tally
 
-ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition")
-"""Fields of the judge's tally; the last two are among the accepted."""
+ROW_OUTCOMES = ("accepted", "duplicate", "late", "excluded", "overflow", "skewed", "transition", "no_room")
+"""Fields of the judge's tally; the last three are among the others."""
 
 
 class WorkerMetrics:
@@ -63,7 +63,7 @@ class KeeperMetrics(WorkerMetrics):
         self._checkpoint_bytes = Gauge(f"{of}_checkpoint_bytes", "Size of the last checkpoint.", registry=registry)
         self.too_large = Counter(f"{of}_checkpoints_too_large", "Checkpoints that were not written.", registry=registry)
         self.unreadable = Counter(f"{of}_checkpoints_unreadable", "Checkpoints passed over.", registry=registry)
-        self.lost = Counter(f"{of}_states_lost", "Partitions begun anew in the middle of the log (C7).", registry=registry)
+        self.lost = Counter(f"{of}_states_lost", "Partitions begun without all that came before (C7).", registry=registry)
 
     def checkpointed(self, size_bytes: int) -> None:
         """Count one checkpoint."""

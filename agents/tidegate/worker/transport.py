@@ -10,6 +10,8 @@ What changes against stock Faust 0.15.3:
 * a revoke settles and commits before it forgets. Stock forgets first, so that every graceful rebalance repeats seconds of rows;
 * flow is stopped from assignment until positions are right. Stock delivers to a worker that had no partition, then seeks,
   then clears: rows are dropped;
+* a position that retention has removed is moved to where the log begins, and known. Stock's client moves it in silence with the
+  next fetch, and where nothing is left in the partition no record ever tells;
 * no poll is under way during a seek: a poll that began earlier would take rows past the new position and drop them;
 * waits: 200 ms instead of 1.5 s for a fetch, 10 ms instead of 1 s when every partition is backed up, none for tables.
 """
@@ -103,13 +105,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def positions(self, tps: set[TP]) -> dict[TP, int]:
-        """Return the next offset of each partition, when each has one."""
+        """Return the next offset of each partition, when each has one: none of them before the log's beginning."""
         return await self.call_thread(self._positions, sorted(tps))
 
     async def _positions(self, tps: list[TP]) -> dict[TP, int]:
-        consumer = self._ensure_consumer()
-        found = await asyncio.gather(*(consumer.position(driver.ensure_aiokafka_TP(tp)) for tp in tps))
-        return dict(zip(tps, found, strict=True))
+        consumer, at = self._ensure_consumer(), [driver.ensure_aiokafka_TP(tp) for tp in tps]
+        found = await asyncio.gather(*map(consumer.position, at))
+        first = await consumer.beginning_offsets(at)
+        for tp, position in zip(at, found, strict=True):
+            if position < first[tp]:
+                consumer.seek(tp, first[tp])
+        return {tp: max(position, first[one]) for tp, one, position in zip(tps, at, found, strict=True)}
 
     def leave_at_stop(self) -> None:
         """Say goodbye when the consumer stops: aiokafka lets static members go silently, for whom others then wait."""

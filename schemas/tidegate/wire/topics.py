@@ -198,7 +198,7 @@ TOPICS: tuple[Topic, ...] = (
         compacted=True,
         log_append_time=True,
         writers=("judge", "decide", "api", "experiment"),
-        readers=("decide", "experiment", "notify", *_CONTROL),
+        readers=("decide", "judge", "experiment", "notify", *_CONTROL),
     ),
     Topic(
         name="deadletters",

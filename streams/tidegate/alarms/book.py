@@ -75,7 +75,7 @@ def fold(
     edges: list[Alarm] = []
     for name in sorted(book.watched.keys() | seen.keys()):
         rule, entry = by_name.get(name.partition("/")[0], UNKNOWN), book.watched.get(name)
-        holds = name in seen and (not seen[name].sustains or (entry is not None and entry.alarm is not None))
+        holds = name in seen and (not seen[name].sustains or _sustained(entry, start_ms, rule))
         if holds:
             entry = _true(entry, seen[name], start_ms, end_ms)
         if entry is None:
@@ -92,21 +92,42 @@ def fold(
     return AlarmBook(watched, _newest(ended), book.budget), tuple(edges)
 
 
+def _sustained(entry: Watched | None, start_ms: int, rule: Rule) -> bool:
+    """Return whether a lower threshold keeps an alarm: while it was true within the rule's own time, however long flapping has
+    made that since. Else what chance alone crosses now and then keeps a damped alarm for hours.
+    """
+    return entry is not None and entry.alarm is not None and start_ms - entry.true_ms < rule.keep_ms
+
+
 def keep_ms(rule: Rule, alarm: Alarm) -> int:
     """Return how long an alarm outlives its condition: twice as long for each time it fired lately."""
     flaps = sum(episode.end_ms > alarm.start_ms - FLAP_MS for episode in alarm.past)
     return max(rule.keep_ms, min(rule.keep_ms << flaps, KEEP_MAX_MS))
 
 
-def open_alarms(book: AlarmBook) -> tuple[Alarm, ...]:
-    """Return what fires, for writing it again after a restart."""
-    return tuple(entry.alarm for _, entry in sorted(book.watched.items()) if entry.alarm is not None)
+def inherit(book: AlarmBook, alarm: Alarm, now_ms: int) -> AlarmBook:
+    """Return the book with an alarm that fires though it does not know of it, as if it had been true until ``now_ms``.
+
+    One that began later, as it may for a judge that folds the past, is no less true until it began.
+    """
+    told = alarm.labels.get
+    condition = Condition(
+        name=alarm.name,
+        service=alarm.service,
+        subject=alarm.subject,
+        summary=alarm.summary,
+        cohort=told("cohort", ""),
+        cap=told("cap", ""),
+        metric=told("metric", ""),
+    )
+    entry = Watched(condition, alarm.start_ms, max(now_ms, alarm.start_ms), alarm)
+    return replace(book, watched=book.watched | {alarm.id: entry})
 
 
 def _true(entry: Watched | None, condition: Condition, start_ms: int, end_ms: int) -> Watched:
     if entry is None or (entry.alarm is None and entry.true_ms < start_ms):
         return Watched(condition, start_ms, end_ms)
-    return Watched(condition, entry.since_ms, end_ms, entry.alarm)
+    return Watched(condition, entry.since_ms, max(end_ms, entry.true_ms), entry.alarm)
 
 
 def _firing(condition: Condition, rule: Rule, end_ms: int) -> Alarm:
@@ -131,4 +152,4 @@ def _newest(ended: dict[str, Alarm]) -> dict[str, Alarm]:
     return dict(sorted(ended.items(), key=lambda one: (one[1].end_ms, one[0]))[-ENDED_KEPT:])
 
 
-__all__ = ["WRITER", "AlarmBook", "Seen", "Watched", "fold", "keep_ms", "open_alarms"]
+__all__ = ["WRITER", "AlarmBook", "Seen", "Watched", "fold", "inherit", "keep_ms"]

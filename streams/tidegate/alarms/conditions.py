@@ -35,7 +35,9 @@ class Condition(Struct, frozen=True, kw_only=True):
     cap: str = ""
     metric: str = ""
     sustains: bool = False
-    """It keeps an alarm that fires, and never begins one: the lower threshold of a hysteresis."""
+    """It keeps an alarm that fires and was true within its rule's ``keep_ms``, and never begins one: the lower threshold of a
+    hysteresis.
+    """
 
     @property
     def id(self) -> str:

@@ -106,8 +106,10 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
         by_group.setdefault("" if policy.together else f"{alarm.service}/{alarm.name}", {})[key] = alarm
     for name, alarms in sorted(by_group.items()):
         group = desk.groups.get(name, Group())
-        # What was told and is hidden now goes on for those who were told, unless their target cannot know that.
-        kept = group.told.keys() & alarms.keys() if not policy.hidden_ends else set()
+        # What was told and is hidden now goes on for those who were told, unless their target cannot know that. What fires anew
+        # meanwhile is told to nobody: to those who were told of the time before, that one is over.
+        same = {key for key, told in group.told.items() if key in alarms and alarms[key].start_ms == told.start_ms}
+        kept = same if not policy.hidden_ends else set()
         firing = {key: alarm for key, alarm in alarms.items() if key not in veiled or key in kept}
         over = {key: _over(alarm, board, now_ms) for key, alarm in group.told.items() if key not in firing}
         yield (
@@ -140,4 +142,6 @@ def _over(told: Alarm, board: Board, now_ms: int) -> Alarm:
     last = board.alarms.get(told.key)
     if last is not None and last.state is AlarmState.RESOLVED:
         return last
-    return replace(told, state=AlarmState.RESOLVED, end_ms=now_ms)
+    past = last.past if last is not None else ()
+    end_ms = next((one.end_ms for one in past if one.start_ms == told.start_ms), now_ms)
+    return replace(told, state=AlarmState.RESOLVED, end_ms=end_ms)

@@ -20,7 +20,7 @@ TELEMETRY_DOWN = AlarmKind(
     meaning="The watermarks of the telemetry partitions stand more than 5 s apart: parts of the telemetry have stopped, "
     "and no second is judged.",
     remedy="Look at intake (`tidegate_worker_lag_records`) and at the leaders of the telemetry partitions.",
-    timing="at once (the spread is the duration), at once",
+    timing="at once (the spread is the duration), 3 s",
 )
 CLOCK_STANDING = AlarmKind(
     name="clock_standing",
@@ -32,15 +32,20 @@ CLOCK_STANDING = AlarmKind(
 )
 KINDS = (TELEMETRY_DOWN, CLOCK_STANDING)
 RULES = {
-    TELEMETRY_DOWN.name: Rule(kind=TELEMETRY_DOWN, find=lambda _: (), for_ms=0, keep_ms=0),
+    TELEMETRY_DOWN.name: Rule(kind=TELEMETRY_DOWN, find=lambda _: (), for_ms=0),
     CLOCK_STANDING.name: Rule(kind=CLOCK_STANDING, find=lambda _: (), for_ms=0, keep_ms=10_000),
 }
 
 
 def look(book: AlarmBook, partition: int, now_ms: int, *, down: bool, behind_ms: int) -> tuple[AlarmBook, tuple[Alarm, ...]]:
     """Return the book after a record appended at ``now_ms``, and the edges. Each partition of judge has its own."""
-    found = tuple(_conditions(f"partition-{partition}", down=down, behind_ms=behind_ms))
+    found = tuple(_conditions(place_of(partition), down=down, behind_ms=behind_ms))
     return fold(book, found, now_ms, now_ms, RULES) if found or book.watched else (book, ())
+
+
+def place_of(partition: int) -> str:
+    """Return what tells the alarms of a partition from those of others: their label ``metric``."""
+    return f"partition-{partition}"
 
 
 def _conditions(where: str, *, down: bool, behind_ms: int) -> Iterable[Condition]:

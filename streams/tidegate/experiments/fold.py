@@ -20,7 +20,9 @@ USERS_MAX = USERS_ALL_MAX // BY_NAME["exposures"].partitions
 """Of all experiments in one partition: users are hashed to partitions, so no partition has many more than another."""
 RUNS_MAX = 32
 IDLE_MS = 86_400_000
-"""A run that nobody was exposed to for so long gives way where another one needs its place; its sums stay on the topic."""
+"""A run that nobody was exposed to for so long gives way where another one needs its place; its sums stay on the topic as they
+were written last.
+"""
 VALUE_MAX = 1e9
 """An outcome beyond it is no measurement: one of it would drown all others."""
 
@@ -129,6 +131,7 @@ def _place(state: ExperimentState) -> bool:
     idle = _idle(state)
     if idle:
         del state.runs[idle[0]]
+        state.changed.discard(idle[0])
     return bool(idle)
 
 

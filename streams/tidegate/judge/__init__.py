@@ -6,7 +6,8 @@ offset; ``tidegate.worker`` does.
 """
 
 from tidegate.judge.fold import Outcome, step
+from tidegate.judge.inherited import bequeath
 from tidegate.judge.snapshot import restore, snapshot
 from tidegate.judge.state import JudgeState, Tally
 
-__all__ = ["JudgeState", "Outcome", "Tally", "restore", "snapshot", "step"]
+__all__ = ["JudgeState", "Outcome", "Tally", "bequeath", "restore", "snapshot", "step"]

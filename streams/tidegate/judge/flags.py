@@ -37,8 +37,9 @@ def _served(state: JudgeState, service: str, flag: Flag) -> Mapping[str, int]:
 
 def flag_kpis(state: JudgeState, pane: ServicePane) -> Iterator[Kpi]:
     """Yield the KPIs of variants that are complete with a pane. They are no part of what is scored."""
-    for subject, flag in sorted(pane.flags.items()):
-        context = state.contexts[judged(subject, pane.service)]
-        for seconds, variant, window in state.windows.add(flag.variants, subject):
+    for flag in state.flags.get(pane.service, ()):
+        context = state.contexts[judged(flag.subject, pane.service)]
+        names = sorted({variant.shown for variant in flag.variants.values()})
+        for seconds, variant, window in state.windows.add(pane.flags[flag.subject].variants, flag.subject, names):
             if pane.end_ms - seconds * 1_000 >= state.begun_ms:
                 yield kpi_of(pane.service, variant, pane.end_ms, seconds, window, context)

@@ -15,6 +15,7 @@ from tidegate.detect.scores import scores_of
 from tidegate.detect.state import SubjectJudgement
 from tidegate.detect.verdicts import judge, judge_open, learn
 from tidegate.judge.flags import flag_kpis, flag_panes
+from tidegate.judge.inherited import adopt
 from tidegate.judge.memory import RECENT_MS, forget
 from tidegate.judge.rows import refuse, take
 from tidegate.judge.state import JudgeState
@@ -55,6 +56,7 @@ def step(state: JudgeState, record: Record, append_ms: int) -> Outcome:
         # Of the second that is under way some rows came before: it is not this state's to judge.
         state.begun_ms = append_ms
         state.closed_ms = -(-append_ms // PANE_MS) * PANE_MS
+    adopt(state, append_ms)
     if isinstance(record, Context):
         _know(state, record, append_ms)
         return _looked(state, NOTHING, append_ms)
@@ -104,6 +106,7 @@ def _close(state: JudgeState) -> Outcome:
         state.closed_ms = start_ms + PANE_MS
         if state.closed_ms % FORGET_EVERY_MS == 0:
             forget(state, state.closed_ms)
+    state.panes.closed(state.closed_ms)
     verdicts += _early(state, now_ms)
     return Outcome(tuple(kpis), tuple(scores), tuple(verdicts), tuple(alarms))
 
@@ -158,6 +161,10 @@ def _due(state: JudgeState, until_ms: int) -> Iterable[int]:
 
 
 def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
+    if state.panes.is_void(start_ms):
+        # Nobody knows who was there. As after an outage, nobody's silence counts at once.
+        state.clock.resumed_ms = max(state.clock.resumed_ms, state.panes.void_ms[1])
+        return
     rows = gather(state.panes.take(start_ms))
     services: dict[str, Collection[str]] = dict.fromkeys(state.waiting(), ())
     for service, node in rows.places:

@@ -5,7 +5,7 @@
 | boots, and with them nodes and services | ``tidegate.kpi.caps`` | a minute after the last row |
 | skews | ``skew.NODES_MAX`` | after ten minutes |
 | names of metrics | ``tidegate.kpi.caps`` | after ten minutes without a pane that has them |
-| open panes | rows of at most 60 s ahead of the clock | when closed |
+| open panes | rows of at most 60 s ahead of their append time, ``panes.ROWS_MAX`` | when closed |
 | late and skewed nodes | members of compared cohorts | with their service's next pane, or its context |
 | windows | services x 2 x cohorts | when full, or over without being full |
 | baselines | services with rows in the last 11 minutes | with their service |

@@ -59,7 +59,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     tally.excluded += int(left_out.sum())
     tally.late += int(late.sum())
     tally.skewed += int((shifts_ms[kept] != 0).sum())
-    state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
+    tally.no_room += state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
 
 
 def _note_blurred(state: JudgeState, columns: Columns, late: Flags, skewed: Flags, seconds_ms: NDArray[np.int64]) -> None:

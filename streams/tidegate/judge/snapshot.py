@@ -80,6 +80,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     skewed: dict[str, set[str]] = {}
     begun_ms: int = 0
     plant: AlarmBook = field(default_factory=AlarmBook)
+    void_ms: tuple[int, int] = (0, 0)
 
 
 class Envelope(Struct, frozen=True):
@@ -138,6 +139,7 @@ def snapshot(state: JudgeState) -> bytes:
             skewed=state.skewed,
             begun_ms=state.begun_ms,
             plant=state.plant,
+            void_ms=state.panes.void_ms,
         )
     )
 
@@ -193,9 +195,9 @@ def _state(found: Snapshot, partition: int) -> JudgeState:
     state.exceeded, state.metrics, state.heard = found.exceeded, found.metrics, found.heard
     state.begun_ms = found.begun_ms
     state.down, state.tally, state.plant = found.down, found.tally, found.plant
+    state.panes.void_ms = found.void_ms
     for chunk in found.open_rows:
         columns = read(chunk.record)
         for start_ms, rows in chunk.rows:
-            parts = state.panes.seconds.setdefault(start_ms, [])
-            parts.append(Part(columns, np.asarray(rows, dtype=np.int64)))
+            state.panes.put(start_ms, Part(columns, np.asarray(rows, dtype=np.int64)))
     return state

@@ -17,6 +17,7 @@ from tidegate.kpi.panes import OpenPanes
 from tidegate.kpi.skew import Skews
 from tidegate.kpi.sources import Sources
 from tidegate.kpi.windows import Windows
+from tidegate.wire.judgement import Alarm
 from tidegate.wire.names import service_subject
 from tidegate.wire.nodeseconds import Context
 
@@ -37,6 +38,8 @@ class Tally(Struct):
     panes: int = 0
     overflow: int = 0
     """Of boots beyond a cap: summed up in the partition's overflow service, without regard to who they are."""
+    no_room: int = 0
+    """Of the accepted ones, and of overflow: of seconds that are not kept, for too many rows waited while the clock stood."""
     refused: dict[str, int] = {}
     """Names for which a cap left no room, by cap, each as often as it came."""
 
@@ -56,6 +59,8 @@ class JudgeState:
         """Whether what came before was lost; to be said before the first record."""
         self.begun_ms = 0
         """Append time of the first record of a state that was lost; 0: this state has seen everything."""
+        self.inherited: tuple[Alarm, ...] = ()
+        """Alarms of a state that was lost, to be said before the first record (``tidegate.judge.inherited``)."""
         self.clock = Clock()
         self.dedupe = Dedupe()
         self.skews = Skews()

@@ -1,11 +1,14 @@
 """Windows of 10 s and 60 s: sums of panes, aligned to the epoch."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from tidegate.kpi.pane import PANE_MS, CohortPane, ServicePane
 from tidegate.kpi.sums import Sums, plus
 
 WINDOWS_S = (10, 60)
+COHORTS = ("canary", "control", "rest")
 OPEN_MAX = 12_000
 """Windows open at once in one partition; of more, those that have not changed for longest are dropped."""
 
@@ -60,10 +63,11 @@ class Windows(Struct):
 
     open: dict[str, Window] = {}
 
-    def add(self, pane: ServicePane, flag: str = "") -> list[tuple[int, str, Window]]:
+    def add(self, pane: ServicePane, flag: str = "", names: Iterable[str] = COHORTS) -> list[tuple[int, str, Window]]:
         """Add a pane; return what is complete with it, as (seconds, cohort, window), the pane itself among them.
 
-        ``flag``: its cohorts are variants of this subject.
+        ``flag``: its cohorts are variants of this subject. ``names``: all that there are, for a cohort that is not there in the
+        last second of a window has that window all the same.
         """
         done: list[tuple[int, str, Window]] = []
         of = f"{pane.service}/{flag}" if flag else pane.service
@@ -75,7 +79,7 @@ class Windows(Struct):
                     self._open(f"{seconds}/{of}/{name}", pane.end_ms + -pane.end_ms % (seconds * PANE_MS)).add(single)
         for seconds in WINDOWS_S:
             if pane.end_ms % (seconds * PANE_MS) == 0:
-                for name in pane.cohorts if flag else ("canary", "control", "rest"):
+                for name in names:
                     complete = self.open.pop(f"{seconds}/{of}/{name}", None)
                     if complete is not None and complete.end_ms == pane.end_ms:
                         done.append((seconds, name, complete))
