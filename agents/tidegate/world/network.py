@@ -311,7 +311,7 @@ class Reader:
             await asyncio.sleep(0)
             return found
         self._news = news = process.loop.create_future()
-        self._due_ms = timeline.now_ms + round(timeout_s * 1000) if client.lazy else process.clock.due_ms(timeout_s)
+        self._due_ms = timeline.now_ms + max(1, round(timeout_s * 1000)) if client.lazy else process.clock.due_ms(timeout_s)
         if not client.lazy:
             timeline.at(self._due_ms, lambda: self._end(news))
         if self._behind and client.link.lag_ms:

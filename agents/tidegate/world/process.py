@@ -15,6 +15,9 @@ from tidegate.world.timeline import ProcessLoop, Spinning, Timeline
 BURIALS = 6
 """So often a dead process's tasks are told to end; one that awaits in its ``finally`` takes more than one."""
 
+RUNS_MOST = 20_000
+"""A process that runs so often in one millisecond never lets it pass."""
+
 
 class Died(BaseException):
     """This process has ended, in the midst of what it did. No handler of errors may catch it."""
@@ -47,6 +50,8 @@ class Process:
         """Asked when all else is done: whether a lazy wait of this process is over, too."""
         self.spins: Callable[[], None] = lambda: None
         """Told when it goes round and round without waiting."""
+        self._moment = [0, 0]
+        """When it ran last, and how often at that time."""
         self._fuse: tuple[int, End] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -61,6 +66,7 @@ class Process:
             return
         loop = self.loop
         try:
+            self._count()
             loop.turn()
             while not loop.halted and self.overdue():
                 loop.turn()
@@ -69,6 +75,14 @@ class Process:
             self.dead = True
         if self.dead:
             self._bury()
+
+    def _count(self) -> None:
+        moment = self._moment
+        if moment[0] != self.timeline.now_ms:
+            moment[:] = self.timeline.now_ms, 0
+        moment[1] += 1
+        if moment[1] > RUNS_MOST:
+            raise Spinning
 
     def light(self, reaches: int, end: End) -> None:
         """Let the process end, or stand still, at its ``reaches``-th reach from now; at 0 at once."""
@@ -179,7 +193,7 @@ class ProcessClock:
         return future
 
     def due_ms(self, seconds: float) -> int:
-        """Return when a timer of so many seconds fires."""
-        due = self._timeline.now_ms + max(0, round(seconds * 1000))
+        """Return when a timer of so many seconds fires: never before its time, which for next to nothing is the next ms."""
+        due = self._timeline.now_ms + max(seconds > 0, round(seconds * 1000))
         slack = self._slack_ms
         return due if slack <= 1 else -(-due // slack) * slack
