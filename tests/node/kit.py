@@ -173,7 +173,7 @@ def config_of(folder: Path, *, node: str = "n1", **services: ServiceConfig) -> N
     return NodeConfig(
         fleet=FLEET,
         node=node,
-        kafka=Kafka(bootstrap="memory"),
+        kafka=Kafka(bootstrap="127.0.0.1:9092"),
         keys=Keys(root="root.json", private="node.key"),
         state=str(folder / "state"),
         services=services,
