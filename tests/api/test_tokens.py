@@ -1,5 +1,6 @@
 """Tokens as they are now: how soon the file is read again, and when they end."""
 
+import errno
 import os
 import stat
 
@@ -63,6 +64,33 @@ def test_while_the_file_cannot_be_read_no_token_is_good(tmp_path, clock, known):
     kept.rename(path)
     clock.elapse(LOOK_EVERY_S)
     assert tokens.token_of(text) is not None
+
+
+def test_what_could_not_be_read_for_once_is_read_again(tmp_path, clock, monkeypatch):
+    """The file had not changed since, so that no token was good ever again."""
+    text = make_token(tmp_path / FILE, "ci")
+    tokens = Tokens(tmp_path / FILE, clock)
+    make_token(tmp_path / FILE, "other")
+    with monkeypatch.context() as broken:
+        broken.setattr("tidegate.api.tokens.read_yaml", no_descriptor_left)
+        clock.elapse(LOOK_EVERY_S)
+        assert tokens.token_of(text) is None
+    clock.elapse(LOOK_EVERY_S)
+    assert tokens.token_of(text) is not None
+
+
+def no_descriptor_left(_path):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_link_where_a_token_is_written_leads_nowhere(tmp_path):
+    """Root gave the service's user whatever the link led to."""
+    victim = tmp_path / "victim"
+    victim.write_text("root's")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / f".{FILE}.new").symlink_to(victim)
+    make_token(tmp_path / "home" / FILE, "ci")
+    assert (victim.read_text(), (tmp_path / "home" / FILE).is_symlink()) == ("root's", False)
 
 
 def test_a_file_that_is_wrong_closes_nothing(tmp_path, clock):

@@ -4,7 +4,7 @@ import contextlib
 import json
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tidegate.ports import Log
 from tidegate.runtime.home import Home
 from tidegate.runtime.keys import make_key, read_key
 from tidegate.wire.codec import Malformed
-from tidegate.wire.documents import KeyRole
+from tidegate.wire.documents import Enrolment, KeyRole
 from tidegate.wire.envelope import Refused, Signs, Trust, seal
 from tidegate.wire.keys import trust_after
 
@@ -139,8 +139,8 @@ def test_what_was_broken_off_before_every_node_was_enrolled_anew_goes_on(world: 
     class Cut(Exception):
         pass
 
-    async def cut(self: Ring, operator: Signs) -> int:
-        await self.append("n2", seal(self.trust.enrolments["n2"], operator))
+    async def cut(self: Ring, enrolments: Mapping[str, Enrolment], operator: Signs) -> None:
+        await self.append("n2", seal(enrolments["n2"], operator))
         raise Cut
 
     with monkeypatch.context() as broken:
@@ -148,8 +148,23 @@ def test_what_was_broken_off_before_every_node_was_enrolled_anew_goes_on(world: 
         with pytest.raises(Cut):
             world.type("keys", "rotate", "operator", "--now")
     assert told(world).nodes() == {"n2"}
-    assert "signed 3 enrolments anew" in done(world.type("keys", "publish")).out
+    assert "signed 2 enrolments anew" in done(world.type("keys", "publish")).out
     assert told(world).nodes() == {"n1", "n2", "n3"}
+    assert "every enrolment counts" in done(world.type("keys", "publish")).out
+
+
+def test_who_joined_by_a_token_that_is_revoked_stays(known: World, first: Trust) -> None:
+    text = invitation(known, "web-*")
+    joining(known, text, "web-9")
+    token = next(iter(told(known, first).tokens))
+    assert "signed 1 enrolments anew" in done(known.type("keys", "revoke", token)).out
+    assert told(known).nodes() == {"n1", "n2", "n3", "web-9"}
+
+
+def test_a_node_whose_key_is_revoked_holds_up_no_other_change(world: World) -> None:
+    done(world.type("keys", "revoke", "node-n1"))
+    (world.home.keys / "operator.key").unlink()
+    assert "enrolments" not in done(world.type("keys", "add", "gate")).out
     assert "every enrolment counts" in done(world.type("keys", "publish")).out
 
 

@@ -118,6 +118,10 @@ def test_what_makes_no_sense_is_told_together_with_what_has_the_wrong_form(tmp_p
         ("on: 2024-13-45", "month"),
         ("[" * 3_000, "nested too deep"),
         ("limits: [1]\nwatch: 0s\nlimits: [2]\n", "line 3: limits stands twice"),
+        ("a: !!bool maybe", "tag that does not fit"),
+        ("a: !!timestamp foo", "tag that does not fit"),
+        ("a: !!int ''", "tag that does not fit"),
+        ("a: !!map [b]", "expected a mapping"),
     ],
 )
 def test_what_is_not_yaml_is_said_in_one_line(tmp_path: Path, text: str, where: str) -> None:
@@ -130,8 +134,13 @@ def test_what_is_not_yaml_is_said_in_one_line(tmp_path: Path, text: str, where: 
 
 def test_what_is_taken_over_from_elsewhere_in_a_file_may_be_said_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("base: &base {bake: 1s, setWeight: 5}\nstage: {<<: *base, setWeight: 100}\n")
-    assert read_yaml(path)["stage"] == {"bake": "1s", "setWeight": 100}
+    path.write_text(
+        "base: &base {bake: 1s, setWeight: 5}\n"
+        "more: &more {control: none}\n"
+        "deep: {stage: &deep {<<: *base, setWeight: 100}}\n"
+        "stage: {<<: *deep, <<: *more, bake: 2s}\n"
+    )
+    assert read_yaml(path)["stage"] == {"bake": "2s", "setWeight": 100, "control": "none"}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

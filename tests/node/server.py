@@ -52,5 +52,8 @@ async def main(behaviour: dict) -> None:
 if __name__ == "__main__":
     told = json.loads(Path(sys.argv[1]).read_text())
     if told.get("helper"):
-        os.posix_spawnp("sleep", ["sleep", "60"], os.environ, setsid=True)
+        left = {
+            name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")
+        }  # as sd_listen_fds(1) leaves it
+        os.posix_spawnp("sleep", ["sleep", "60"], left, setsid=True)
     asyncio.run(main(told))

@@ -59,13 +59,13 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
         ("drain: 500ms", "drian: 500ms", "services"),
         ("readyWithin: 15s", "readyWithin: soon", "readyWithin"),
         ("node: n1", "node: 'n 1'", "node"),
-        ("127.0.0.1:9092", "127.0.0.1:9092,kafka:99092", "kafka.bootstrap: 'kafka:99092' is no address of a broker"),
         ("metrics_port: 9100", "metrics_port: 70000", "metrics_port"),
         ('command: ["{python}", "{artifact}"]', "command: []", "services.shop.command"),
         ('{http: "http://127.0.0.1:9001/ready"}', "{}", "services.shop.readiness"),
         ("127.0.0.1:9001/ready", "127.0.0.1:8101/ready", "services.shop.readiness"),
         ('{http: "http://127.0.0.1:9001/ready"}', '{tcp: "127.0.0.1:8101"}', "services.shop.readiness"),
         ('listen: "127.0.0.1:8101"', 'listen: "0.0.0.0:9001"', "services.shop.readiness"),
+        ('listen: "127.0.0.1:8101"', 'listen: "LOCALHOST:9001"', "services.shop.readiness"),
         ('"127.0.0.1:8101"', "8101", "listen"),
         ("flag_files: {web: run/web.json}", "flag_files: {a/b: run/web.json}", "flag_files"),
         ("fleet: demo", "fleet: [", "not YAML"),
@@ -79,11 +79,17 @@ def test_a_fault_is_named_by_its_path(tmp_path, old, new, said):
     assert "n1.yaml" in str(refused.value)
 
 
-def test_a_variable_that_names_no_broker_is_refused_by_its_name(tmp_path):
-    environment = {"TIDEGATE_BOOTSTRAP": "kafka:abc"}
-    refused = CliRunner().invoke(node, ["--config", str(write(tmp_path, GOOD))], env=environment).exception
+@pytest.mark.parametrize("place", ["TIDEGATE_BOOTSTRAP", "n1.yaml: kafka.bootstrap"])
+def test_what_is_no_address_of_a_broker_is_named_where_it_counts(tmp_path, place):
+    """The variable wins, whatever stands in the file."""
+    good, wrong = "127.0.0.1:9092", "127.0.0.1:9092,kafka:99092"
+    by_variable = place.isupper()
+    path = write(tmp_path, GOOD.replace(good, "(a variable says it)" if by_variable else wrong))
+    environment = {"TIDEGATE_BOOTSTRAP": wrong if by_variable else ""}
+    refused = CliRunner().invoke(node, ["--config", str(path)], env=environment).exception
     assert isinstance(refused, Problem)
-    assert (refused.what, refused.code) == ("TIDEGATE_BOOTSTRAP: 'kafka:abc' is no address of a broker", 2)
+    assert refused.what.endswith(f"{place}: 'kafka:99092' is no address of a broker")
+    assert refused.code == 2
 
 
 def test_missing_files_say_what_to_do(tmp_path):

@@ -71,7 +71,7 @@ def test_a_fault_names_its_path_or_its_variable(tmp_path: Path, text: str, varia
     assert caught.value.code == 2
 
 
-NO_ADDRESSES = ["kafka", ":9092", "kafka:", "kafka:abc", "kafka:²", "kafka:0", "kafka:99092", "kafka:9092/", "::1:9092", "[::1]"]
+NO_ADDRESSES = [":9092", "kafka:", "kafka:abc", "kafka:²", "kafka:0", "kafka:99092", "kafka:9092/", "::1:9092", "a b"]
 
 
 @pytest.mark.parametrize("address", NO_ADDRESSES)

@@ -7,11 +7,14 @@ worker's rows for repeats, and a worker that came again was not heard for as lon
 import asyncio
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kpi.rows import PARTITIONS, T0, idle, record, row
@@ -19,7 +22,8 @@ from tests.sdk.broker import Broker
 
 from tidegate.judge import JudgeState, step
 from tidegate.kpi.columns import RowWriter
-from tidegate.sdk import AsyncPublisher, Identity, Publisher, Recorder
+from tidegate.sdk import AsyncPublisher, Identity, Publisher, Recorder, lookups
+from tidegate.sdk.lookups import Lookups
 from tidegate.wire.judgement import Kpi
 from tidegate.wire.names import is_name
 from tidegate.wire.nodeseconds import CohortMembers, Context
@@ -187,6 +191,52 @@ async def test_a_fork_waits_until_the_brokers_address_is_known(tmp_path: Path):
     program.write_text(ASKING)
     rows, _ = await run(str(program))
     assert len({one.boot for one in rows}) == 2
+
+
+async def test_a_name_server_that_hangs_holds_up_one_fork(monkeypatch):
+    monkeypatch.setattr(lookups, "FORK_WAITS_MOST_S", 0.05)
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang():
+        asked.set()
+        answer.wait(WITHIN_S)
+
+    with Lookups() as executor:
+        asking = executor.submit(hang)
+        assert asked.wait(WITHIN_S)
+        assert not Lookups.hangs
+        for _ in range(2):
+            forked()
+            assert Lookups.hangs
+        answer.set()
+        asking.result(WITHIN_S)
+        forked()
+        assert not Lookups.hangs
+
+
+def forked() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+    assert os.wait()[1] == 0
+
+
+def test_names_are_asked_where_forks_know_of_it_whatever_loop_a_service_has_chosen(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Lookups, "submit", lambda _, ask, *args, **named: asked.append(ask) or _done(ask(*args, **named)))
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    try:
+        with Publisher("shop", node="n1", version="v1", bootstrap="localhost:1") as telemetry:
+            telemetry.close(0.5)
+    finally:
+        asyncio.set_event_loop_policy(before)
+    assert asked
+
+
+def _done(value):
+    future = Future()
+    future.set_result(value)
+    return future
 
 
 IMPORTS = """

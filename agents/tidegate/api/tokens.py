@@ -29,6 +29,8 @@ LOOK_EVERY_S = 1.0
 TOKENS_MAX = 1_000
 SCOPES_MAX = 100
 FILE = "api-tokens.yaml"
+NEVER = (-1, -1)
+"""The stamp of no file: it is read at the next look."""
 
 log = structlog.wrap_logger(logging.getLogger("tidegate.api"))
 
@@ -183,7 +185,7 @@ class Tokens:
             if isinstance(problem.__cause__, OSError):
                 log.error("tokens cannot be read; none is good until they can be", problem=str(problem))  # noqa: TRY400
                 self._take([])
-                self._required = True
+                self._required, self._changed = True, NEVER
             else:
                 log.warning("tokens not read again; those from before stay", problem=str(problem))
             return

@@ -78,8 +78,9 @@ def _appearing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         _still_free(path)
         partial.rename(path)
-    except (ConnectionError, TimeoutError):
-        raise  # the broker's
+    except (ConnectionError, TimeoutError) as error:
+        what = str(error) or type(error).__name__
+        raise Problem(f"the broker broke off: {what}", f"export again; {path} was not written") from error
     except OSError as error:
         raise _unwritten(path, error) from error
     finally:

@@ -9,6 +9,7 @@ from tidegate.cli.connect import run
 from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.session import session
 from tidegate.cli.tell import age, clock
+from tidegate.cli.words import ServiceType
 from tidegate.model import Model
 from tidegate.model.alarms import AlarmRow, alarm_rows, board_of
 from tidegate.runtime.home import Home
@@ -24,7 +25,7 @@ def alarm() -> None:
 
 @alarm.command(name="list")
 @click.option("--all", "everything", is_flag=True, help="Also those that are over.")
-@click.option("--service", default="", help="Of this service alone.")
+@click.option("--service", type=ServiceType(), default="", help="Of this service alone.")
 @format_option
 @click.pass_obj
 def list_(home: Home, everything: bool, service: str, form: Format) -> None:
@@ -37,7 +38,7 @@ def list_(home: Home, everything: bool, service: str, form: Format) -> None:
 
 
 @alarm.command()
-@click.option("--service", default="", help="Of this service alone.")
+@click.option("--service", type=ServiceType(), default="", help="Of this service alone.")
 @click.option("--name", default="", help="Of this kind alone.")
 @format_option
 @click.pass_obj

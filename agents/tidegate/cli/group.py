@@ -66,7 +66,11 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise NobodyReads from error
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise NobodyReads from error
+            raise  # another pipe, or a connection
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the base class's signature
         """Return the names, in the order of the table."""

@@ -34,8 +34,8 @@ class Ring(Struct, frozen=True):
 
     home: Home
     here: Session
-    left_out: Mapping[str, Enrolment] = {}
-    """Nodes that whoever starts with the newest key document does not know: a command that signs them anew was broken off."""
+    records: Sequence[Record] = ()
+    """What stands on the topic ``keys``."""
 
     @property
     def trust(self) -> Trust:
@@ -69,18 +69,25 @@ class Ring(Struct, frozen=True):
         keep(self.home, root.version, envelope)
         return root
 
-    async def resign(self, operator: Signs) -> int:
-        """Say every enrolment again, signed by an operator's key of now: whoever starts with the newest key document knows no
-        older one. Return how many.
+    def left_out(self, newest: Trust) -> dict[str, Enrolment]:
+        """Return the nodes that whoever starts with a key document (``newest``: it alone) does not know, and should: their
+        enrolment is signed by an operator or a token that counts no more.
         """
-        known = {**self.left_out, **self.trust.enrolments}
-        for node, enrolment in sorted(known.items()):
+        known, told = (_told(trust, self.records).enrolments for trust in (_oldest(self.home), newest))
+        return {
+            node: enrolment
+            for node, enrolment in known.items()
+            if node not in told and (enrolment.retired or enrolment.key.public not in newest.revoked)
+        }
+
+    async def resign(self, enrolments: Mapping[str, Enrolment], operator: Signs) -> None:
+        """Say enrolments again, signed by an operator's key of now."""
+        for node, enrolment in sorted(enrolments.items()):
             envelope = seal(enrolment, operator)
             await self.append(node, envelope, "go on with: tidegate keys publish")
             path = self.home.keys / f"{node}{ENROLMENT_SUFFIX}"
             if path.exists():
                 path.write_bytes(envelope)
-        return len(known)
 
 
 @contextlib.asynccontextmanager
@@ -99,8 +106,7 @@ async def ring(home: Home, role: Principal = "operator") -> AsyncIterator[Ring]:
                 with contextlib.suppress(Malformed, Refused):
                     unseal_root(record.value, home.trust)
                     keep(home, version, record.value)
-        known, newest = (_told(trust, records).enrolments for trust in (_oldest(home), home.trust))
-        yield Ring(home, here, {node: enrolment for node, enrolment in known.items() if node not in newest})
+        yield Ring(home, here, records)
 
 
 def _oldest(home: Home) -> Trust:

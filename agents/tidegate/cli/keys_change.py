@@ -4,7 +4,7 @@ Rotation is two documents: one that names the new key beside the old, and, when 
 A stolen key is replaced by one document (``--now``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.keys import ROLES, SUFFIX, make_key, new_passphrase, write_private
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, convert, decode_strict
-from tidegate.wire.documents import KeyRole, PublicKey, Root
+from tidegate.wire.documents import Enrolment, KeyRole, PublicKey, Root
 from tidegate.wire.envelope import Refused, Signs, Trust, open_envelope, seal
-from tidegate.wire.keys import unseal_root
+from tidegate.wire.keys import trust_of, unseal_root
 from tidegate.wire.names import is_name
 
 root_key_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -181,8 +181,8 @@ def publish(home: Home, draft: Path | None) -> None:
         async with ring(home) as opened:
             if envelope:
                 await _finish(opened, envelope)
-            elif opened.left_out:
-                await _enrol_anew(opened, home.signer(KeyRole.OPERATOR))
+            elif left := opened.left_out(home.trust):
+                await _enrol_anew(opened, left, home.signer(KeyRole.OPERATOR))
             else:
                 click.echo("nothing was broken off: every enrolment counts")
 
@@ -223,24 +223,21 @@ async def _change(home: Home, change: Callable[[Trust], Root], root_keys: tuple[
 
 
 async def _finish(opened: Ring, envelope: bytes) -> None:
-    """Publish a key document, and enrol nodes anew where it takes the operator's keys. Who signs that is found first: without
-    it whoever starts with the new document would know no node.
+    """Publish a key document, and enrol nodes anew whose operator or token it takes. Who signs that is found first: without it
+    whoever starts with the new document would not know them.
     """
     after = opened.after(envelope)
-    anew = opened.left_out or (opened.trust.enrolments and _operators(opened.trust) != _operators(after))
-    operator = opened.home.signer(KeyRole.OPERATOR, after) if anew else None
+    left = opened.left_out(trust_of(decode_strict(open_envelope(envelope, Root).payload, Root)))
+    operator = opened.home.signer(KeyRole.OPERATOR, after) if left else None
     root = await opened.publish(envelope)
     click.echo(f"root version {root.version} counts from now on")
     if operator is not None:
-        await _enrol_anew(opened, operator)
+        await _enrol_anew(opened, left, operator)
 
 
-async def _enrol_anew(opened: Ring, operator: Signs) -> None:
-    click.echo(f"signed {await opened.resign(operator)} enrolments anew")
-
-
-def _operators(trust: Trust) -> set[str]:
-    return {key.id for key in named_keys(trust) if key.role is KeyRole.OPERATOR}
+async def _enrol_anew(opened: Ring, left: Mapping[str, Enrolment], operator: Signs) -> None:
+    await opened.resign(left, operator)
+    click.echo(f"signed {len(left)} enrolments anew")
 
 
 def _with(home: Home, trust: Trust, new: New, *, passphrase: bool) -> Root:

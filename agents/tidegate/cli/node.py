@@ -48,8 +48,8 @@ def node(context: click.Context, path: Path | None, stop_services: bool) -> None
         raise click.MissingParameter(param_hint="--config", param_type="option")
     config = load_config(path)
     if bootstrap := os.environ.get("TIDEGATE_BOOTSTRAP"):
-        addresses(bootstrap, "TIDEGATE_BOOTSTRAP")
         config = replace(config, kafka=replace(config.kafka, bootstrap=bootstrap))
+    addresses(config.kafka.bootstrap, "TIDEGATE_BOOTSTRAP" if bootstrap else f"{path}: kafka.bootstrap")
     configure(LogSettings(), sys.stderr, role="node", node=config.node)
     try:
         asyncio.run(_run(config, stop_services=stop_services))

@@ -14,7 +14,7 @@ from tidegate.cli.rollout_ask import answer
 from tidegate.cli.rollout_start import ANSWER_WITHIN_S, person
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
-from tidegate.cli.words import reason_option
+from tidegate.cli.words import ServiceType, reason_option
 from tidegate.model import Told
 from tidegate.model.alarms import policies_in_force, policy_row
 from tidegate.rollout.calendar import shown
@@ -52,7 +52,9 @@ def set_(home: Home, file: Path, reason: str | None, form: Format) -> int:
 
 @policy.command()
 @click.argument("name")
-@click.option("--service", "services", multiple=True, help="What is frozen; may be repeated. None: everything.")
+@click.option(
+    "--service", "services", type=ServiceType(), multiple=True, help="What is frozen; may be repeated. None: everything."
+)
 @click.option("--for", "length", metavar="DURATION", help="How long from now on, as in 2h. Without an end: until it is lifted.")
 @click.option("--from", "start", metavar="TIME", help="When it begins, as in 2026-12-24T18:00:00+01:00.")
 @click.option("--until", "end", metavar="TIME", help="When it ends.")

@@ -10,7 +10,7 @@ from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.rollout_ask import answer, ask, send
 from tidegate.cli.session import session
 from tidegate.cli.tell import clock
-from tidegate.cli.words import reason_option
+from tidegate.cli.words import ServiceType, reason_option
 from tidegate.model import Model
 from tidegate.model.alarms import Held, held_silences, silence_row
 from tidegate.model.asked import EVERYTHING, silenced
@@ -28,7 +28,7 @@ def silence() -> None:
 
 
 @silence.command()
-@click.option("--service", default="", help="Alarms of this service.")
+@click.option("--service", type=ServiceType(), default="", help="Alarms of this service.")
 @click.option("--name", default="", help="Alarms of this kind.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Alarms with this label; may be repeated.")
 @click.option("--for", "length", required=True, metavar="DURATION", help="How long, as in 2h; 30d at most.")

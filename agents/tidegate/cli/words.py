@@ -23,6 +23,8 @@ class ServiceType(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name."""
         text = str(value)
+        if not text and param is not None and not param.required:
+            return text
         name = service_of(text) or text
         if not is_name(name.removeprefix("group/") if self._groups and is_group(name) else name):
             self.fail(f"{text[:200]!r} is no name of a service{', nor group/NAME' if self._groups else ''}", param, ctx)
@@ -39,6 +41,10 @@ class ReasonType(click.ParamType):
         text = str(value)
         if param is not None and param.required and not text.strip():
             self.fail("say why; it stands in the decision", param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("is not UTF-8", param, ctx)
         if len(text) > REASON_LENGTH_MAX:
             self.fail(f"{len(text)} characters; at most {REASON_LENGTH_MAX}", param, ctx)
         return text

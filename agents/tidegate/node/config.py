@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from tidegate.node.scrape.config import ScrapeConfig
 from tidegate.node.scrape.config import faults as scrape_faults
 from tidegate.runtime.access import ROLE, Access, Sasl, Tls
-from tidegate.runtime.addresses import addresses
 from tidegate.runtime.keys import read_key
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.trust import read_trust
@@ -23,6 +22,9 @@ from tidegate.wire.names import Duration, Label, Name, duration_ms
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", description="host:port")]
+
+HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
+"""Who listens at one of these is found at the others, as a rule."""
 
 
 class ConfigError(Problem):
@@ -131,10 +133,6 @@ def load_config(path: Path) -> NodeConfig:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     except Malformed as error:
         raise ConfigError(f"{path}: {error.path or '(whole file)'}: {error.problem}") from error
-    try:
-        addresses(config.kafka.bootstrap, f"{path}: kafka.bootstrap")
-    except Problem as error:
-        raise ConfigError(str(error)) from error
     for at, problem in faults(config):
         raise ConfigError(f"{path}: {at}: {problem}")
     here = path.parent
@@ -168,9 +166,8 @@ def _asks_all(readiness: Readiness, listen: Address | None) -> bool:
         return False
     with contextlib.suppress(ValueError):
         asked = urllib.parse.urlsplit(readiness.http or f"tcp://{readiness.tcp}")
-        _, host, port = host_and_port(listen)
-        everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
-        return (everywhere or asked.hostname == host) and (asked.port or 80) == port
+        _, host, port = host_and_port(listen.lower())
+        return (asked.port or 80) == port and (asked.hostname == host or {asked.hostname, host} <= HERE)
     return False
 
 

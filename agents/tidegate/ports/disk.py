@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 
 class Disk(Protocol):
@@ -47,12 +47,7 @@ class SystemDisk:
     def write(self, name: str, data: bytes) -> None:
         """Replace the bytes of a name, durably."""
         beside = self._folder / f".{name}.{self._writer}"
-        with beside.open("wb") as file:
-            if self._private:
-                os.fchmod(file.fileno(), 0o600)
-                if os.geteuid() == 0:
-                    owner = self._folder.stat()
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        with self._private_file(beside) if self._private else beside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -66,3 +61,14 @@ class SystemDisk:
     def free_bytes(self) -> int:
         """Return how many bytes are free."""
         return shutil.disk_usage(self._folder).free
+
+    def _private_file(self, path: Path) -> IO[bytes]:
+        """Return a new file. What stands there is not opened: the folder's owner may have put a link there, and root would give
+        that user whatever it leads to.
+        """
+        path.unlink(missing_ok=True)
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+        if os.geteuid() == 0:
+            owner = self._folder.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        return file

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"
+
 
 class NotYaml(ValueError):
     """Text that is no YAML, or that says one thing twice."""
@@ -13,14 +15,15 @@ class NotYaml(ValueError):
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, as YAML 1.2 does (3.2.1.1); PyYAML takes the last one without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - its form
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value:  # before what `<<` names is put among them: that may be said anew
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:  # before what `<<` names is put among them: that may be said anew, and `<<` too
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value} stands twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 def read_yaml(path: Path) -> Any:
@@ -44,3 +47,5 @@ def parse_yaml(data: bytes) -> Any:
         raise NotYaml("is nested too deep, or refers to itself") from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that is none
         raise NotYaml(" ".join(str(error).split())) from error
+    except (AttributeError, LookupError, TypeError) as error:  # PyYAML's own, of a tag that does not fit what it stands before
+        raise NotYaml("has a tag that does not fit, such as !!timestamp before what is no time") from error

@@ -12,13 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
 FORK_WAITS_MOST_S = 1.0
-"""A name server that does not answer must not keep a service from forking."""
+"""A name server that does not answer must not keep a service from forking: one fork waits for each question, for so long."""
 
 
 class Lookups(ThreadPoolExecutor):
     """The default executor of an event loop that asks for names and nothing else; one question at a time in the process."""
 
     asking: ClassVar = threading.RLock()
+    hangs: ClassVar = False
+    """Whether a fork has waited in vain for the question under way."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="tidegate-lookup")
@@ -30,11 +32,12 @@ class Lookups(ThreadPoolExecutor):
 
 def _ask(ask: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
     with Lookups.asking:
+        Lookups.hangs = False
         return ask(*args, **named)
 
 
 def _before_fork() -> None:
-    Lookups.asking.acquire(timeout=FORK_WAITS_MOST_S)
+    Lookups.hangs = not Lookups.asking.acquire(timeout=0.0 if Lookups.hangs else FORK_WAITS_MOST_S)
 
 
 def _after_in_parent() -> None:

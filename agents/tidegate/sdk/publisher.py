@@ -212,7 +212,9 @@ class Publisher(_Publisher):
 
     def _work(self) -> None:
         try:
-            asyncio.run(self._publish())
+            # asyncio's own loop, whatever the service has chosen: others ask for names past the executor.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._publish())
         except Exception:
             # The service must go on, whatever is wrong here.
             log.exception("telemetry stopped")

@@ -20,8 +20,9 @@ PROC = Path("/proc")
 LISTEN_FD = 3
 """Where systemd's socket activation puts the first socket."""
 
-# $$ stays what it is across exec, so this is the one moment at which a process can be told its own pid (LISTEN_PID).
-_TELL_PID = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"'
+# $$ stays what it is across exec: the one moment at which a process can be told its own pid. Libraries for systemd read
+# LISTEN_PID and take it away; the other one stays.
+_TELL_PID = 'LISTEN_PID=$$; TIDEGATE_PID=$$; export LISTEN_PID TIDEGATE_PID; exec "$@"'
 
 
 class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,8 +162,8 @@ def left_running(state: Path, service: str) -> Iterator[tuple[int, str]]:
             leads = os.getsid(int(entry.name)) == int(entry.name)
         except OSError:
             continue
-        told = {one for one in environment if one.startswith(b"LISTEN_PID=")}  # none: it has not come to its exec yet
-        if leads and marks <= environment and told <= {b"LISTEN_PID=" + entry.name.encode()}:
+        told = {one for one in environment if one.startswith(b"TIDEGATE_PID=")}  # none: it has not come to its exec yet
+        if leads and marks <= environment and told <= {b"TIDEGATE_PID=" + entry.name.encode()}:
             launches = [one.partition(b"=")[2] for one in environment if one.startswith(b"TIDEGATE_LAUNCH=")]
             yield int(entry.name), launches[0].decode() if launches else ""
 
