@@ -12,7 +12,7 @@ from tidegate.wire.judgement import AlarmState
 from tidegate.wire.nodeseconds import CohortMembers, Context
 from tidegate.wire.plans import Action
 from tidegate.wire.reasons import Reason
-from tidegate.wire.telemetry import Source
+from tidegate.wire.telemetry import ServiceState, Source
 
 SERVICE = "shop"
 
@@ -284,7 +284,10 @@ ZONED = msgspec.structs.replace(
 
 
 def zoned(second, *, burns=None):
-    """Canaries and the last of the rest stand in zone one, all others in zone two; ``burns``: who fails to four fifths."""
+    """Canaries and the last of the rest stand in zone one, all others in zone two; ``burns``: who fails to four fifths. Of a
+    thirteenth server only its agent speaks.
+    """
+    yield row("n12", second + 1, second, boot="agent", version="v1", source=Source.AGENT, state=ServiceState.READY)
     for node in range(12):
         zone = "one" if node < 3 or node > 8 else "two"
         errors = 40 if burns is not None and burns(node, zone) else 0
@@ -305,7 +308,7 @@ def test_an_open_second_is_judged_beside_the_neighbours_too(sentence, burns, spl
     """An incident of their own zone rolled canaries back on the open second; once it was closed, it was the environment (C2)."""
     state, _ = play([ZONED, *(record(zoned(second), second + 1.2) for second in range(9))])
     rows = [*zoned(9, burns=burns)]
-    parts = [rows] if split is None else [rows[:split], rows[split:]]
+    parts = [rows] if split is None else [rows[: split + 1], rows[split + 1 :]]
     _, outcomes = play([record(part, 10.2 + at / 5) for at, part in enumerate(parts)], state)
     found = [[verdict.reason for verdict in outcome.verdicts if verdict.last_pane_ms == T0 + 10_000] for outcome in outcomes]
     assert found == [[]] * (len(parts) - 1) + [[Reason.GROSS_ERRORS] if early else []], sentence

@@ -1,6 +1,7 @@
 """Exports in order: which points count, for which second, and what is remembered."""
 
 import pytest
+from msgspec.structs import replace
 from tests.otlp.kit import T0_S, Partition, explicit, export, ns, point
 
 from tidegate.otlp import fold
@@ -275,6 +276,14 @@ def test_a_clock_that_is_set_back_costs_nothing_of_what_is_cumulative(back):
         end = second + (0 if second < 80 else back)
         one.take(export(end, point(end, 10 * second), point(end, max(0, second - 100), series="later")), at=second)
     assert [requests for _, requests, _ in one.until(149).told] == [10] * 100 + [11] * 49
+
+
+def test_without_a_start_a_late_word_of_the_life_before_counts_for_nothing():
+    """It was taken for a clock that was set back, and the whole life before for the growth of a second."""
+    one = Partition()
+    for end, count, at in [(10, 100_000, 10), (30, 10, 30), (20, 101_000, 31), (40, 30, 40)]:
+        one.take(export(end, replace(point(end, count), start_ns=0)), at=at)
+    assert one.until(60).requests == 30
 
 
 def by_name(row):

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to (where it is, one line of help)."""
 
+STDOUT = 1
 EXTRAS = {
     "server": ("faust", "google", "grpc", "litestar", "mode", "numpy", "opentelemetry", "orjson", "river", "uvicorn", "uvloop"),
     "quickstart": ("confluent_kafka",),
@@ -66,9 +68,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            try:
-                sys.stdout.flush()
-            except BrokenPipeError:
+            if _reader_has_gone():
                 raise NobodyReads from error
             raise  # another pipe, or a connection
 
@@ -151,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except NobodyReads:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return 128 + signal.SIGPIPE
     except Malformed as error:
         return _fail(f"this cannot be signed: {error}", "say it otherwise; nothing was sent", 2)
@@ -160,6 +160,12 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _fail(f"{error.filename}: {error.strerror}", "look at the path, its permissions and the room on its disk", 1)
     return result if isinstance(result, int) else 0
+
+
+def _reader_has_gone() -> bool:
+    output = select.poll()
+    output.register(STDOUT, 0)  # asked for nothing: that the other end is gone is always told
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _fail(what: str, remedy: str, code: int, details: tuple[str, ...] = ()) -> int:

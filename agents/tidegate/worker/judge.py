@@ -1,5 +1,6 @@
 """judge: one ordered partition folded into KPIs, scores, verdicts and alarms (A3). Decode, step, emit; checkpoint."""
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 
@@ -18,6 +19,7 @@ from tidegate.worker.outbox import Outbox
 from tidegate.worker.transport import Limits
 
 CHECKPOINT_EVERY_S = 10.0
+STANDING_WITHIN_S = 10.0
 ROLE = "judge"
 
 log = structlog.get_logger("tidegate.worker")
@@ -53,10 +55,20 @@ class Judge(Keeper[JudgeState]):
     async def on_assigned(self, assigned: set[TP]) -> Mapping[TP, int]:
         """Load the states of partitions, and tell them what stands on ``alarms``: who lost its own is to end it (I1)."""
         starts = await super().on_assigned(assigned)
-        alarms = await standing(self._connection) if assigned else []
+        if assigned:
+            await self._inherit()
+        return starts
+
+    async def _inherit(self) -> None:
+        try:
+            async with asyncio.timeout(STANDING_WITHIN_S):
+                alarms = await standing(self._connection)
+        except TimeoutError:
+            # Telemetry is to be judged whatever becomes of them.
+            log.warning("alarms not read", means="those of a predecessor that lost its state fire on until the next assignment")
+            return
         for held in self._held.values():
             bequeath(held.state, alarms)
-        return starts
 
     async def fold(self, held: Held[JudgeState], record: "ConsumerRecord[bytes, bytes]") -> None:
         """Fold one record and hand over what it brought about. Malformed where it cannot be read."""

@@ -21,8 +21,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as driver
@@ -36,6 +37,7 @@ SCHEME = "tidegate"
 FETCH_WAIT_MS = 200
 POLL_WAIT_S = 0.2
 BACKED_UP_WAIT_S = 0.01
+FIRST_WITHIN_S = 5.0
 
 
 class Chunk(NamedTuple):
@@ -93,6 +95,15 @@ class DaemonThread(WorkerThread):
         self.daemon = True
 
 
+async def _first(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+    """Return where a partition begins; 0 while it has no leader: others are read meanwhile, and nothing of it can be."""
+    try:
+        async with asyncio.timeout(FIRST_WITHIN_S):
+            return int((await consumer.beginning_offsets([tp]))[tp])
+    except (KafkaError, TimeoutError):
+        return 0
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that holds the aiokafka consumer."""
 
@@ -111,7 +122,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _positions(self, tps: list[TP]) -> dict[TP, int]:
         consumer, at = self._ensure_consumer(), [driver.ensure_aiokafka_TP(tp) for tp in tps]
         found = await asyncio.gather(*map(consumer.position, at))
-        first = await consumer.beginning_offsets(at)
+        first = dict(zip(at, await asyncio.gather(*(_first(consumer, tp) for tp in at)), strict=True))
         for tp, position in zip(at, found, strict=True):
             if position < first[tp]:
                 consumer.seek(tp, first[tp])

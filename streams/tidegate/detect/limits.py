@@ -14,13 +14,15 @@ Four things keep small samples and unequal luck from deciding, beyond the letter
 * No single node of three or more may carry it (C4): n of the m panes, and the window, must be broken without the worst, too.
 
 A gauge is measured, not counted: its maximum is taken at its word. Of a ratio of one the means over all panes of the window must
-speak, beyond what its values scatter; with fewer than ``FEW`` on either side it pauses at most, as in DRIFT. A control at 0 or
-below has no level to compare with: there only ``max`` says anything.
+speak, beyond what its values scatter, and beyond what its servers do: a value that is told again each second, as a queue's is, is
+one value. With fewer than ``GAUGE_FEW`` on either side it pauses at most, for of three servers nobody knows how far they differ.
+A control at 0 or below has no level to compare with: there only ``max`` says anything.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from statistics import fmean, variance
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -54,6 +56,7 @@ FEW = 3
 """With fewer canaries the luck of one cold cache against another's is not averaged out: twice the latency for a minute. Nor is
 that of one queue against another.
 """
+GAUGE_FEW = 5
 
 DEFAULTS = (
     Guardrail(metric="errorRatio", max_ratio_to_control=3.0, of="8/10"),
@@ -189,7 +192,7 @@ def finding_of(limit: Limit, judged: Judged, compared_with: str) -> Finding | No
                 limit, judged, Reason.ENVIRONMENT, None, f"and so does the {compared_with}: not the release but its world"
             )
         case State.FEW:
-            why = f"compared with: {compared_with}, of fewer than {FEW} servers, which may differ so by themselves"
+            why = f"compared with: {compared_with}, of fewer than {GAUGE_FEW} servers, which may differ so by themselves"
             return _told(limit, judged, Reason.LIMIT_BROKEN, Action.PAUSE, why)
         case State.BROKEN:
             action = limit.guardrail.action if compared_with == "control" else Action.PAUSE
@@ -295,17 +298,27 @@ def _ratio_nats(canary: Counted, other: Counted, ratio: float, bunch: float) -> 
 
 
 def _gauge_nats(ratio: float, panes: Sequence[Measured]) -> float:
-    """Return how strongly the values of a gauge speak against a ratio of the means: what a normal tail is worth, ``z ** 2 / 2``.
+    """Return how strongly the values of a gauge speak against a ratio of the means: what the tail of Student's t is worth,
+    ``n / 2 * log(1 + t ** 2 / (n - 1))``; of all values, or of one for each server, whichever says less.
 
     Their scatter is the canary's; of a control that stands at the limit the scatter, times the ratio, is as large.
     """
-    values = [part / whole for pane in panes for _, part, whole in pane.nodes]
-    mean, (part, whole) = math.fsum(values) / len(values), _control(panes)
-    excess = mean - ratio * part / whole
-    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1) * (1 / len(values) + 1 / whole)
+    servers: dict[str, list[float]] = {}
+    for pane in panes:
+        for node, value, count in pane.nodes:
+            servers.setdefault(node, []).append(value / count)
+    told, means = [value for values in servers.values() for value in values], [fmean(values) for values in servers.values()]
+    part, whole = _control(panes)
+    excess = fmean(told) - ratio * part / whole
     if excess <= 0:
         return 0.0
-    return excess**2 / (2.0 * variance) if variance > 0 else math.inf
+    return min(_student_nats(excess, told, whole), _student_nats(excess, means, whole / len(panes)))
+
+
+def _student_nats(excess: float, values: Sequence[float], others: float) -> float:
+    number = len(values)
+    scatter = variance(values) * (1 / number + 1 / others) if number > 1 else 0.0
+    return number / 2 * math.log1p(excess**2 / scatter / (number - 1)) if scatter > 0 else math.inf
 
 
 def _exceeds(guardrail: Guardrail, counted: Sequence[Measured], without: str) -> bool:
@@ -320,8 +333,8 @@ def _is_share(guardrail: Guardrail) -> bool:
 
 
 def _is_few(guardrail: Guardrail, bad: Sequence[Measured]) -> bool:
-    """Return whether a ratio of a gauge rests on fewer than three servers' values of a second, on either side."""
-    few = any(min(totals(pane)[1], pane.control_whole) < FEW for pane in bad)
+    """Return whether a ratio of a gauge rests on too few servers' values of a second, on either side."""
+    few = any(min(totals(pane)[1], pane.control_whole) < GAUGE_FEW for pane in bad)
     return few and is_gauge(guardrail) and guardrail.max_ratio_to_control is not None
 
 

@@ -23,6 +23,9 @@ from tidegate.kpi.sums import Sums
 from tidegate.wire.nodeseconds import Context
 from tidegate.wire.probes import Probe, same_question
 
+FADES_PANES = 60
+"""Who had telemetry of the rest is missed for about a minute."""
+
 
 class Sight(Struct, frozen=True):
     """One pane as the rules see it: reporting nodes on both sides, and what there is to compare with."""
@@ -36,8 +39,10 @@ class Sight(Struct, frozen=True):
     baseline: Sums | None
     compared_with: str
     limits: tuple[Limit, ...]
+    rest_speaking: int = 0
+    """Nodes of the rest that have telemetry."""
     rest_coverage: float = 1.0
-    """Share of the rest's nodes that have telemetry; 1.0 where none is expected."""
+    """The same, of as many as had it of late; 1.0 where that is not known. Who never has any is not missed."""
     thin: bool = False
     """A part of the traffic: seconds are gathered until limits can use them, and it has no metrics of its own."""
 
@@ -130,6 +135,7 @@ def _enter(state: SubjectJudgement, context: Context, pane: ServicePane) -> Subj
             first_pane_ms=pane.start_ms,
             idle_since_ms=0,
             unasked_ms=0,
+            rest_usual=0.0,
         )
     return state
 
@@ -153,7 +159,8 @@ def _see(state: SubjectJudgement, context: Context, pane: ServicePane, *, probes
         baseline=baseline if context.rest_version else None,
         compared_with=compared_with,
         limits=gathering.limits_of(rules, probes=probes) if probes or context.of_flag else rules,
-        rest_coverage=speaking / len(rest.expected) if rest is not None and rest.expected else 1.0,
+        rest_speaking=speaking,
+        rest_coverage=speaking / state.rest_usual if state.rest_usual else 1.0,
         thin=probes or context.of_flag,
     )
 
@@ -182,11 +189,13 @@ def _fold(state: SubjectJudgement, pane: ServicePane, sight: Sight, *, whole: bo
     arrivals = absence.arrived(state.arrivals, pane)
     others = (sight.control, sight.rest)
     service = guard.remember(state.service, sight.canary, others) if whole else state.service
+    usual = max(float(sight.rest_speaking), state.rest_usual * (1.0 - 1.0 / FADES_PANES))
     state = replace(
         state,
         watches=watches,
         gross=gross.remember(state.gross, sight.canary, others, neighbours, gathering.GROSS_PANES if sight.thin else gross.PANES),
         service=service,
+        rest_usual=usual if whole else state.rest_usual,
         arrivals=arrivals,
         idle_since_ms=idle_since_ms,
         unasked_ms=unasked_ms,

@@ -37,6 +37,8 @@ class SubjectJudgement(Struct, frozen=True, kw_only=True):
     """Since when the canary has had no request; 0: it has."""
     unasked_ms: int = 0
     """For how long since then nobody else had one either."""
+    rest_usual: float = 0.0
+    """How many nodes of the rest had telemetry of late in this placement; a part less with each second that has fewer."""
     lost: bool = False
     """This state began in the middle of an attempt: counts are not those of the placement (C7). The fold says so."""
     gathered: Gathered = NOTHING

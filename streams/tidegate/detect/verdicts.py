@@ -25,9 +25,9 @@ from tidegate.wire.reasons import Reason
 
 PROBE = "probe"
 REST_PART = 0.5
-"""Of the rest: where fewer have telemetry, its way is not open."""
+"""Of the rest that had telemetry of late: where fewer have it, its way is not open."""
 OPEN_REST = 0.9
-"""Of the rest: so many rows of an open pane must be there, or those of the canary's neighbours may be among what still comes."""
+"""Of the same: so many must have rows in an open pane, or those of the canary's neighbours may be among what still comes."""
 
 
 class Seen(Struct, frozen=True):

@@ -131,8 +131,7 @@ def _early(state: JudgeState, now_ms: int) -> Iterable[Verdict]:
     flags, _ = flag_panes(state, start_ms, heeded, {context.service for context in waiting.values() if context.of_flag})
 
     def failing(contexts: Mapping[str, Context], edges: Mapping[str, tuple[int, ...]]) -> dict[str, Verdict]:
-        expected = {service: _recent(state, service, start_ms) if service in edges else () for service in services}
-        closed = close(start_ms, heeded, state.members, expected, edges)
+        closed = close(start_ms, heeded, state.members, services, edges)
         panes = {
             pane.service: replace(pane, probe=probes.get(pane.service), flags=flags.get(pane.service, {})) for pane in closed
         }
@@ -175,8 +174,8 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             services[service] = (node,)  # it is not missed later
         else:
             state.seen[service] = {node: start_ms}
-    for service in state.seen:
-        services[service] = _recent(state, service, start_ms)
+    for service, nodes in state.seen.items():
+        services[service] = [node for node, last_ms in nodes.items() if last_ms > start_ms - RECENT_MS]
     rows, probes = _parted(state, start_ms, rows, services)
     heeded = state.sources.heeded(rows, start_ms)
     state.sources.hear(rows, start_ms)
@@ -200,11 +199,6 @@ def _panes(state: JudgeState, start_ms: int) -> Iterable[ServicePane]:
             probe=replace(probe, late_nodes=late_nodes, skewed_nodes=skewed) if probe is not None else None,
             flags=flags.get(pane.service, {}),
         )
-
-
-def _recent(state: JudgeState, service: str, start_ms: int) -> Collection[str]:
-    """Return the nodes of a service that have said anything of late."""
-    return [node for node, last_ms in state.seen.get(service, {}).items() if last_ms > start_ms - RECENT_MS]
 
 
 def _parted(

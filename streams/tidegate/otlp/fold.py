@@ -280,13 +280,14 @@ def _take(state: State, process: Process, point: Point, now_s: int) -> Taken:
 
 
 def _was_set_back(before: Series, point: Point, now_s: int) -> bool:
-    """Return whether the clock of a process was set back since its last point: it counts more now, at an earlier time. Deltas do
-    not tell; but where all times that are known of them have yet to come, the clock ran ahead.
+    """Return whether the clock of a process was set back since its last point: it counts more now, at an earlier time. Without a
+    start that may be the last word of its life before. Deltas do not tell; but where all times that are known of them have yet to
+    come, the clock ran ahead.
     """
     first_ns, last_ns = before.ends_ns[0], before.ends_ns[-1]
     if point.delta:
         return point.end_ns < first_ns and first_ns > now_s * SECOND_NS
-    return point.end_ns < last_ns - BACK_NS and point.count > before.count
+    return bool(point.start_ns) and point.end_ns < last_ns - BACK_NS and point.count > before.count
 
 
 def _is_old(before: Series, point: Point) -> bool:
