@@ -52,7 +52,8 @@ function did(key, { help, theme }) {
   return true;
 }
 
-const typing = (target) => /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && target.type !== "checkbox";
+// The field of a dialog that has just ended keeps the focus for a moment: nobody types there.
+const typing = (target) => /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && target.type !== "checkbox" && !target.closest("dialog:not([open])");
 
 function press(right) {
   const button = document.querySelector(`[data-keys="actions"] [data-right="${right}"]`);
