@@ -49,17 +49,15 @@ class Ring(Struct, frozen=True):
         except SendUnknown as error:
             raise unconfirmed(error, "the broker did not confirm it", then) from error
 
-    def after(self, envelope: bytes) -> Trust:
-        """Return whose keys count once the next key document is published. Problem where it does not count."""
+    def read(self, envelope: bytes) -> Root:
+        """Return the key document that is to be the next. Problem where it does not count."""
         try:
-            root = unseal_root(envelope, self.trust)
-            return trust_after(self.trust, str(root.version), envelope, 0)
+            return unseal_root(envelope, self.trust)
         except (Malformed, Refused) as error:
             raise Problem(f"this key document does not count: {error}", "see: tidegate keys show") from error
 
-    async def publish(self, envelope: bytes) -> Root:
-        """Publish the next key document, which counts, and keep it in the home; return it. Problem where another came first."""
-        root = decode_strict(open_envelope(envelope, Root).payload, Root)
+    async def publish(self, root: Root, envelope: bytes) -> None:
+        """Publish the next key document as it was signed, and keep it in the home. Problem where another one came first."""
         await self.append(str(root.version), envelope)
         await self.here.catch_up()
         if (self.trust.root_version, named_keys(self.trust)) != (root.version, list(root.keys)):
@@ -67,7 +65,6 @@ class Ring(Struct, frozen=True):
                 f"another key document of version {root.version} was published at the same time", "see: tidegate keys show"
             )
         keep(self.home, root.version, envelope)
-        return root
 
     def left_out(self, newest: Trust) -> dict[str, Enrolment]:
         """Return the nodes that whoever starts with a key document (``newest``: it alone) does not know, and should: their
@@ -111,8 +108,9 @@ async def ring(home: Home, role: Principal = "operator") -> AsyncIterator[Ring]:
 
 def _oldest(home: Home) -> Trust:
     """Return what the first key document states of those that the home has kept."""
-    kept = [path for path in home.keys.glob("root-*.json") if version_of(path.stem.removeprefix("root-"))]
-    return read_trust(min(kept, key=lambda path: version_of(path.stem.removeprefix("root-")), default=home.root))
+    kept = {version_of(path.stem.removeprefix("root-")): path for path in home.keys.glob("root-*.json")}
+    kept.pop(0, None)  # a draft
+    return read_trust(kept[min(kept)] if kept else home.root)
 
 
 def _told(trust: Trust, records: Sequence[Record]) -> Trust:

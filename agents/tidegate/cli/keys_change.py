@@ -226,10 +226,11 @@ async def _finish(opened: Ring, envelope: bytes) -> None:
     """Publish a key document, and enrol nodes anew whose operator or token it takes. Who signs that is found first: without it
     whoever starts with the new document would not know them.
     """
-    after = opened.after(envelope)
-    left = opened.left_out(trust_of(decode_strict(open_envelope(envelope, Root).payload, Root)))
-    operator = opened.home.signer(KeyRole.OPERATOR, after) if left else None
-    root = await opened.publish(envelope)
+    root = opened.read(envelope)
+    newest = trust_of(root)
+    left = opened.left_out(newest)
+    operator = opened.home.signer(KeyRole.OPERATOR, newest) if left else None
+    await opened.publish(root, envelope)
     click.echo(f"root version {root.version} counts from now on")
     if operator is not None:
         await _enrol_anew(opened, left, operator)
