@@ -22,7 +22,7 @@ A control at 0 or below has no level to compare with: there only ``max`` says an
 import math
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
-from statistics import fmean, variance
+from statistics import fmean
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -316,9 +316,10 @@ def _gauge_nats(ratio: float, panes: Sequence[Measured]) -> float:
 
 
 def _student_nats(excess: float, values: Sequence[float], others: float) -> float:
-    number = len(values)
-    scatter = variance(values) * (1 / number + 1 / others) if number > 1 else 0.0
-    return number / 2 * math.log1p(excess**2 / scatter / (number - 1)) if scatter > 0 else math.inf
+    number, mean = len(values), fmean(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)  # statistics.variance counts in fractions: six times as long
+    scatter = squares * (1 / number + 1 / others)
+    return number / 2 * math.log1p(excess**2 / scatter) if scatter > 0 else math.inf
 
 
 def _exceeds(guardrail: Guardrail, counted: Sequence[Measured], without: str) -> bool:
