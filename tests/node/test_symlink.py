@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,31 @@ async def test_where_what_ran_does_not_come_back_that_is_told_too(bench, executo
         await bench.launch(executor, bench.artifact("2"))
     assert executor.running("shop") is None
     assert len(bench.exits) == 1
+
+
+async def test_a_stop_that_was_cut_short_is_owed_still(bench, executor, tmp_path):
+    await bench.launch(executor, bench.artifact("1"))
+    said = tmp_path / "stopping"
+    bench.unit.script("stop", f"touch {said}; exec sleep 60")
+    stopping = asyncio.ensure_future(executor.stop("shop"))
+    async with asyncio.timeout(10):
+        while not said.exists():  # noqa: ASYNC110 - a script tells by a file that it was begun
+            await asyncio.sleep(0.01)
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    await executor.close()
+    again = await bench.life()
+    assert again.running("shop") is not None, "else nobody would ever stop it"
+    await again.close()
+
+
+async def test_a_stop_command_that_cannot_print_does_not_end_the_agent(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    output = Path(bench.config.state) / "output" / "shop"
+    shutil.rmtree(output)
+    output.touch()  # as little to be written to as a full disk, for root too
+    await executor.stop("shop")
+    assert executor.running("shop") is None
 
 
 async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):

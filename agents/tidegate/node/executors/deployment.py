@@ -196,16 +196,19 @@ class Deployment:
         await asyncio.to_thread(self._tidy, deed)
 
     async def stop(self) -> None:
-        """Let nothing run. A command that fails is told, and what ran counts as stopped: it was ordered."""
+        """Let nothing run. A command that fails is told, and what ran counts as stopped: it was ordered.
+
+        Cancelled, it still counts as running: the next life of the agent stops it.
+        """
         current, self._busy = self._journal.current, True
         try:
             if current is not None:
                 await self._activation.stop(current)
-        except CommandFailed as error:
+        except (CommandFailed, OSError) as error:  # a full disk takes no output, and must not end the agent
             log.warning("not stopped cleanly", service=self._place.service, problem=str(error))
         finally:
-            self._note(current=None)
             self._busy = False
+        self._note(current=None)
 
     async def measure(self) -> str:
         """Return the artifact's digest of the release that is in place, where that is whole; else nothing."""
@@ -283,10 +286,10 @@ class Deployment:
         needed = {deed.to.release, *([deed.before.release] if deed.before is not None else [])}
         needed |= {release.name for one in self._needed if (release := self._place.releases.find(one)) is not None}
         self._place.releases.prune(self._place.keep, needed)
-        bound_outputs(self._place.output)
+        bound_outputs(self._place.output, {output_of(self._place, deed.to).stem})
 
     def _measure(self, current: Deployed) -> str:
-        bound_outputs(self._place.output)
+        bound_outputs(self._place.output, {output_of(self._place, current).stem})
         release = self._place.releases.named(self._activation.real(current))
         return release.artifact.sha256 if release is not None and self._place.releases.intact(release) else ""
 

@@ -1,6 +1,7 @@
 """What services and their commands print: files of a bounded number and length, whose ends go into error texts."""
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 OUTPUTS_KEPT = 20
@@ -17,11 +18,15 @@ def tail_of(output: Path, begin: int = 0) -> str:
     return ""
 
 
-def bound_outputs(folder: Path) -> None:
-    """Throw away the oldest outputs, and what is too long: whoever prints appends, so cutting to nothing is safe."""
+def bound_outputs(folder: Path, in_use: Collection[str]) -> None:
+    """Throw away the oldest outputs, and what is too long: whoever prints appends, so cutting to nothing is safe.
+
+    ``in_use``: names, without what follows the last dot, of outputs that somebody prints to. However quiet they were, they stay:
+    thrown away, they would fill the disk unseen.
+    """
     with contextlib.suppress(OSError):
         for index, path in enumerate(sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)):
-            if index >= OUTPUTS_KEPT:
+            if index >= OUTPUTS_KEPT and path.stem not in in_use:
                 path.unlink(missing_ok=True)
             elif path.stat().st_size > OUTPUT_BYTES_MOST:
                 path.write_bytes(b"")

@@ -155,8 +155,9 @@ class Slot:
             self._listener = None
 
     def trim_output(self) -> None:
-        """Bound what the service has printed."""
-        bound_outputs(self._output)
+        """Bound what the service has printed, and keep what those still print to that run or drain."""
+        living = (self._journal.current, *self._journal.retiring)
+        bound_outputs(self._output, {child.boot for child in living if child is not None})
 
     # starting
 
@@ -172,7 +173,7 @@ class Slot:
                 environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": self._blueprint.service}
             fd = self._listener.fileno() if self._listener is not None else None
             self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
-            bound_outputs(self._output)
+            self.trim_output()
             launch.refuse_late(self._clock.now_ms())  # to read a large artifact again has taken its time
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             try:
