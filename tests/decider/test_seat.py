@@ -35,9 +35,11 @@ class Scene:
 
     async def claim(self) -> int:
         await self.seat.claim(TRUST, 0)
-        record = self.log.topic("desired")[-1]
-        self.seat.hear(record.key, record.value, TRUST)
+        self.hear(self.log.topic("desired")[-1])
         return self.seat.won
+
+    def hear(self, record) -> None:
+        self.seat.hear(record.key, record, TRUST)
 
 
 @pytest.fixture
@@ -64,6 +66,23 @@ async def test_an_epoch_that_was_led_is_won_by_nobody(scene):
     scene.seat.decided(1)
     assert (scene.seat.won, scene.seat.free) == (0, True)
     assert await scene.claim() == 2
+
+
+async def test_an_author_whose_claim_stands_elsewhere_claims_the_next_epoch(scene):
+    """Story 2301485: a copy of the winner's claim came behind the loser's; compaction left the loser's before it, and a node that
+    had lost its memory heard the author no more.
+    """
+    scene.seat.sit(1)
+    first = scene.log.topic("desired")[0]
+    scene.hear(first)
+    assert not scene.seat.lost, "it was only read again"
+    await scene.log.append("desired", first.key, first.value)
+    scene.hear(scene.log.topic("desired")[-1])
+    assert scene.seat.lost
+    scene.seat.rise()
+    assert await scene.claim() == 2
+    scene.seat.sit(2)
+    assert not scene.seat.lost
 
 
 async def test_who_declines_leads_in_nothing_whether_or_not_an_answer_comes(scene):

@@ -179,6 +179,7 @@ STAGES = (scene, "sizes", everybody_at_once)
 ASK_AGAIN = (Inbox, "forget", void_answers_stay)
 
 OUTDATED = (hands, "next_action", by_what_is_held_alone)
+CLAIM_AGAIN = (seat.Seat, "_stands_behind", always(False))
 LEDGER_EPOCH = (seat.Seat, "decided", always(None))
 REVOKED = (seat.Seat, "revoked", always(False))
 GLASS = (accept, "holding", always(None))
@@ -196,6 +197,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "expiry": (EXPIRY_APPLIED, EXPIRY_BEGUN, EXPIRY_ACCEPTED),
     "what a refused command hides": (OUTDATED,),
     "epoch of the ledger": (LEDGER_EPOCH,),
+    "a claim that is written again": (CLAIM_AGAIN,),
     "an end for a revoked key": (REVOKED,),
     "order where it is accepted": (ORDER_ACCEPTED,),
     "order": (ORDER_ACCEPTED, ORDER_HEARD),

@@ -214,7 +214,7 @@ class Decider:
         elif key != HEARTBEAT and not key.startswith(CLAIM):
             self._levels.saw(key, record.value, record.offset)
         else:
-            self._seat.hear(key, record.value, self._inbox.trust)
+            self._seat.hear(key, record, self._inbox.trust)
 
     # leading
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tidegate.decider.leadership import Leadership, claimed, heard, may_claim
 from tidegate.decider.timings import Timings
 from tidegate.decider.witness import Witness
-from tidegate.ports import Clock, Log
+from tidegate.ports import Clock, Log, Record
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Claim, Heartbeat, KeyRole
 from tidegate.wire.envelope import Refused, Signs, Trust, seal, unseal
@@ -33,9 +33,11 @@ class Seat:
         """The epoch in which this process acts; 0: it stands by."""
         self._claimed = 0
         self._claim = b""
+        self._claim_offset: int | None = None
+        """Where our claim was read first."""
         self._evicted = False
-        """Another record stands under the key of our claim: compaction will leave that one, and who begins to read then knows no
-        author.
+        """Another record stands under the key of our claim, be it the same claim: compaction will leave that one, and who begins
+        to read then knows no author, or the one whose claim for this epoch came second.
         """
         self._used = 0
         self._decided = 0
@@ -47,11 +49,11 @@ class Seat:
         self._beats = 0
         self._beat_s = LONG_AGO_S
 
-    def hear(self, key: str, value: bytes | None, trust: Trust) -> None:
+    def hear(self, key: str, record: Record, trust: Trust) -> None:
         """Take a claim or a heartbeat as read. Raises Malformed or Refused where it does not count."""
-        now_s = self._clock.monotonic_s()
-        if self._claimed and key == claim_key(self._claimed, self.life) and value != self._claim:
-            self._evicted = True
+        now_s, value = self._clock.monotonic_s(), record.value
+        if self._claimed and key == claim_key(self._claimed, self.life):
+            self._evicted |= value != self._claim or self._stands_behind(record.offset)
         if value is None:
             return
         if key == HEARTBEAT:
@@ -84,7 +86,7 @@ class Seat:
         for record in records:
             if record.value is not None and record.key is not None and record.key.startswith((CLAIM, HEARTBEAT)):
                 with contextlib.suppress(Malformed, Refused):
-                    self.hear(record.key, record.value, trust)
+                    self.hear(record.key, record, trust)
 
     def entitled(self, trust: Trust) -> bool:
         """Return whether this process's key may decide under a key document."""
@@ -122,7 +124,7 @@ class Seat:
         """Claim the next epoch, never the same twice (E2). Once the log has been read back ``won`` says what came of it."""
         epoch = self._claimed = max(self.leadership.epoch, self._claimed, self._spent, self._decided) + 1
         claim = Claim(fleet=trust.fleet, epoch=epoch, life=self.life, read_to=read_to, issued_ms=self._clock.now_ms())
-        self._claim, self._evicted = seal(claim, self._signer), False
+        self._claim, self._claim_offset, self._evicted = seal(claim, self._signer), None, False
         await self._append(claim_key(epoch, self.life), self._claim)
 
     async def decline(self, fleet: str, digest: str) -> None:
@@ -164,6 +166,12 @@ class Seat:
     async def _append(self, key: str, value: bytes) -> None:
         sent_s = self._clock.monotonic_s()
         self.witness.saw(sent_s, await self._log.append("desired", key, value))
+
+    def _stands_behind(self, offset: int) -> bool:
+        """Return whether our claim was written again, by somebody or by a broker, behind where it was read first."""
+        if self._claim_offset is None:
+            self._claim_offset = offset
+        return offset > self._claim_offset
 
     def _mine(self, epoch: int) -> bool:
         return (self.leadership.epoch, self.leadership.life) == (epoch, self.life)
