@@ -7,8 +7,9 @@ import pytest
 import requests
 from tests.flagfeed.kit import flag
 
-from tidegate.api.ofrep import BODY_BYTES_MAX
-from tidegate.api.tokens import LOOK_EVERY_S, make_token, revoke_token
+from tidegate.api.admission import Admission, Asking
+from tidegate.api.ofrep import BODY_BYTES_MAX, bulk
+from tidegate.api.tokens import LOOK_EVERY_S, Tokens, make_token, revoke_token
 from tidegate.runtime.problem import Problem
 
 ONE, ALL = "/ofrep/v1/evaluate/flags/dark", "/ofrep/v1/evaluate/flags"
@@ -215,19 +216,37 @@ async def test_a_file_of_tokens_that_is_none_names_its_path(place, text):
 
 
 def events_of(url: str, count: int, ready) -> list[dict]:
-    """The next events of a stream; ``ready`` is called when it has begun."""
+    """The next events of a stream; ``ready`` is called at each: it begins with one."""
     found: list[dict] = []
     with requests.get(url, stream=True, timeout=20) as stream:
         assert stream.status_code == 200, stream.text
         assert stream.headers["content-type"].startswith("text/event-stream")
         for line in stream.iter_lines(chunk_size=1):
-            if line.startswith(b":"):
-                ready()
-            elif line.startswith(b"data: "):
+            if line.startswith(b"data: "):
                 found.append(json.loads(line[6:]))
+                ready()
                 if len(found) == count:
                     return found
     return found
+
+
+async def test_a_stream_begins_with_asking_again(place):
+    """What changed between the answer that names a stream and its opening would never be told."""
+    async with place.serve():
+        (event,) = await asyncio.to_thread(events_of, place.served.url + "/ofrep/v1/events?set=web", 1, lambda: None)
+        assert event["type"] == "refetchEvaluation"
+
+
+async def test_an_answer_is_a_new_one_when_the_address_of_its_stream_is(place):
+    """Who was told 304 for a day would be left with an address that opens nothing."""
+    admission, asking = Admission(Tokens(place.tokens_file, place.ahead), None), Asking("web", "page", "0" * 64)
+    hours = [admission.ticket(asking, hour * 3_600_000) for hour in range(13)]
+    assert (len(set(hours[:12])), hours[12] == hours[0]) == (1, False)
+    await place.author.put("web/dark", flag("on"))
+    async with place.serve():
+        answers = [await bulk(place.board, asking, b"{}", "", f"/events?ticket={one}") for one in hours[11:]]
+        again = [await bulk(place.board, asking, b"{}", answers[0].etag, f"/events?ticket={one}") for one in hours[11:]]
+    assert [one.status for one in again] == [304, 200]
 
 
 async def test_a_change_is_an_event_for_its_set_alone(place):
@@ -238,7 +257,7 @@ async def test_a_change_is_an_event_for_its_set_alone(place):
         path = stream["endpoint"]["requestUri"]
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
         heard = asyncio.create_task(
-            asyncio.to_thread(events_of, place.served.url + path, 1, lambda: loop.call_soon_threadsafe(begun.set))
+            asyncio.to_thread(events_of, place.served.url + path, 2, lambda: loop.call_soon_threadsafe(begun.set))
         )
         await begun.wait()
         await place.author.put("other/dark", flag("off"))
@@ -246,7 +265,7 @@ async def test_a_change_is_an_event_for_its_set_alone(place):
         assert not heard.done()
         await place.author.put("web/dark", flag("off"))
         async with asyncio.timeout(20):
-            (event,) = await heard
+            _, event = await heard
         assert (event["type"], isinstance(event["lastModified"], int)) == ("refetchEvaluation", True)
         for wrong in (
             path.replace("set=web", "set=other"),
@@ -261,10 +280,10 @@ async def test_an_open_stream_does_not_keep_the_server_from_ending(place):
     loop = asyncio.get_running_loop()
     async with place.serve():
         url = place.served.url + "/ofrep/v1/events?set=web"
-        heard = asyncio.create_task(asyncio.to_thread(events_of, url, 1, lambda: loop.call_soon_threadsafe(begun.set)))
+        heard = asyncio.create_task(asyncio.to_thread(events_of, url, 2, lambda: loop.call_soon_threadsafe(begun.set)))
         await begun.wait()
     async with asyncio.timeout(20):
-        assert await heard == []
+        assert len(await heard) == 1
 
 
 async def test_a_page_of_a_named_origin_may_ask(place):

@@ -67,6 +67,14 @@ def test_a_fast_plan_takes_away_every_version_that_came_after_its_own(back_to, l
     story.check_rebuilt()
 
 
+def test_a_plan_that_goes_back_by_stages_takes_them_away_when_it_begins():
+    story = settled("1", "2", "3")
+    story.submit(replace(plan("1", "3"), id="back"))
+    assert safe(story) == {of("2"), of("3")}
+    story.until(Phase.DONE)
+    assert story.want(Verb.RESTORE, of("3")).reason is Reason.CODE_MISSING
+
+
 def test_what_was_undone_before_is_newer_than_what_came_before_it():
     """3 went back, 4 came; a fast plan to 1 leaves 2, which was settled last, and 4."""
     story = settled("1", "2", "3")

@@ -5,8 +5,10 @@ from tests.rollout.flags import DARK, STAGES, Story, half_way, on_for_all, ramp,
 
 from tidegate.rollout.flag_levels import withheld
 from tidegate.rollout.ramp_forward import ramp_blockers
+from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import KeyRole, Phase, PublicKey, Verb
 from tidegate.wire.flagchanges import RampStage
+from tidegate.wire.flagspecs import Prerequisite
 from tidegate.wire.flagstates import Off, RampResult
 from tidegate.wire.judgement import AlarmState, Evidence, Outcome
 from tidegate.wire.plans import Action, Gate, GateDefault, Pause
@@ -193,9 +195,10 @@ def test_policies_of_a_guarded_service_stop_growth_and_never_a_switch_off(policy
     assert story.flag().off is Off.SWITCHED_OFF
 
 
-def test_switch_offs_are_counted_by_a_budget_of_all_services():
+@pytest.mark.parametrize("services", [(), ("shop",)])
+def test_switch_offs_are_counted_by_the_budgets_of_the_services_that_judged_them(services):
     story = Story()
-    story.policy(rollback_budget=RollbackBudget(rollbacks=1))
+    story.policy(rollback_budget=RollbackBudget(rollbacks=1), services=services)
     story.pass_by()
     story.put(spec(), ramp())
     story.grown(10)
@@ -263,6 +266,19 @@ def test_a_second_person_approves_where_a_policy_asks_for_one():
     assert story.want(Verb.APPROVE, target=waits.answers).reason is Reason.NOT_ALLOWED
     assert story.want(Verb.APPROVE, target=waits.answers, actor="ada").kind == "setting"
     story.grown(10)
+
+
+def test_what_needs_a_flag_that_came_from_an_archive_waits_until_a_person_has_spoken_of_that():
+    """What the archive has of it may have been killed since."""
+    story = Story()
+    story.put(spec(immediate=True), subject=OTHER)
+    story.now_ms += 1_000
+    story.restore()
+    needing = spec(immediate=True, prerequisites=(Prerequisite(flag="other", variants=("on",)),))
+    refused = story.put(needing)
+    assert (refused.reason, "flag restore first" in refused.message) == (Reason.BAD_DOCUMENT, True)
+    story.want(Verb.RESTORE, OTHER)
+    assert story.put(needing).kind is DecisionKind.COMPLETE
 
 
 def test_after_a_restore_nothing_is_published_but_what_is_safe_until_a_person_has_spoken():

@@ -7,13 +7,16 @@ from tidegate.rollout.flag_levels import shared_value
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.flags import METADATA
-from tidegate.wire.flagspecs import Layer
+from tidegate.wire.flagspecs import Layer, Prerequisite
 from tidegate.wire.judgement import AlarmState
 from tidegate.wire.policies import Freeze
 from tidegate.wire.reasons import Reason
 
 NOBODY, EVERYONE = {"==": [1, 2]}, {"==": [1, 1]}
 BETA = {"if": [{"$ref": "beta"}, "on", "off"]}
+DEEP: object = EVERYONE
+for _ in range(48):
+    DEEP = {"!": [DEEP]}
 SPLIT = {"fractional": [["on", 1], ["off", 1]]}
 
 
@@ -149,6 +152,24 @@ def test_a_share_at_rest_is_not_dealt_anew_however_it_came_to_be_one():
     assert (story.flag().phase, story.flag().weight, story.flag().held) == (Phase.DONE, 2_500, 2_500)
     refused = story.share({"bucketing": "v3"}, METADATA)
     assert (refused.reason, "web/dark" in refused.message) == (Reason.BAD_DOCUMENT, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "targeting"),
+    [
+        ("$metadata", {"bucketing": "v3"}, SPLIT),
+        ("$evaluators", {"beta": DEEP}, BETA),
+    ],
+)
+def test_what_makes_a_flag_unsayable_that_needs_another_is_refused(name, value, targeting):
+    """Each rule for itself is sound; written out in the flag that needs it, it is not."""
+    story = Story()
+    story.share({"beta": NOBODY})
+    story.put(spec(immediate=True, targeting=targeting), subject="flag/web/base")
+    story.put(spec(immediate=True, prerequisites=(Prerequisite(flag="base", variants=("on",)),)))
+    refused = story.share(value, name)
+    assert (refused.reason, "could not be published any more" in refused.message) == (Reason.BAD_DOCUMENT, True)
+    assert story.level().fault == ""
 
 
 def test_a_fault_is_told_whatever_else_would_hold_it_up():

@@ -5,6 +5,7 @@ from tests.rollout.flags import Story, half_way, on_for_all, ramp, spec
 
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.documents import Phase, Verb
+from tidegate.wire.flagspecs import Prerequisite
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.policies import Freeze
 from tidegate.wire.reasons import Reason
@@ -132,11 +133,62 @@ def test_what_is_set_after_a_restore_begins_like_any_other():
     story.grown(10).grown(10, "flag/web/other")
 
 
-def test_a_policy_of_a_guarded_service_asks_for_rest_between_ramps():
+@pytest.mark.parametrize("changes", [{"guard": ("cart",)}, {"immediate": True}])
+@pytest.mark.parametrize(
+    ("policy", "reason"), [({"freezes": (Freeze(),)}, Reason.FROZEN), ({"second_approver": True}, Reason.NOT_APPROVED)]
+)
+def test_a_change_of_the_guard_is_held_by_the_guard_that_is_there(changes, policy, reason):
+    story = on_for_all(variants=THREE)
+    story.policy(**policy, services=("shop",))
+    answer = story.put(spec("new", variants=THREE, **changes), None if "immediate" in changes else ramp())
+    story.pass_by(5)
+    assert reason in {answer.reason, *story.blockers()}
+    assert story.having("on") == set(story.seen())
+
+
+def test_an_archive_gives_the_safe_variant_of_what_is_there_and_not_of_what_waits():
+    story = on_for_all(variants=THREE)
+    story.policy(second_approver=True)
+    story.put(spec("on", variants=THREE, safe_variant="new"), ramp())
+    story.want(Verb.ARCHIVE)
+    assert story.having("off") == set(story.seen())
+
+
+def test_a_share_of_what_is_there_is_lowered_while_a_change_waits():
+    story = on_for_all(variants=THREE)
+    story.policy(second_approver=True)
+    story.put(spec("new", variants=THREE), ramp())
+    assert story.want(Verb.SHARE, weight=2_500).kind is DecisionKind.SHARE
+    assert 60 <= len(story.having("on")) <= 140
+    assert story.want(Verb.SHARE, weight=2_500).reason is Reason.NOTHING_TO_DO
+    assert story.want(Verb.SHARE, weight=5_000).reason is Reason.NOT_ALLOWED
+    story.want(Verb.ABORT)
+    assert (story.flag().weight, story.flag().held) == (2_500, 2_500)
+
+
+@pytest.mark.parametrize("fields", [{}, {"prerequisites": (Prerequisite(flag="other", variants=("on",)),)}])
+@pytest.mark.parametrize("course", [None, ramp()])
+def test_what_gives_everyone_the_safe_variant_waits_for_nothing(fields, course):
+    story = Story()
+    story.put(spec(immediate=True), subject="flag/web/other")
+    story.put(spec(**fields), ramp())
+    story.grown(100).pass_by(15)
+    story.policy(freezes=(Freeze(),))
+    assert story.put(spec("off", **fields), course).kind is DecisionKind.COMPLETE
+    assert story.having("off") == set(story.seen())
+
+
+@pytest.mark.parametrize("end", ["abort", "switch-off"])
+def test_a_policy_of_a_guarded_service_asks_for_rest_between_ramps(end):
     story = half_way()
     story.policy(dwell="10m", services=("shop",))
-    story.want(Verb.ABORT)
-    story.put(spec(), ramp())
+    story.want(Verb.PAUSE)
+    story.pass_by(700)
+    if end == "abort":
+        story.want(Verb.ABORT)
+    else:
+        story.verdict(Outcome.FAIL)
+    story.put(spec(metadata={"another": "spec"}), ramp())
     story.pass_by(60)
     assert story.blockers() == [Reason.DWELLING]
     story.pass_by(540)

@@ -11,7 +11,7 @@ from tidegate.api.tokens import Denied, Token, Tokens
 from tidegate.wire.names import is_name
 
 SELECTOR = "flagSetId="
-TICKET_S = 24 * 3_600
+HALF_TICKET_S = 12 * 3_600
 """A stream of events is opened by its address alone, since browsers send no headers with it; so long an address is good."""
 
 
@@ -60,10 +60,12 @@ class Admission:
             raise Denied(HTTPStatus.FORBIDDEN, f"{host[:150]!r} is not this machine; make a token: tidegate api token NAME")
 
     def ticket(self, asking: Asking, now_ms: int) -> str:
-        """Return what opens the events of a set; empty where nothing is needed. It lasts a day, and ends with the token."""
+        """Return what opens the events of a set; empty where nothing is needed. It ends with the token, and lasts a day at most
+        and half of one at least: it is the same for half a day, so that an answer that names it is.
+        """
         if asking.token is None:
             return ""
-        until_s = now_ms // 1_000 + TICKET_S
+        until_s = (now_ms // 1_000 // HALF_TICKET_S + 2) * HALF_TICKET_S
         return f"{asking.token}~{until_s}~{_mark(asking.sha256, asking.set_id, until_s)}"
 
     def admit_ticket(self, selector: str, ticket: str, now_ms: int) -> Asking:

@@ -77,7 +77,8 @@ async def bulk(board: Board, asking: Asking, body: bytes, known: str, stream: st
     """Evaluate all flags of a set: 304 where the answer is one that the caller knows (``known``: its If-None-Match). ``stream``:
     path and query of the events that tell of changes.
 
-    The tag is of the answer, not of the definitions: rules may look at the time. The age is not part of it.
+    The tag is of the answer, not of the definitions: rules may look at the time; and of ``stream``, whose ticket ends. The age is
+    not part of it.
     """
     try:
         context = context_of(body)
@@ -88,7 +89,7 @@ async def bulk(board: Board, asking: Asking, body: bytes, known: str, stream: st
     if told is None:
         return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"errorDetails": f"the rules took more than {BULK_WITHIN_S:.0f} s"})
     metadata = {**flags.metadata, **_age(board)}
-    etag = f'"{hashlib.blake2b(msgspec.json.encode([flags.set_id, flags.metadata, told]), digest_size=16).hexdigest()}"'
+    etag = f'"{hashlib.blake2b(msgspec.json.encode([flags.set_id, flags.metadata, told, stream]), digest_size=16).hexdigest()}"'
     if _matches(known, etag):
         return Answer(HTTPStatus.NOT_MODIFIED, b"", etag)
     streams = [{"type": "sse", "endpoint": {"requestUri": stream}, "inactivityDelaySec": INACTIVITY_S}]

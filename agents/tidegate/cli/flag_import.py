@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
@@ -20,6 +21,7 @@ from tidegate.cli.output import Format, format_option, show
 from tidegate.cli.session import Exit, Session, session
 from tidegate.cli.words import reason_option
 from tidegate.cli.yaml_file import faulty
+from tidegate.flags.published import Pin
 from tidegate.model.asked import Wish
 from tidegate.rollout.ledger import Ledger
 from tidegate.runtime.faults import Fault
@@ -27,7 +29,7 @@ from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.codec import Malformed, decode, decode_strict, encode
 from tidegate.wire.decisions import Decision, DecisionKind
-from tidegate.wire.documents import Intent, KeyRole, Verb
+from tidegate.wire.documents import Intent, KeyRole, Phase, Verb
 from tidegate.wire.envelope import Signs
 from tidegate.wire.exposures import EXPERIMENT, WATCHED
 from tidegate.wire.flagchanges import FlagChange, FlagRamp
@@ -255,7 +257,8 @@ def _changes(ledger: Ledger, wanted: Import) -> Iterator[tuple[TopicKey, FlagCha
 def _authored(definition: msgspec.Raw) -> msgspec.Raw:
     """Return a definition without the marks that decide leaves in what is published: an export may be imported again."""
     found = definition_of(bytes(definition))
-    metadata = {name: value for name, value in found.metadata.items() if name not in (EXPERIMENT, WATCHED)}
+    marks = {EXPERIMENT, WATCHED, *(pin for pin in get_args(Pin) if found.metadata.get(pin) is True)}
+    metadata = {name: value for name, value in found.metadata.items() if name not in marks}
     return definition if metadata == found.metadata else msgspec.Raw(replace(found, metadata=metadata).encoded())
 
 
@@ -277,7 +280,9 @@ def _stands(ledger: Ledger, key: TopicKey, change: FlagChange) -> bool:
         beside = ledger.flag_sets.get(key.subject)
         return beside is not None and _plain(bytes(beside.value)) == _plain(change.shared)
     state = ledger.flags.get(key.subject)
-    return state is not None and not state.archived and spec_digest(state.spec) == spec_digest(change.spec)
+    if state is None or state.archived or spec_digest(state.spec) != spec_digest(change.spec):
+        return False
+    return state.killed or state.phase is not Phase.DONE or state.held > 0  # else nobody has it: it was aborted, or switched off
 
 
 def _named(path: str) -> str:

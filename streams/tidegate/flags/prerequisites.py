@@ -77,6 +77,7 @@ def _met(one: Prerequisite, published: Mapping[str, bytes], inlining: "_Inlining
             return _name(node) in wanted
         ways: list[Any] = [{"in": [node, list(wanted)]}]
         ways += [{"===": [node, flag]} for flag in (True, False) if _name(flag) in wanted]
+        ways += [{"===": [node, int(name)]} for name in wanted if name.isdecimal() and str(int(name)) == name]
         ways += [{"===": [node, None]}] if inherits else []
         return {"or": ways} if len(ways) > 1 else ways[0]
 

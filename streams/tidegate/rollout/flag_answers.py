@@ -86,7 +86,7 @@ def _restore(ramp: Ramp, intent: Intent) -> Change:
     state = ramp.state
     if state.killed:
         left = f" It is still off ({state.off})." if state.off is not Off.NONE else ""
-        return _change(DecisionKind.RESTORE, (intent.reason or "What was there is back.") + left, _back(state, killed=False))
+        return _change(DecisionKind.RESTORE, (intent.reason or _is_back(state)) + left, _back(state, killed=False))
     if state.off is Off.NONE:
         if state.asked_ms < ramp.ledger.restored_ms:
             return _change(DecisionKind.RESTORE, "It holds as the archive has it.", state)
@@ -100,7 +100,7 @@ def _restore(ramp: Ramp, intent: Intent) -> Change:
     if missing is not None:
         reason, sentence = missing
         return ramp.refused(reason, f"{sentence} Roll that out first.")
-    return _change(DecisionKind.RESTORE, intent.reason or "What was there is back.", _back(state, off=Off.NONE))
+    return _change(DecisionKind.RESTORE, intent.reason or _is_back(state), _back(state, off=Off.NONE))
 
 
 def _share(ramp: Ramp, intent: Intent) -> Change:
@@ -110,6 +110,8 @@ def _share(ramp: Ramp, intent: Intent) -> Change:
         return ramp.refused(Reason.BAD_DOCUMENT, "weight: is missing; give a share of 10,000, as in 2500 for 25 %")
     if state.pinned:
         return ramp.refused(Reason.NOTHING_TO_DO, f"{state.key} is {_why_pinned(state)}; restore it first")
+    if state.phase is Phase.IDLE and state.before is not None:
+        return _share_of_before(ramp, intent, weight)
     if weight > state.held:
         message = f"weight: {shown(weight)} is more than the {shown(state.held)} that its stages have given; set it by a ramp"
         return ramp.refused(Reason.NOT_ALLOWED, message)
@@ -121,6 +123,18 @@ def _share(ramp: Ramp, intent: Intent) -> Change:
     return _change(DecisionKind.SHARE, intent.reason or f"{shown(weight)} have it from now on.", new)
 
 
+def _share_of_before(ramp: Ramp, intent: Intent, weight: int) -> Change:
+    """Lower the share of what is there while a change of it waits to begin."""
+    state = ramp.state
+    if weight > state.before_weight:
+        message = f"weight: {shown(weight)} is more than the {shown(state.before_weight)} that have what is there"
+        return ramp.refused(Reason.NOT_ALLOWED, f"{message}; the change {state.proposed} waits, abort it to go back up")
+    if weight == state.before_weight:
+        return ramp.refused(Reason.NOTHING_TO_DO, f"{state.key} has {shown(weight)} already")
+    message = intent.reason or f"{shown(weight)} have what is there from now on; {state.proposed} waits as before."
+    return _change(DecisionKind.SHARE, message, replace(state, before_weight=weight))
+
+
 def _archive(ramp: Ramp, intent: Intent) -> Change:
     """Give everyone the safe variant for good. A tombstone follows days later (G5)."""
     state = ramp.state
@@ -130,8 +144,10 @@ def _archive(ramp: Ramp, intent: Intent) -> Change:
     if needing:
         message = f"{', '.join(needing[:5])} needs it; set that flag without the prerequisite first"
         return ramp.refused(Reason.NOT_ALLOWED, message)
+    there = spec_in_force(state)
     new = replace(
         state,
+        spec=there,
         archived=True,
         phase=Phase.DONE,
         result=RampResult.ABORTED if state.under_way else state.result,
@@ -140,7 +156,7 @@ def _archive(ramp: Ramp, intent: Intent) -> Change:
         paused_reason=None,
         placement="",
     )
-    message = intent.reason or f"Everyone has {safe_variant(state.spec)} for good; the name is never used again."
+    message = intent.reason or f"Everyone has {safe_variant(there)} for good; the name is never used again."
     return _change(DecisionKind.ARCHIVE, message, new)
 
 
@@ -238,6 +254,11 @@ def _change(kind: DecisionKind, message: str, state: FlagState) -> Change:
 
 def _served(state: FlagState) -> dict[str, str | int | float | list[str] | None]:
     return {"weight": state.weight, "phase": str(state.phase)}
+
+
+def _is_back(state: FlagState) -> str:
+    there = state.weight or (state.before is not None and state.before_weight)
+    return "What was there is back." if there else "The pin is off. Nothing else was there: everyone has the safe variant."
 
 
 def _why_pinned(state: FlagState) -> str:

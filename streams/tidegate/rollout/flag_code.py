@@ -17,7 +17,7 @@ from tidegate.wire.documents import Phase
 from tidegate.wire.flagspecs import FlagSpec, RequiredVersion
 from tidegate.wire.flagstates import FlagState, Off, is_flag
 from tidegate.wire.names import service_of, service_subject
-from tidegate.wire.plans import Artifact
+from tidegate.wire.plans import Artifact, Plan
 from tidegate.wire.reasons import Reason
 
 
@@ -46,14 +46,15 @@ def _there(ledger: Ledger, need: RequiredVersion) -> bool:
     accepted = ledger.plans.get(state.plan_digest)
     if state.phase is Phase.WATCHING and accepted is not None:
         return accepted.plan.artifact.version == need.version
-    # A fast plan takes it away from all nodes, and on the way back from it nobody has it before the last is back.
-    leaves = accepted is not None and accepted.plan.fast and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
+    # A plan that goes back takes it away, and on the way back from a fast one nobody has it before the last is back.
+    goes = accepted is not None and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
+    leaves = goes and accepted is not None and _goes_back(ledger, state.subject, accepted.plan)
     return state.settled is not None and state.settled.version == need.version and not leaves
 
 
 def _leaving(ledger: Ledger, change: Change) -> frozenset[RequiredVersion]:
     """Return the versions that a change takes away: of a rollback the one that it is of; and what came after the one that it goes
-    back to, which of a fast plan may lie further back (H2).
+    back to, which of a plan that goes back may lie further back (H2).
     """
     if is_flag(change.subject) or change.state is None:
         return frozenset()
@@ -63,13 +64,18 @@ def _leaving(ledger: Ledger, change: Change) -> frozenset[RequiredVersion]:
     plan = accepted.plan
     if change.kind is DecisionKind.ROLLBACK:
         target, leaves = change.state.settled, {plan.artifact.version}
-    elif change.kind is DecisionKind.START and plan.fast:
+    elif change.kind is DecisionKind.START and _goes_back(ledger, change.subject, plan):
         target, leaves = plan.artifact, set()
     else:
         return frozenset()
     if target is not None:
         leaves |= {one.version for one in _after(ledger, change.subject, target)} - {target.version}
     return frozenset(RequiredVersion(service=service, version=version) for version in leaves)
+
+
+def _goes_back(ledger: Ledger, subject: str, plan: Plan) -> bool:
+    """Return whether a plan goes to what was settled before, by stages or at once."""
+    return plan.fast or identity(plan.artifact) in {identity(one) for one in ledger.history.get(subject, ())}
 
 
 def _after(ledger: Ledger, subject: str, target: Artifact) -> Iterator[Artifact]:

@@ -81,10 +81,18 @@ class FlagLevels:
             return FlagLevel(_safe(spec_in_force(state)), revision, str(fault))
 
     def around(self, state: FlagState) -> "Around":
-        """Return what a flag's value depends on beside its own state."""
+        """Return what a flag's value depends on beside its own state. Malformed where some of that is withheld: what the archive
+        has of it may have been killed since.
+        """
         key, names = state.key, needs(state)
         if not names or state.pinned:
             return Around()
+        unknown = [one for one in (*names, EVALUATORS, METADATA) if withheld(self._ledger, beside(key, one).subject)]
+        if unknown:
+            remedy = "flag restore" if unknown[0] in names else "set it anew"
+            raise Malformed(
+                "prerequisites", f"{unknown[0]} came from an archive and may be older than what holds: {remedy} first"
+            )
         subjects = {name: beside(key, name).subject for name in names}
         live = {name: one for name, one in subjects.items() if one in self._ledger.flags and not self._ledger.flags[one].archived}
         published = {name: self.level(one).value for name, one in live.items()}

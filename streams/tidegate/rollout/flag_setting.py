@@ -57,7 +57,7 @@ def answer_set(ledger: Ledger, view: View, intent: Intent, key: PublicKey | None
 
 def _answer(ramp: Ramp, before: FlagState | None) -> Change:
     state = ramp.state
-    if state.ramp is None and _is_safe(state.spec, before):
+    if _is_safe(state.spec, before):  # with a ramp, too: what goes toward safe waits for nothing
         return at_once(ramp, Reason.ASKED, state.why or "Everyone has the safe variant.")
     if state.ramp is None:
         held, asks = next(restraints(ramp), None), asks_for_approval(ramp)
@@ -119,10 +119,12 @@ def _taken(ledger: Ledger, subject: str, spec: FlagSpec) -> Iterator[Fault]:
 
 
 def _is_safe(spec: FlagSpec, before: FlagState | None) -> bool:
-    """Return whether a spec gives everyone what is the safe variant now, with the value that it has now (G2)."""
+    """Return whether a spec gives everyone what is the safe variant now, with the value that it has now (G2): those too who miss
+    a prerequisite.
+    """
     definition, safe = spec.decoded(), safe_variant(before.spec if before is not None else spec)
     always = definition.state is State.ENABLED and not definition.targeting and definition.default_variant == safe
-    return always and not spec.prerequisites and safe_variant(spec) == safe and not any(_other_pins(spec, before))
+    return always and safe_variant(spec) == safe and not any(_other_pins(spec, before))
 
 
 def _other_pins(spec: FlagSpec, before: FlagState | None) -> Iterator[Fault]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from msgspec import UnsetType
+from msgspec.structs import replace
 
 from tidegate.flags.leaves import Outcome, results
 from tidegate.flags.published import WEIGHT_ALL
 from tidegate.rollout.change import Change, refusal
-from tidegate.rollout.flag_levels import beside, shared_value
+from tidegate.rollout.flag_levels import FlagLevels, beside, needs, shared_value, withheld
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.policies import forbidden
 from tidegate.rollout.ramp import Ramp
@@ -49,6 +50,9 @@ def answer_shared(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Ch
     if held is not None:
         return refusal(intent, *held)
     state = SharedState(subject=intent.subject, value=change.value, actor=intent.actor, why=intent.reason, asked_ms=now_ms)
+    wrong = list(_unpublishable(ledger, intent, state))
+    if wrong:
+        return refusal(intent, Reason.BAD_DOCUMENT, told_faults(wrong[:20]))
     return Change(
         kind=DecisionKind.SETTING,
         reason=Reason.ASKED,
@@ -56,6 +60,17 @@ def answer_shared(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Ch
         message=intent.reason or f"{key} is set.",
         flag_set=state,
     )
+
+
+def _unpublishable(ledger: Ledger, intent: Intent, state: SharedState) -> Iterator[Fault]:
+    """Yield which flags that need others could not be published any more, though each rule for itself is sound."""
+    sets = ledger.flag_sets | {state.subject: replace(state, seq=ledger.seq)}
+    before, now = FlagLevels(ledger), FlagLevels(replace(ledger, flag_sets=sets))
+    for flag in _flags(ledger, intent):
+        if needs(flag) and not withheld(ledger, flag.subject):
+            fault = now.level(flag.subject).fault
+            if fault and not before.level(flag.subject).fault:
+                yield VALUE, f"{flag.key} could not be published any more: {fault}"
 
 
 def _held(ledger: Ledger, view: View, intent: Intent, now_ms: int) -> Blocker | None:

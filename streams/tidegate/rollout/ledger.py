@@ -58,6 +58,8 @@ class Retreat(Struct, frozen=True):
 
     at_ms: int
     subject: str
+    services: tuple[str, ...] = ()
+    """Of a flag: the services that judged it."""
 
 
 class Ledger(Struct, frozen=True, kw_only=True):
@@ -148,7 +150,8 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         policy = document_in(decision.policy.encode(), Policy)
         ledger = replace(ledger, policies=ledger.policies | {policy.name: InForce(policy, decision.now_ms)})
     if decision.kind is DecisionKind.ROLLBACK and decision.reason not in _NO_FAULT:
-        retreats = (*ledger.retreats, Retreat(decision.now_ms, decision.subject))
+        services = decision.flag.judged if decision.flag is not None else ()
+        retreats = (*ledger.retreats, Retreat(decision.now_ms, decision.subject, services))
         ledger = replace(ledger, retreats=retreats[-RETREATS_KEPT:])
     if decision.answers:
         ledger = replace(ledger, answered=_newest(ledger.answered, decision.answers, decision.seq, ANSWERED_KEPT))

@@ -11,7 +11,7 @@ from tidegate.rollout.view import View
 from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import digest
-from tidegate.wire.flagstates import RampResult
+from tidegate.wire.flagstates import FlagState
 from tidegate.wire.names import duration_ms, service_of
 from tidegate.wire.policies import POLICY_PREFIX, Policy, policy_faults
 from tidegate.wire.reasons import Reason
@@ -20,7 +20,7 @@ Restraint = tuple[Reason, str]
 
 POLICIES_MAX = 64
 """So many names: each is looked at for every step of every rollout."""
-_WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED, RampResult.SWITCHED_OFF})
+_WENT_BACK = frozenset({Result.ROLLED_BACK, Result.ABORTED, Result.FAILED})
 
 
 def answer_policy(ledger: Ledger, view: View, event: PolicyArrived) -> list[Change]:
@@ -100,7 +100,7 @@ def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:
     if budget is None:
         return []
     since_ms = max(held.since_ms, now_ms - duration_ms(budget.within))
-    counts = [one for one in ledger.retreats if one.at_ms > since_ms and covers(held.policy, one.subject)]
+    counts = [one for one in ledger.retreats if one.at_ms > since_ms and _counts(held.policy, one)]
     return counts if len(counts) >= budget.rollbacks else []
 
 
@@ -130,9 +130,14 @@ def edges_ms(ledger: Ledger, subject: str, now_ms: int) -> Iterator[int]:
         yield from (edge for edge in edges if edge is not None)
         budget = held.policy.rollback_budget
         if budget is not None:
-            yield from (one.at_ms + duration_ms(budget.within) for one in ledger.retreats if covers(held.policy, one.subject))
+            yield from (one.at_ms + duration_ms(budget.within) for one in ledger.retreats if _counts(held.policy, one))
         if state.queue:
             yield _rested_ms(held, state)
+
+
+def _counts(policy: Policy, retreat: Retreat) -> bool:
+    """Return whether a rollback is of what a policy covers: of a flag, by the services that judged it as well."""
+    return covers(policy, retreat.subject) or any(service in policy.services for service in retreat.services)
 
 
 def _obstacle(ledger: Ledger, view: View, key: str, policy: Policy) -> Restraint | None:
@@ -180,7 +185,13 @@ def _rested_ms(held: InForce, state: Judged) -> int:
     """Return from when on a subject may begin again: its last rollout began, or went back, at least ``dwell`` before."""
     if held.policy.dwell is None or not state.rollout:
         return 0
-    return max(state.started_ms, state.phase_ms if state.result in _WENT_BACK else 0) + duration_ms(held.policy.dwell)
+    return max(state.started_ms, _went_back_ms(state)) + duration_ms(held.policy.dwell)
+
+
+def _went_back_ms(state: Judged) -> int:
+    if isinstance(state, FlagState):
+        return state.went_back_ms
+    return state.phase_ms if state.result in _WENT_BACK else 0
 
 
 def _last_edges(held: InForce, now_ms: int) -> list[int]:

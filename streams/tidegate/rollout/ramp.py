@@ -54,9 +54,17 @@ class Ramp(Struct, frozen=True):
         return self.state.spec.guard
 
     @property
+    def guards(self) -> tuple[str, ...]:
+        """Services whose policies and alarms hold for the flag: of the guard that is set, and of the one that is there. A change
+        of the guard is held by the old one, too (H3).
+        """
+        before = self.state.before
+        return tuple(dict.fromkeys((*self.services, *(before.guard if before is not None else ()))))
+
+    @property
     def subjects(self) -> tuple[str, ...]:
-        """Subjects whose policies hold for the flag: its own, and those of its guard's services."""
-        return (self.state.subject, *(service_subject(service) for service in self.services))
+        """Subjects whose policies hold for the flag: its own, and those of ``guards``."""
+        return (self.state.subject, *(service_subject(service) for service in self.guards))
 
     @property
     def gate_asked(self) -> str:

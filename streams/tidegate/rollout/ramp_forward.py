@@ -131,13 +131,13 @@ def restraints(ramp: Ramp) -> Iterator[Blocker]:
 
 
 def held_off(ramp: Ramp) -> Iterator[Blocker]:
-    """Yield which policies, of the flag or of its guard's services, and which of their open critical alarms keep it as it is."""
+    """Yield which policies, of the flag or of its guards' services, and which of their open critical alarms keep it as it is."""
     for subject in ramp.subjects:
         policy = forbidden(ramp.ledger, subject, ramp.now_ms)
         if policy is not None:
             yield policy
             break
-    for service in ramp.services:
+    for service in ramp.guards:
         yield from open_alarms(ramp.view, service)
 
 
