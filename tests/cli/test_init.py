@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cli.kit import World
 
+from tidegate.cli.init import make_node_file
 from tidegate.node import load_config
 from tidegate.node.config import load_trust
 from tidegate.runtime.home import Home
@@ -101,6 +102,21 @@ def test_keys_without_settings_are_not_overwritten(empty: World) -> None:
     refused = empty.type("init")
     assert (refused.code, contents(empty.home.folder)) == (1, before)
     assert "config.yaml is missing" in refused.err
+
+
+def test_settings_without_keys_say_what_to_do(empty: World) -> None:
+    empty.home.folder.mkdir(parents=True, exist_ok=True)
+    empty.home.config.write_text("fleet: prod\nkafka: {bootstrap: broker.example:9092}\n")
+    done = empty.type("init", "--node", "web-1")
+    assert (done.code, "keys are made together with the settings" in done.err) == (2, True)
+    assert list(contents(empty.home.folder)) == ["config.yaml"]
+
+
+def test_a_nodes_file_is_made_where_settings_were_written_by_hand(empty: World) -> None:
+    empty.home.folder.mkdir(parents=True, exist_ok=True)
+    empty.home.config.write_text("fleet: prod\nkafka: {bootstrap: broker.example:9092}\n")
+    make_node_file(empty.home, "web-7", "")
+    assert (empty.home.nodes / "web-7.yaml").exists()
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,12 @@ def init(
     if bootstrap:
         addresses(bootstrap, "--bootstrap")
     fresh = not home.config.exists()
+    if not fresh and not home.root.exists():
+        raise Problem(
+            f"{home.config} is there, and {home.root} is not: keys are made together with the settings",
+            f"move {home.config} away, run init again, then put what it said into the one that is made; or copy the keys here",
+            code=2,
+        )
     if fresh:
         _make(home, fleet or "local", bootstrap, prefix or "tidegate.", protect=passphrase)
     else:
@@ -220,6 +226,7 @@ def make_node_file(home: Home, name: str, zone: str) -> None:
     """Write a node's file where there is none."""
     kafka, path = home.settings.kafka, home.nodes / f"{name}.yaml"
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)  # settings may have been written by hand, and nothing else
         text = NODE.format(
             path=path,
             fleet=_text(home.settings.fleet),
