@@ -31,6 +31,7 @@ class Desktop:
         self.now_ms = T0
         self.taken: list[tuple[float, Notice]] = []
         self.away = False
+        self.step_s = 0.1
 
     def go(self, seconds: float) -> list[Notice]:
         """Let time pass; return what was taken meanwhile."""
@@ -40,7 +41,7 @@ class Desktop:
             self.look()
             if self.now_ms >= until_ms:
                 return [notice for _, notice in self.taken[before:]]
-            self.now_ms = min(until_ms, self.now_ms + 100)
+            self.now_ms = min(until_ms, self.now_ms + round(self.step_s * 1_000))
 
     def look(self) -> None:
         self.desk, notices = due(self.desk, self.board, self.policy, self.now_ms)
@@ -207,6 +208,18 @@ def test_what_was_told_before_a_silence_began_is_told_to_be_over() -> None:
     assert target.go(100) == []
     target.say(over(alarm(), 110))
     assert [keys(notice.over) for notice in target.go(60)] == [["coverage_lost/shop"]]
+
+
+def test_what_was_told_and_is_silenced_is_not_told_again_until_the_silence_is_over() -> None:
+    target = Desktop()
+    repeat_s = target.policy.repeat_ms / 1_000
+    target.say(alarm(), alarm(service="cart"))
+    target.go(5)
+    target.hush(silence(3 * repeat_s, since_s=5, service="shop"), silence(2 * repeat_s, since_s=5, service="cart"))
+    target.step_s = 60
+    assert target.go(1.9 * repeat_s) == []
+    assert [keys(notice.firing) for notice in target.go(repeat_s)] == [["coverage_lost/cart"]]
+    assert max(key for notice in target.go(repeat_s * 1.2) for key in keys(notice.firing)) == "coverage_lost/shop"
 
 
 def test_one_that_fires_again_under_a_silence_is_told_to_be_over_and_not_to_fire() -> None:

@@ -8,7 +8,7 @@ from tests.experiments.kit import BEGIN_MS, TRIAL, counted, did, folded, plainly
 from tests.golden import experiments
 
 from tidegate.experiments import ExperimentState, restore, snapshot, step
-from tidegate.experiments.fold import IDLE_MS, RUNS_MAX, VALUE_MAX
+from tidegate.experiments.fold import IDLE_MS, OVER_MS, RUNS_MAX, VALUE_MAX
 from tidegate.experiments.snapshot import OLDEST, VERSION
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.experiments import sums_of, trial_text
@@ -53,6 +53,29 @@ def test_an_outcome_counts_from_the_first_exposure_on_and_once():
     state = folded([saw(9, "on"), did(1, "bought"), saw(1, "on"), did(1, "paid", 5.0), did(1, "paid", 5.0), did(1, "paid", 7.0)])
     assert plainly(told(state))["on"] == (2, 0, [(0, 0.0, 0.0), (1, 12.0, 144.0)])
     assert (state.tally.outcomes, state.tally.duplicate) == (3, 1)
+
+
+def test_a_large_value_that_goes_again_takes_no_small_one_with_it():
+    """Its square is 1e18, beside which a sum of floats loses what is below 128."""
+    people = [event for number in range(2, 60) for event in (saw(number, "on"), did(number, "paid", 5.0))]
+    rich = [saw(1, "on"), did(1, "paid", 1e9)]
+    expected = plainly(told(folded(people)))["on"][2]
+    for gone in (did(1, "paid", -1e9, at_ms=BEGIN_MS + 1), saw(1, "off")):
+        users, total, squares = plainly(told(folded([*rich, *people, gone])))["on"][2][1]
+        assert (total, squares) == expected[1][1:]
+        assert users - expected[1][0] in (0, 1)
+
+
+def test_a_run_that_nobody_is_exposed_to_counts_no_outcomes_and_begins_anew_when_it_is_declared_again():
+    """Its flag may give everyone one variant by then: what the others do would count for the variant that they once had."""
+    state = folded([saw(1, "off"), saw(2, "on"), did(1, "bought")])
+    ended = plainly(told(state))
+    folded([did(2, "bought")], state, every_ms=IDLE_MS + 1_000)
+    assert (plainly(told(state)), state.tally.elsewhere) == (ended, 1)
+    folded([saw(3, "on")], state, every_ms=OVER_MS)
+    assert told(state).arms["on"].users == 2, "the same declaration as before goes on"
+    folded([saw(4, "on", generation=9)], state, every_ms=OVER_MS + 1_000)
+    assert plainly(told(state))["on"][0] == 1
 
 
 def test_who_saw_two_variants_is_left_out_of_both_with_all_that_was_done():

@@ -342,6 +342,9 @@ def test_no_two_flags_have_one_experiment():
     story = Story()
     story.put(immediate(experiment=TRIED))
     assert "flag.spec.experiment.name" in story.put(immediate(experiment=TRIED), subject=OTHER).message
+    story.put(spec(), ramp())
+    assert story.flag().phase is Phase.RUNNING
+    assert "flag.spec.experiment.name" in story.put(immediate(experiment=TRIED), subject=OTHER).message, "an abort brings it back"
     story.want(Verb.ARCHIVE)
     assert story.put(immediate(experiment=TRIED), subject=OTHER).kind is DecisionKind.COMPLETE
 

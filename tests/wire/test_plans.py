@@ -81,6 +81,8 @@ FAULTY = [
     ({"guardrails": [{"metric": "p95", "max": 1, "of": "4/3"}]}, ["guardrails[0].of"]),
     ({"rollback": {"artifact": {"version": "v2", "sha256": SHA}}}, ["rollback.artifact.version"]),
     ({"absence": {"silent": {"pause": "20s"}}}, ["absence.silent.rollback"]),
+    ({"progressDeadline": "367d"}, ["progressDeadline"]),
+    ({"progressDeadline": "366d"}, []),
     ({"absence": {"silent": {"pause": "never"}, "mute": {"rollback": "never"}}}, []),
     ({"absence": {"mute": {"rollback": "1s"}, "idle": {"hold": "16m"}}}, ["absence.mute.rollback", "absence.idle.rollback"]),
     (

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from tidegate.archive.contents import Checked, goes_back
+from tidegate.archive.contents import Checked, as_it_goes_back, goes_back
 from tidegate.archive.export import BACK
 from tidegate.archive.file import Block, Damaged, Reader
 from tidegate.ports import Record
@@ -92,7 +92,7 @@ async def restore(checked: Checked, target: Target, *, replace: bool, over: str 
     writing = _Writing(checked, target, now_ms)
     glasses: list[Record] = []
     for block in _as_checked(checked):
-        records = [one for one in block.records() if goes_back(one)]
+        records = [as_it_goes_back(one) for one in block.records() if goes_back(one)]
         if block.topic == LAST:
             glasses += records
         elif records:

@@ -7,12 +7,14 @@ from tidegate.cli.output import Format, dump, format_option
 from tidegate.cli.session import Exit, session
 from tidegate.decider.recorded import TOPICS, Recorded
 from tidegate.ports import Log, Record
-from tidegate.replay.decisions import Replayed
+from tidegate.replay.decisions import Replayed, Said
 from tidegate.replay.decisions import replay as replay_decisions
 from tidegate.runtime.home import Home
 from tidegate.wire.codec import Malformed
 from tidegate.wire.documents import Desired
 from tidegate.wire.envelope import Refused, Trust, unseal
+from tidegate.wire.flags import topic_key
+from tidegate.wire.flagstamps import HEADER, order_of
 from tidegate.wire.names import service_of
 
 
@@ -43,11 +45,11 @@ def decisions(home: Home, form: Format) -> int:
 async def _replayed(home: Home) -> Replayed:
     async with session(home, topics=("keys",)) as here:
         # What was decided is read last: it must cover every question and command that was read before.
-        said = await _read(here.log, TOPICS)
+        said = await _read(here.log, (*TOPICS, "flags"))
         decided = await _read(here.log, ("decisions",))
-        levels = _levels(said, here.model.trust)
+        levels, flags = _levels(said, here.model.trust), _flags(said, here.model.trust)
     raws = [(record.offset, record.value or b"") for record in decided]
-    return replay_decisions(raws, Recorded(said, home.trust), home.trust.fleet, levels)
+    return replay_decisions(raws, Recorded(said, home.trust), home.trust.fleet, levels, flags)
 
 
 async def _read(log: Log, topics: tuple[str, ...]) -> list[Record]:
@@ -70,6 +72,22 @@ def _levels(records: list[Record], trust: Trust) -> dict[str, Desired]:
         before = found.get(level.subject)
         if before is None or level.order > before.order:
             found[level.subject] = level
+    return found
+
+
+def _flags(records: list[Record], trust: Trust) -> dict[str, Said]:
+    found: dict[str, Said] = {}
+    for record in records:
+        if record.topic != "flags":
+            continue
+        try:
+            key = topic_key(record.key or "")
+            order = order_of(key, record.value, record.headers.get(HEADER), trust)
+        except (Malformed, Refused):
+            continue
+        before = found.get(key.subject)
+        if before is None or order > before.order:
+            found[key.subject] = Said(order, record.value)
     return found
 
 

@@ -121,8 +121,8 @@ class FlagStamp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     """Who stands for a record of ``flags``: it is sealed and goes in the record's header, for the value is flagd's own (G1)."""
 
     fleet: Name
-    key: Label
-    """The record's key: a value counts under no other."""
+    key: Annotated[str, Meta(max_length=257)]
+    """The record's key, two names and a stroke between them: a value counts under no other."""
     root_version: Number
     epoch: Number
     generation: Number

@@ -5,6 +5,7 @@ into each exposure, and whoever adds up needs to know nothing else. Whoever chan
 users were dealt, and counted, by what stood there before.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -208,6 +209,9 @@ def experiment_faults(experiment: Experiment, definition: Definition, outside: s
         found.append(("shares", f"{len(shares)} variants; two to {VARIANTS_MAX} are compared"))
     if experiment.control not in shares:
         found.append(("control", f"{experiment.control!r} is none of the compared variants ({', '.join(shares)})"))
+    if _by_others(definition.targeting):
+        problem = "targeting deals by something else than targetingKey: users who are dealt together are no independent draws"
+        found.append(("", f"{problem}, and every stated error rate would be wrong"))
     rule = dealt(definition.targeting)
     if rule and any(
         shares[name] * rule.get(other, 0) != shares[other] * rule.get(name, 0) for name in shares for other in shares
@@ -221,6 +225,37 @@ def experiment_faults(experiment: Experiment, definition: Definition, outside: s
     if not found and len(trial_text(trial_of(experiment, definition, ""))) > TRIAL_LENGTH_MAX:
         found.append(("", f"its names are too long for every exposure: {TRIAL_LENGTH_MAX} characters in all"))
     return found
+
+
+def _by_others(node: Any) -> bool:
+    """Return whether a ``fractional`` somewhere in a rule deals by more or else than each user's own key."""
+    if isinstance(node, list):
+        return any(map(_by_others, node))
+    if not isinstance(node, dict):
+        return False
+    buckets = node.get("fractional")
+    if isinstance(buckets, list) and buckets and not isinstance(buckets[0], list) and not _own_key(buckets[0]):
+        return True
+    return any(map(_by_others, node.values()))
+
+
+def _own_key(node: Any) -> bool:
+    """Return whether an operand of ``fractional`` is made of the targeting key and constants, and of the key at least."""
+    used = list(_variables(node))
+    return "targetingKey" in used and not {*used} - {"targetingKey", "$flagd.flagKey"}
+
+
+def _variables(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for one in node:
+            yield from _variables(one)
+    elif isinstance(node, dict):
+        for name, operand in node.items():
+            if name == "var":
+                first = operand[0] if isinstance(operand, list) and operand else operand
+                yield first if isinstance(first, str) else "?"
+            else:
+                yield from _variables(operand)
 
 
 def sums_of(value: bytes) -> Sums:

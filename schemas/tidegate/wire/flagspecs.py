@@ -14,7 +14,7 @@ from tidegate.wire.experiments import Experiment, experiment_faults
 from tidegate.wire.exposures import EXPERIMENT
 from tidegate.wire.flagrules import Fault
 from tidegate.wire.flags import Definition, TopicKey, definition_faults, definition_of
-from tidegate.wire.names import Name
+from tidegate.wire.names import LABEL_LENGTH_MAX, Name
 
 SLOTS = 10_000
 """Of a layer: the grain in which users are dealt to its flags."""
@@ -108,6 +108,9 @@ def spec_faults(spec: FlagSpec, key: TopicKey, evaluators: dict[str, object] | N
         for index, one in enumerate(spec.prerequisites)
         if one.flag == key.name
     ]
+    long = next((name for name in definition.variants if len(name) > LABEL_LENGTH_MAX), None)
+    if long is not None:
+        found.append(("definition.variants", f"{long[:20]}... has {len(long)} characters; exposures hold {LABEL_LENGTH_MAX}"))
     if EXPERIMENT in definition.metadata:
         found.append((f"definition.metadata.{EXPERIMENT}", "is written by the decision agent: declare spec.experiment"))
     if spec.experiment is not None:

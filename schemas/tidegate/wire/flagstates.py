@@ -84,8 +84,6 @@ class FlagState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     gate_passed: bool = False
     started_ms: int = 0
     phase_ms: int = 0
-    went_back_ms: int = 0
-    """When a ramp of it was last aborted, refused by a gate, or switched off: it rests from then (``dwell``)."""
     decided_ms: int = 0
     """When it last changed."""
     decided_reason: Reason | None = None

@@ -15,7 +15,8 @@ _NAME_TEXT = "a name of letters, digits, . _ - (at most 128)"
 Name = Annotated[str, Meta(pattern=_NAME, description=_NAME_TEXT)]
 UncheckedName = Annotated[str, Meta(max_length=NAME_LENGTH_MAX, description=_NAME_TEXT)]
 """A name that ``is_name`` looks at, or that was looked at before: the pattern costs more than the rest of a row."""
-Label = Annotated[str, Meta(max_length=256)]
+LABEL_LENGTH_MAX = 256
+Label = Annotated[str, Meta(max_length=LABEL_LENGTH_MAX)]
 Subject = Annotated[
     str,
     Meta(

@@ -187,6 +187,9 @@ class Plan(
     reason: Label = ""
 
 
+DEADLINE_MOST_MS = 366 * 86_400_000
+
+
 def faults(plan: Plan) -> list[tuple[str, str]]:
     """Return every fault that types cannot see, as (path, problem); empty where the plan is sound."""
     found: list[tuple[str, str]] = []
@@ -218,6 +221,8 @@ def faults(plan: Plan) -> list[tuple[str, str]]:
     found += absence_faults(plan.absence)
     if plan.probe is not None:
         found += probe_faults(plan.probe)
+    if duration_ms(plan.progress_deadline) > DEADLINE_MOST_MS:
+        found.append(("progressDeadline", f"is at most {DEADLINE_MOST_MS // 86_400_000}d; nodes would refuse the command"))
     if plan.lease is not None and duration_ms(plan.lease) < LEASE_LEAST_MS:
         found.append(("lease", f"must be at least {LEASE_LEAST_MS // 1_000}s: a change of decision agents takes up to 15 s"))
     if plan.rollback is not None and plan.rollback.artifact.version == plan.artifact.version:

@@ -54,6 +54,8 @@ class Notice(Struct, frozen=True, kw_only=True):
     group: str
     firing: tuple[Alarm, ...]
     over: tuple[Alarm, ...]
+    kept: tuple[Alarm, ...] = ()
+    """What was told before, goes on, and is hidden by now: no part of what is said."""
     hidden: int = 0
     """So many more of the group fire and are told to nobody."""
     repeats: int = 0
@@ -78,15 +80,18 @@ def due(desk: Desk, board: Board, policy: Policy, now_ms: int) -> tuple[Desk, tu
         news = _news(group, notice)
         waiting = replace(group, news_ms=(group.news_ms or now_ms) if news else 0)
         if waiting.told or news:
+            due_now = _due_ms(waiting, policy) <= now_ms
+            if due_now and not news and not notice.firing:
+                waiting, due_now = replace(waiting, told_ms=now_ms), False  # all of it is hidden by now: nobody is told again
             groups[name] = waiting
-            if _due_ms(waiting, policy) <= now_ms:
+            if due_now:
                 notices.append(notice if news else replace(notice, repeats=group.repeats + 1))
     return Desk(groups), tuple(notices)
 
 
 def delivered(desk: Desk, notice: Notice, now_ms: int) -> Desk:
     """Return the desk once a target has taken a notice."""
-    told = {alarm.key: alarm for alarm in notice.firing}
+    told = {alarm.key: alarm for alarm in (*notice.firing, *notice.kept)}
     groups = {name: group for name, group in desk.groups.items() if name != notice.group}
     return Desk(groups | ({notice.group: Group(told, now_ms, 0, notice.repeats)} if told else {}))
 
@@ -106,12 +111,14 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
         by_group.setdefault("" if policy.together else f"{alarm.service}/{alarm.name}", {})[key] = alarm
     for name, alarms in sorted(by_group.items()):
         group = desk.groups.get(name, Group())
-        # What was told and is hidden now goes on for those who were told, unless their target cannot know that. What fires anew
+        # What was told and is hidden now is not over for those who were told, unless their target cannot know that, and is not
+        # told again. What fires anew
         # meanwhile is told to nobody: to those who were told of the time before, that one is over.
         same = {key for key, told in group.told.items() if key in alarms and alarms[key].start_ms == told.start_ms}
         kept = same if not policy.hidden_ends else set()
-        firing = {key: alarm for key, alarm in alarms.items() if key not in veiled or key in kept}
-        over = {key: _over(alarm, board, now_ms) for key, alarm in group.told.items() if key not in firing}
+        firing = {key: alarm for key, alarm in alarms.items() if key not in veiled}
+        on = {key: alarm for key, alarm in alarms.items() if key in veiled and key in kept}
+        over = {key: _over(alarm, board, now_ms) for key, alarm in group.told.items() if key not in firing and key not in on}
         yield (
             name,
             group,
@@ -119,6 +126,7 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
                 group=name,
                 firing=tuple(alarm for _, alarm in sorted(firing.items())),
                 over=tuple(alarm for _, alarm in sorted(over.items())),
+                kept=tuple(alarm for _, alarm in sorted(on.items())),
                 hidden=len(alarms) - len(firing),
                 repeats=group.repeats,
             ),
@@ -128,7 +136,7 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
 def _news(group: Group, notice: Notice) -> bool:
     """Return whether a notice says anything that the target does not know: what began, began anew, or is over."""
     known = {key: alarm.start_ms for key, alarm in group.told.items()}
-    return known != {alarm.key: alarm.start_ms for alarm in notice.firing}
+    return known != {alarm.key: alarm.start_ms for alarm in (*notice.firing, *notice.kept)}
 
 
 def _due_ms(group: Group, policy: Policy) -> int:

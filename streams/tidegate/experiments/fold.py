@@ -20,9 +20,11 @@ USERS_MAX = USERS_ALL_MAX // BY_NAME["exposures"].partitions
 """Of all experiments in one partition: users are hashed to partitions, so no partition has many more than another."""
 RUNS_MAX = 32
 IDLE_MS = 86_400_000
-"""A run that nobody was exposed to for so long gives way where another one needs its place; its sums stay on the topic as they
-were written last.
+"""A run that nobody was exposed to for so long counts no outcomes any more, for its flag may give everyone one variant since. It
+gives way where another one needs its place; its sums stay on the topic as they were written last.
 """
+OVER_MS = 7 * IDLE_MS
+"""A run that nobody was exposed to for so long has ended: declared again, it begins anew."""
 VALUE_MAX = 1e9
 """An outcome beyond it is no measurement: one of it would drown all others."""
 
@@ -88,7 +90,7 @@ def _expose(state: ExperimentState, exposure: Exposure) -> None:
         state.tally.elsewhere += 1
         return
     run = state.runs.get(trial.name)
-    if run is None or (run.trial.run != trial.run and exposure.generation > run.generation):
+    if run is None or (exposure.generation > run.generation and (run.trial.run != trial.run or _over(run, state.now_ms))):
         if run is None and not _place(state):
             state.tally.elsewhere += 1
             return
@@ -105,9 +107,8 @@ def _expose(state: ExperimentState, exposure: Exposure) -> None:
 
 
 def _heed(state: ExperimentState, outcome: Outcome) -> None:
-    runs = [
-        run for run in state.runs.values() if run.set_id == outcome.set_id and outcome.metric in run.metrics and not run.closed
-    ]
+    runs = [run for run in state.runs.values() if run.set_id == outcome.set_id and outcome.metric in run.metrics]
+    runs = [run for run in runs if not run.closed and run.last_ms >= state.now_ms - IDLE_MS]
     if not runs:
         state.tally.elsewhere += 1
         return
@@ -122,6 +123,10 @@ def _heed(state: ExperimentState, outcome: Outcome) -> None:
         run.look(state.now_ms)
         run.heed(outcome.metric, outcome.user, outcome.value)
         state.changed.add(run.trial.name)
+
+
+def _over(run: Run, now_ms: int) -> bool:
+    return run.last_ms < now_ms - OVER_MS
 
 
 def _place(state: ExperimentState) -> bool:

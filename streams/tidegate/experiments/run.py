@@ -20,25 +20,35 @@ class Tried(Struct):
     users: int = 0
     total: float = 0.0
     squares: float = 0.0
+    total_rest: float = 0.0
+    squares_rest: float = 0.0
+    """What rounding has left out of the sum: one large value that goes again must not take the small ones with it."""
 
     def add(self, before: float, value: float) -> None:
         """Add a value of a user who did ``before`` until now; NaN: nothing."""
         if math.isnan(before):
             self.users += 1
             before = 0.0
-        self.total += value
-        self.squares += value * (2.0 * before + value)
+        self.total, self.total_rest = _plus(self.total, self.total_rest, value)
+        if before:
+            self._add_square(-before * before)
+        self._add_square((before + value) * (before + value))
 
     def drop(self, total: float) -> None:
         """Forget a user who did ``total``."""
         if not math.isnan(total):
             self.users -= 1
-            self.total -= total
-            self.squares -= total * total
+            self.total, self.total_rest = _plus(self.total, self.total_rest, -total)
+            self._add_square(-total * total)
 
     def sums(self) -> MetricSums:
         """Return the sums of now. Without users they are zero, whatever rounding has left."""
-        return MetricSums(self.users, self.total, self.squares) if self.users else MetricSums()
+        if not self.users:
+            return MetricSums()
+        return MetricSums(self.users, self.total + self.total_rest, self.squares + self.squares_rest)
+
+    def _add_square(self, square: float) -> None:
+        self.squares, self.squares_rest = _plus(self.squares, self.squares_rest, square)
 
 
 class Arm(Struct):
@@ -137,6 +147,13 @@ class Run:
             step_ms=self.step_ms,
             past=tuple(self.past),
         )
+
+
+def _plus(total: float, rest: float, value: float) -> tuple[float, float]:
+    """Return a sum with one more value, and what rounding has left out of it (Neumaier, 1974)."""
+    found = total + value
+    lost = (total - found) + value if abs(total) >= abs(value) else (value - found) + total
+    return found, rest + lost
 
 
 def key_of(user: str) -> int:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from tidegate.wire.names import NAME_LENGTH_MAX
+from tidegate.wire.names import LABEL_LENGTH_MAX, NAME_LENGTH_MAX
 
 NODE_FROM = ("host.name", "host.id", "service.instance.id")
 """What names a node, the first that is there; ``bridge.node`` may say otherwise."""
@@ -19,7 +19,6 @@ UNNAMED = "unknown_service"
 NO_VERSION = "unknown"
 ZONES = ("cloud.availability_zone",)
 LABELS = ("deployment.id", "host.type")
-LABEL_LENGTH_MAX = 256
 SERVICE_REMEDY = "set tidegate.service in OTEL_RESOURCE_ATTRIBUTES, or another OTEL_SERVICE_NAME"
 NODE_REMEDY = "set tidegate.node in OTEL_RESOURCE_ATTRIBUTES, or let bridge.node name another attribute"
 

@@ -5,19 +5,21 @@ and that none was written which does not follow from its inputs.
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate.rollout.events import Event, Tick
+from tidegate.rollout.flag_levels import FlagLevels, withheld
 from tidegate.rollout.ledger import BrokenChain, Entry, Ledger, apply, counting
 from tidegate.rollout.levels import desired_of
 from tidegate.rollout.step import step
 from tidegate.rollout.view import View, see
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.decisions import DecisionKind
-from tidegate.wire.documents import Desired
+from tidegate.wire.documents import Desired, Order
 
 FOUND_MAX = 20
 """So many differences are told; the rest only counted."""
@@ -68,9 +70,22 @@ class Replayed(Struct, frozen=True, kw_only=True):
     found: tuple[Found, ...] = ()
 
 
-def replay(records: Iterable[tuple[int, bytes]], inputs: Inputs, fleet: str, levels: Mapping[str, Desired]) -> Replayed:
-    """Return what deriving a whole log of decisions, given as (offset, bytes), comes to. ``levels``: the newest command of each
-    subject, which tells when records are missing at the end. Total.
+class Said(Struct, frozen=True):
+    """The newest value of a flag that a decision key stands for."""
+
+    order: Order
+    value: bytes | None
+
+
+def replay(
+    records: Iterable[tuple[int, bytes]],
+    inputs: Inputs,
+    fleet: str,
+    levels: Mapping[str, Desired],
+    flags: Mapping[str, Said] = MappingProxyType({}),
+) -> Replayed:
+    """Return what deriving a whole log of decisions, given as (offset, bytes), comes to. ``levels`` and ``flags``: the newest
+    command, and the newest value, of each subject, which tell when records are missing at the end. Total.
     """
     raws = list(records)
     try:
@@ -82,7 +97,7 @@ def replay(records: Iterable[tuple[int, bytes]], inputs: Inputs, fleet: str, lev
     if broken is not None:
         return Replayed(records=len(entries), void=void, different=1, found=(broken,))
     done, ledger, view = _fold(entries, inputs, View(fleet=fleet))
-    missing = [] if done.found else [*_cut(ledger, levels, fleet), *_open(inputs, ledger, view)]
+    missing = [] if done.found else [*_cut(ledger, levels, fleet), *_flags_cut(ledger, flags), *_open(inputs, ledger, view)]
     end = entries[-1].offset + 1 if entries else 0
     found = (*done.found, *(Found(end, problem) for problem in missing))
     return replace(done, void=void, found=found[:FOUND_MAX])
@@ -177,6 +192,19 @@ def _cut(ledger: Ledger, levels: Mapping[str, Desired], fleet: str) -> list[str]
             found.append(f"{subject} was commanded at generation {level.generation} of epoch {level.epoch}: records are missing")
         elif (level.epoch, level.generation) == (here.epoch, here.generation) and level != here:
             found.append(f"{subject}: the command of generation {level.generation} is not what these decisions give")
+    return found
+
+
+def _flags_cut(ledger: Ledger, flags: Mapping[str, Said]) -> list[str]:
+    """Return what was published of flags that the ledger does not know, or knows otherwise."""
+    found, levels = [], FlagLevels(ledger)
+    for subject, said in sorted(flags.items()):
+        known = subject in ledger.flags or subject in ledger.flag_sets
+        there, here = (said.order.epoch, said.order.generation), (ledger.epoch, levels.revision(subject))
+        if there > here:
+            found.append(f"{subject} was published at record {said.order.generation} of epoch {there[0]}: records are missing")
+        elif there == here and known and not withheld(ledger, subject) and levels.level(subject).value != said.value:
+            found.append(f"{subject}: the value of record {said.order.generation} is not what these decisions give")
     return found
 
 

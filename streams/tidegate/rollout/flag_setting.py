@@ -113,9 +113,10 @@ def _taken(ledger: Ledger, subject: str, spec: FlagSpec) -> Iterator[Fault]:
     if spec.experiment is None:
         return
     for other, state in ledger.flags.items():
-        known = state.spec.experiment
-        if other != subject and not state.archived and known is not None and known.name == spec.experiment.name:
-            yield f"{SPEC}.experiment.name", f"{known.name} is the experiment of {state.key} already"
+        # What a change takes away runs on until that begins, and again where it is aborted.
+        known = [one.experiment.name for one in (state.spec, state.before) if one is not None and one.experiment is not None]
+        if other != subject and not state.archived and spec.experiment.name in known:
+            yield f"{SPEC}.experiment.name", f"{spec.experiment.name} is the experiment of {state.key} already"
 
 
 def _is_safe(spec: FlagSpec, before: FlagState | None) -> bool:

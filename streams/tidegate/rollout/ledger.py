@@ -99,6 +99,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """By subject what was settled before, the newest first: a fast plan goes nowhere else (H2)."""
     retreats: tuple[Retreat, ...] = ()
     """The newest, oldest first: what budgets count (D5)."""
+    flags_back_ms: dict[str, int] = {}
+    """By subject when a ramp was last aborted, refused by a gate, or switched off: a flag rests from then (``dwell``)."""
     answered: dict[str, int] = {}
     """Plan digest or intent id to the record that answered it (D3)."""
     plan_ids: dict[str, int] = {}
@@ -130,6 +132,9 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         )
     ledger = _apply_state(ledger, decision)
     if decision.flag is not None:
+        before = ledger.flags.get(decision.subject)
+        if decision.kind is DecisionKind.ROLLBACK and before is not None and before.under_way:
+            ledger = replace(ledger, flags_back_ms=ledger.flags_back_ms | {decision.subject: decision.now_ms})
         stirring = ledger.stirring - {decision.flag.subject}
         if not decision.flag.rests:
             stirring |= {decision.flag.subject}

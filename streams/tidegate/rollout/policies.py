@@ -11,7 +11,6 @@ from tidegate.rollout.view import View
 from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import digest
-from tidegate.wire.flagstates import FlagState
 from tidegate.wire.names import duration_ms, service_of
 from tidegate.wire.policies import POLICY_PREFIX, Policy, policy_faults
 from tidegate.wire.reasons import Reason
@@ -82,7 +81,7 @@ def forbidden(ledger: Ledger, subject: str, now_ms: int) -> Restraint | None:
 def resting_from(ledger: Ledger, state: Judged, now_ms: int, *subjects: str) -> Restraint | None:
     """Return why a subject has to rest after its last rollout, or None. ``subjects``: whose policies hold; none: its own."""
     for held in (one for subject in subjects or (state.subject,) for one in in_force(ledger, subject)):
-        left_ms = _rested_ms(held, state) - now_ms
+        left_ms = _rested_ms(ledger, held, state) - now_ms
         if left_ms > 0:
             what = f"The policy {held.policy.name} asks for {held.policy.dwell} between rollouts"
             return Reason.DWELLING, f"{what}; {left_ms / 1_000:.0f} s of it are left."
@@ -91,7 +90,9 @@ def resting_from(ledger: Ledger, state: Judged, now_ms: int, *subjects: str) -> 
 
 def rested_ms(ledger: Ledger, state: Judged, *subjects: str) -> int:
     """Return from when on no policy asks a subject to rest any more; as above."""
-    return max((_rested_ms(held, state) for one in subjects or (state.subject,) for held in in_force(ledger, one)), default=0)
+    return max(
+        (_rested_ms(ledger, held, state) for one in subjects or (state.subject,) for held in in_force(ledger, one)), default=0
+    )
 
 
 def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:
@@ -132,7 +133,7 @@ def edges_ms(ledger: Ledger, subject: str, now_ms: int) -> Iterator[int]:
         if budget is not None:
             yield from (one.at_ms + duration_ms(budget.within) for one in ledger.retreats if _counts(held.policy, one))
         if state.queue:
-            yield _rested_ms(held, state)
+            yield _rested_ms(ledger, held, state)
 
 
 def _counts(policy: Policy, retreat: Retreat) -> bool:
@@ -181,17 +182,12 @@ def _ever_covering(ledger: Ledger, subject: str) -> Iterator[InForce]:
     return (held for _, held in sorted(ledger.policies.items()) if covers(held.policy, subject))
 
 
-def _rested_ms(held: InForce, state: Judged) -> int:
+def _rested_ms(ledger: Ledger, held: InForce, state: Judged) -> int:
     """Return from when on a subject may begin again: its last rollout began, or went back, at least ``dwell`` before."""
     if held.policy.dwell is None or not state.rollout:
         return 0
-    return max(state.started_ms, _went_back_ms(state)) + duration_ms(held.policy.dwell)
-
-
-def _went_back_ms(state: Judged) -> int:
-    if isinstance(state, FlagState):
-        return state.went_back_ms
-    return state.phase_ms if state.result in _WENT_BACK else 0
+    went_back_ms = ledger.flags_back_ms.get(state.subject, state.phase_ms if state.result in _WENT_BACK else 0)
+    return max(state.started_ms, went_back_ms) + duration_ms(held.policy.dwell)
 
 
 def _last_edges(held: InForce, now_ms: int) -> list[int]:

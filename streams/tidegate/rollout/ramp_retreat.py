@@ -109,7 +109,6 @@ def switched_off(ramp: Ramp, reason: Reason, message: str) -> Change:
         ramp=None,
         phase=Phase.DONE,
         result=RampResult.SWITCHED_OFF,
-        went_back_ms=ramp.now_ms,
         paused_reason=None,
         placement="",
         quarantined=(*kept, name)[-QUARANTINED_MAX:],
@@ -126,7 +125,6 @@ def back(ramp: Ramp, reason: Reason, message: str, result: RampResult) -> Change
         ramp=None,
         phase=Phase.DONE,
         result=result,
-        went_back_ms=ramp.now_ms if ramp.state.under_way else ramp.state.went_back_ms,
         paused_reason=None,
         placement="",
     )
