@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, TRUST, Ahead, World, counted, desired, plan
 
 from tidegate.wire.codec import decode
-from tidegate.wire.documents import Heartbeat, digest
+from tidegate.wire.documents import Heartbeat, Verb, digest
 from tidegate.wire.envelope import seal, unseal
 from tidegate.wire.judgement import Alarm, AlarmState
 from tidegate.wire.plans import Artifact
@@ -46,6 +46,25 @@ async def test_what_was_read_last_is_told_by_its_time_whatever_topic_it_is_of(wo
     await world.clock.advance(1)
     last = max(record.time_ms for topic in ("decisions", "desired", "reports") for record in world.log.topic(topic))
     assert registry.get_sample_value("tidegate_decide_last_input_timestamp_seconds") == last / 1_000
+
+
+@pytest.mark.parametrize("led", [True, False])
+async def test_what_was_asked_is_answered_in_the_order_of_its_time_whatever_topic_it_is_of(world, led):
+    """Who stopped a release and sent the next one lost that too where nobody led just then (D3)."""
+    world.start("a")
+    await world.ask(plan("p1"))
+    await world.clock.advance(2)
+    if not led:
+        await world.kill("a")
+    await world.intend("stop", Verb.ABORT)
+    await world.clock.advance(3)
+    await world.ask(plan("p2", artifact=Artifact(version="v2", sha256="b" * 64)))
+    await world.clock.advance(3)
+    if not led:
+        world.start("b")
+    await world.clock.advance(20)
+    asked = [(one.kind, one.state.rollout) for one in world.decisions() if one.kind in ("start", "rollback")]
+    assert asked == [("start", "p1.1"), ("rollback", "p1.1"), ("start", "p2.1")]
 
 
 async def test_a_plan_gets_exactly_one_answer_and_its_levels_follow(world):

@@ -93,6 +93,8 @@ class Node:
         """Versions that cannot be fetched here, and what this node says of it."""
         self.starting: dict[str, str] = {}
         self.frozen = ""
+        self.services: tuple[str, ...] = ()
+        """What is here; nothing: everything."""
         self.counter = 0
         self.starts: list[tuple[str, str]] = []
         """(version, token) of every start."""
@@ -127,7 +129,7 @@ class Node:
 
     def report(self, services: tuple[str, ...], now_ms: int) -> Report:
         self.counter += 1
-        said = tuple(self._service(service) for service in services)
+        said = tuple(self._service(service) for service in self.services or services)
         return Report(
             fleet=FLEET,
             node=self.name,

@@ -103,3 +103,33 @@ def test_history_is_bounded(fleet):
         fleet.submit(plan(str(version), str(version - 1), EVERYONE, watch="1s"))
         fleet.until(Phase.DONE)
     assert [one.version for one in fleet.ledger.history[SHOP]] == [str(one) for one in range(14, 14 - HISTORY_KEPT, -1)]
+
+
+@pytest.mark.parametrize("phase", [Phase.WATCHING, Phase.DONE])
+def test_a_fast_plan_does_not_wait_behind_what_waits_for_a_freeze(phase):
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2"))
+    fleet.until(Phase.DONE)
+    fleet.submit(plan("3", "2", watch="1h"))
+    fleet.until(Phase.WATCHING)
+    if phase is Phase.DONE:
+        fleet.turn(3_700)
+    fleet.policy(freezes=(Freeze(),))
+    fleet.submit(plan("4", "3"))
+    fleet.submit(plan("1", "3", (Stage(set_weight=100),), id="back", fast=True))
+    fleet.turn(2)
+    assert (fleet.state().rollout, len(fleet.state().queue)) == ("back.1", 1)
+    fleet.check_rebuilt()
+
+
+def test_what_mends_an_incident_does_not_wait_behind_what_waits_for_its_end():
+    fleet = Fleet()
+    fleet.install()
+    fleet.alarm(AlarmState.FIRING)
+    fleet.submit(plan("2"))
+    fleet.submit(plan("3", id="late"))
+    fleet.submit(plan("4", id="fix", despite_alarms=True, reason="it mends what the alarm is about"))
+    fleet.turn(2)
+    assert fleet.state().rollout == "fix.1"
+    assert [fleet.ledger.plans[name].plan.id for name in fleet.state().queue] == ["to-2", "late"]

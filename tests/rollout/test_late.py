@@ -336,3 +336,48 @@ def test_no_node_within_reach_changes_but_in_a_batch_and_everything_ends(data):
     for subject in subjects:
         assert fleet.state(subject).phase is Phase.DONE
     fleet.check_rebuilt()
+
+
+LONG = (Stage(set_nodes=1, bake="6h", min_requests=10), *EVERYONE)
+
+
+def test_who_joins_in_a_long_stage_takes_what_is_settled(fleet):
+    """Autoscaling does not wait for a bake of six hours, and the command of the stage has expired long before (B6, F1)."""
+    fleet.submit(plan("2", stages=LONG))
+    fleet.until_stage(0)
+    fleet.turn(900)
+    fleet.join("fresh")
+    fleet.turn(5)
+    assert fleet.versions()["fresh"] == "1"
+    assert fleet.on("2") == list(fleet.ledger.rosters[SHOP].nodes[:1])
+    renewed = [one for one in fleet.decisions if one.kind is DecisionKind.RELEASE][-1]
+    assert (renewed.reason, renewed.facts["batch"]) == (Reason.NOT_READY, ["fresh"])
+    before = len(fleet.decisions)
+    fleet.turn(3_600)
+    assert len(fleet.decisions) == before, "nobody else needs it renewed"
+
+
+def test_who_comes_back_while_a_stage_waits_at_its_gate_takes_what_was_settled_meanwhile(fleet):
+    away = fleet.nodes["n03"]
+    away.away = True
+    fleet.turn(95)
+    fleet.submit(plan("2"))
+    fleet.until(Phase.DONE)
+    gated = (Stage(set_nodes=1, bake="10s", min_requests=10, pause=Pause()), *EVERYONE)
+    fleet.submit(plan("3", "2", gated))
+    fleet.until_stage(0)
+    fleet.turn(900)
+    away.away = False
+    fleet.turn(5)
+    assert fleet.versions()["n03"] == "2"
+
+
+def test_what_does_not_start_the_settled_version_renews_nothing(fleet):
+    fleet.submit(plan("2", stages=LONG))
+    fleet.until_stage(0)
+    fleet.turn(900)
+    fleet.join("broken").broken.add("1")
+    fleet.turn(2)
+    before = len(fleet.decisions)
+    fleet.turn(3_600)
+    assert len(fleet.decisions) - before <= 1

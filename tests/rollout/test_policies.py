@@ -1,6 +1,7 @@
 """Policies stop starts and advances, and never a retreat (D4, D5, H3)."""
 
 import pytest
+from msgspec.structs import replace
 from tests.rollout.fleet import FLEET, SHOP, Fleet, plan
 
 from tidegate.rollout.advance import blockers
@@ -320,3 +321,50 @@ def test_a_service_that_oscillates_is_changed_at_most_once_in_each_dwell(fleet):
             fleet.judge(Outcome.FAIL)
     starts = fleet.kinds().count("start") - 1
     assert 2 <= starts <= (fleet.now_ms - begun) // 600_000 + 1
+
+
+@pytest.mark.parametrize("how", ["freeze", "budget", "narrowed"])
+def test_whatever_held_a_stage_up_nobody_is_blamed_for_the_time_it_took(how):
+    """The false rollback would spend the very budget that has just come back."""
+    fleet = Fleet(services=("shop", "till"))
+    for service in fleet.services:
+        first = plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s")
+        fleet.submit(replace(first, max_unavailable="100%"))
+        fleet.until(Phase.DONE, subject=f"svc/{service}")
+    if how == "budget":
+        fleet.policy(rollback_budget=RollbackBudget(rollbacks=1, within="30m"))
+        fleet.submit(plan("2", id="till-2", service="till", control="none"))
+        while not fleet.state("svc/till").baking_since_ms:
+            fleet.turn()
+    stages = (Stage(set_nodes=6, bake="10s", min_requests=10), Stage(set_weight=100, bake="10s", min_requests=10))
+    fleet.submit(plan("2", stages=stages, max_unavailable="2", control="none"))
+    while fleet.state().released < 2:
+        fleet.turn()
+    if how == "budget":
+        fleet.judge(Outcome.FAIL, "svc/till")
+    elif how == "freeze":
+        fleet.policy(freezes=(Freeze(until_ms=fleet.now_ms + 1_800_000),))
+    else:
+        fleet.policy(freezes=(Freeze(),), services=("shop", "till"))
+    fleet.turn(1_620)
+    canary = fleet.nodes[fleet.ledger.rosters[SHOP].nodes[0]]
+    canary.slow.add("2")
+    del canary.running["shop"]
+    fleet.turn(180)
+    if how == "narrowed":
+        fleet.policy(freezes=(Freeze(),), services=("till",))
+    fleet.turn(590)
+    assert fleet.state().phase is Phase.RUNNING, "ten minutes from the end of what held it up"
+    fleet.turn(20)
+    assert fleet.state().result is Result.ROLLED_BACK
+
+
+def test_a_recurring_freeze_that_is_long_over_puts_no_deadline_off(fleet):
+    nightly = Recurring(start="23:00", end="07:00")
+    fleet.policy(freezes=(Freeze(from_ms=1, until_ms=fleet.now_ms - 1_000_000_000, recurring=nightly),))
+    fleet.submit(plan("2", progress_deadline="20h"))
+    fleet.nodes[fleet.ledger.rosters[SHOP].nodes[0]].slow.add("2")
+    for _ in range(21 * 60):
+        fleet.now_ms += 59_000
+        fleet.turn()
+    assert fleet.state().result is Result.ROLLED_BACK

@@ -1,6 +1,7 @@
 """Stop and back: fails, pauses, aborts, deadlines (D5, D6, B5, B7)."""
 
 import pytest
+from msgspec.structs import replace
 from tests.rollout.fleet import Fleet, artifact, plan
 
 from tidegate.rollout.alarms import alarms_of
@@ -456,3 +457,26 @@ def test_a_node_that_did_not_come_back_keeps_the_alarm_open_over_the_next_rollou
     fleet.nodes[lost].away = False
     fleet.turn(3)
     assert alarms_of(fleet.ledger, fleet.view, fleet.now_ms) == ()
+
+
+@pytest.mark.parametrize("how", ["undo", "fail in the watch"])
+def test_newcomers_go_back_in_the_batches_of_the_others(how):
+    """An autoscaled fleet may be newcomers for the most part: all of them went back in one second (D6)."""
+    fleet = Fleet(nodes=4)
+    fleet.install()
+    wanted = plan("2", watch="1h")
+    fleet.submit(replace(wanted, rollback=replace(wanted.rollback, max_unavailable="1")))
+    fleet.until(Phase.WATCHING)
+    for number in range(12):
+        fleet.join(f"m{number:02}")
+    fleet.turn(5)
+    assert len(fleet.on("2")) == 16
+    if how == "undo":
+        fleet.ask(Verb.ABORT)
+    else:
+        fleet.judge(Outcome.FAIL)
+    before = len(fleet.decisions) - 1
+    fleet.until(Phase.DONE)
+    assert [one.state.released for one in fleet.decisions[before:-1]] == list(range(15, -1, -1))
+    assert fleet.on("2") == []
+    fleet.check_rebuilt()

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tests.rollout.fleet import Fleet, artifact, plan
 
 from tidegate.rollout.advance import blockers
+from tidegate.rollout.roster import in_order
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import changing
-from tidegate.wire.decisions import DecisionKind
+from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.judgement import Outcome
 from tidegate.wire.plans import Stage
@@ -194,3 +195,36 @@ def test_whatever_happens_no_two_rollouts_wait_for_each_other(data):
     for subject in subjects:
         fleet.until(Phase.DONE, subject=subject, seconds=2_000)
     fleet.check_rebuilt()
+
+
+def test_a_node_that_comes_back_while_another_rollout_holds_the_stage_has_as_long_to_fetch_as_the_others():
+    """It was tolerated while it was away; in the second of its return it would have been overdue for twenty minutes."""
+    fleet = shared(nodes=24)
+    stages = (Stage(set_nodes=1, bake="10s", min_requests=10), Stage(set_weight=100, bake="10s", min_requests=10))
+    fleet.submit(plan("2", stages=stages))
+    fleet.submit(plan("2", id="till-2", service="till", stages=stages))
+    away = fleet.nodes[fleet.ledger.rosters[TILL].nodes[-1]]
+    away.away = True
+    fleet.until_stage(1, baking=False)
+    fleet.ask(Verb.PAUSE)
+    fleet.turn(1_200)
+    away.away = False
+    fleet.turn(60)
+    assert (fleet.state(TILL).phase, fleet.state(TILL).quarantined) == (Phase.RUNNING, ())
+
+
+def test_releases_of_another_service_do_not_put_off_a_deadline_of_nodes_that_they_never_held():
+    """A canary that cannot fetch waited for ever beside a service that is released all day (B5)."""
+    fleet = shared(nodes=12)
+    canary = in_order("to-2.1", tuple(fleet.nodes), fleet.view)[0]
+    fleet.nodes[canary].unfetchable["2"] = "404"
+    fleet.nodes[canary].services = ("shop",)
+    fleet.submit(plan("2"))
+    began_ms, version, stages = fleet.now_ms, 1, (Stage(set_weight=100, bake="10s", min_requests=10),)
+    while fleet.state().phase is Phase.RUNNING and fleet.now_ms - began_ms < 1_800_000:
+        if fleet.state(TILL).phase is Phase.DONE:
+            version += 1
+            fleet.submit(plan(str(version), str(version - 1), id=f"till-{version}", service="till", stages=stages, watch="5s"))
+        fleet.turn()
+    assert (fleet.state().result, version > 2) == (Result.ROLLED_BACK, True)
+    assert fleet.now_ms - began_ms < 700_000

@@ -393,3 +393,30 @@ def test_a_group_is_answered_once_and_an_older_one_of_its_name_does_not_come_bac
     until(fleet, Phase.DONE)
     (refused,) = fleet.submit_group(older)
     assert refused.reason is Reason.DUPLICATE
+
+
+def test_who_aborts_a_group_stops_what_waits_behind_its_members_too():
+    fleet = installed("a", "b")
+    fleet.submit_group(group(fleet, ["a"], ["b"]))
+    fleet.turn(2)
+    for name in ("a", "b"):
+        fleet.submit(member(name, "3", "1", id=f"{name}-3"))
+    fleet.ask(Verb.ABORT, NAME)
+    fleet.turn(60)
+    assert {fleet.state(f"svc/{name}").queue for name in ("a", "b")} == {()}
+    assert not [one for one in fleet.decisions if one.kind == "start" and "-3" in one.message]
+
+
+def test_people_are_told_of_a_group_that_stops_after_they_let_it_go_on_after_a_restore():
+    fleet = installed("a", "b")
+    fleet.submit_group(group(fleet, ["a"], ["b"]))
+    fleet.turn(4)
+    fleet.restore()
+    fleet.turn(2)
+    assert [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)] == []
+    fleet.ask(Verb.RESUME, NAME)
+    fleet.turn(120)
+    assert (state(fleet).phase, [alarm.name for alarm in alarms_of(fleet.ledger, fleet.view, fleet.now_ms)]) == (
+        Phase.PAUSED,
+        ["group_stopped"],
+    )

@@ -40,6 +40,15 @@ ANSWERS_PER_TURN = 50
 log = structlog.get_logger("tidegate.decide")
 
 
+def _in_order(record: Record) -> tuple[int, int]:
+    """Return where a record stands in a batch: by its topic, and what people ask by when it was asked (D3). Who stops a release
+    and then sends the next plan does not stop that one.
+    """
+    if record.topic in ASKING_TOPICS:
+        return RANKS[ASKING_TOPICS[0]], record.time_ms
+    return RANKS[record.topic], 0
+
+
 class Overtaken(Exception):
     """Somebody else appended to ``decisions`` in between: what stands where is for the fold of the log to say."""
 
@@ -160,7 +169,7 @@ class Decider:
         last: Record | None = None
         mended = False
         root_version = self._inbox.trust.root_version
-        for record in sorted(records, key=lambda one: RANKS[one.topic]):
+        for record in sorted(records, key=_in_order):
             last = record if last is None or record.time_ms > last.time_ms else last
             if not mended and RANKS[record.topic] > RANKS["decisions"]:
                 # What a takeover voids has answered nothing: questions are held against the ledger as it really is (E3).

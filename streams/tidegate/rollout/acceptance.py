@@ -42,7 +42,8 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
     if found is not None:
         reason, problem = found
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, actor=plan.actor, answers=name)]
-    waits = _waits(ledger, view, plan, state, now_ms)
+    first = _goes_first(ledger, view, plan, subject, now_ms)
+    waits = "" if first and resting(state) else _waits(ledger, view, plan, state, now_ms)
     if waits:
         # It may wait for hours, and what it would have superseded must be watched till then (D5).
         ended, state = None, ledger.subject(subject)
@@ -54,7 +55,7 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
         actor=plan.actor,
         answers=name,
         plan=event.envelope.decode(),
-        state=replace(state, queue=(*state.queue, name)),
+        state=replace(state, queue=(name, *state.queue) if first else (*state.queue, name)),
     )
     # Whoever dies between the two has not answered: the plan is asked again.
     return [replace(ended, part=True), accepted] if ended is not None else [accepted]
@@ -97,6 +98,22 @@ def unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | N
     if now_ms >= plan.expires_ms:
         return Reason.EXPIRED, "expiresMs: the plan has expired; sign it again with a later time"
     return None
+
+
+def _goes_first(ledger: Ledger, view: View, plan: Plan, subject: str, now_ms: int) -> bool:
+    """Return whether a plan that no freeze, budget or alarm stops (fast), or no alarm (``despiteAlarms``), begins before those
+    that wait for one: else what mends an incident would wait for who waits for its end.
+    """
+    state = ledger.subject(subject)
+    if not (plan.fast or plan.despite_alarms) or not state.queue or holding(ledger, subject) is not None:
+        return False
+    ended = _end_of_watch(ledger, view, subject, now_ms)
+    rest = ended.state if ended is not None and ended.state is not None else state
+    if not resting(rest):
+        return False
+    held = kept_from_starting(ledger, view, rest, now_ms)
+    may = obstacle(ledger, view, plan, replace(rest, queue=()), now_ms) is None
+    return held is not None and held[0] in PASSING and may
 
 
 def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:

@@ -8,11 +8,12 @@ from tidegate.rollout.late import left_over
 from tidegate.rollout.restraint import freed_ms, restraint
 from tidegate.rollout.scene import Scene, Standing
 from tidegate.rollout.sharing import busy, let_go_ms
-from tidegate.rollout.view import UNREACHABLE_MS
+from tidegate.rollout.view import UNREACHABLE_MS, holds
 from tidegate.wire.decisions import DecisionKind
 from tidegate.wire.names import duration_ms
 from tidegate.wire.plans import ControlMode
 from tidegate.wire.reasons import Reason
+from tidegate.wire.telemetry import ServiceState
 
 NAMED_MAX = 5
 """So many nodes are named in a sentence."""
@@ -65,9 +66,13 @@ def busy_with(scene: Scene) -> str:
 
 
 def reaffirm(scene: Scene) -> Change | None:
-    """Return a renewed release where released nodes came back after the last one had expired: they could not apply it."""
-    waiting = scene.standing.unready
-    if not waiting or scene.now_ms < scene.state.decided_ms + scene.deadline_ms:
+    """Return a renewed release for nodes who joined or came back after the last one had expired: they could apply nothing of it,
+    neither the version that they were given nor, being none of those, what is settled (B6).
+    """
+    if scene.now_ms < scene.state.decided_ms + scene.deadline_ms or scene.expired:
+        return None
+    waiting = scene.standing.unready or _unsettled(scene)
+    if not waiting:
         return None
     return Change(
         kind=DecisionKind.RELEASE,
@@ -76,6 +81,20 @@ def reaffirm(scene: Scene) -> Change | None:
         message=f"The release is renewed for {sentence(waiting)}, who came back after it had expired.",
         facts={"batch": named(waiting)},
         state=scene.state,
+    )
+
+
+def _unsettled(scene: Scene) -> tuple[str, ...]:
+    """Return the nodes within reach that were given nothing and do not run what is settled, nor say why they cannot."""
+    settled, service = scene.state.settled, scene.plan.service
+    if settled is None:
+        return ()
+    others = sorted(scene.view.enrolled.difference(scene.canaries, scene.cordoned))
+    reports = ((node, scene.view.service(node, service)) for node in others if scene.reachable(node))
+    return tuple(
+        node
+        for node, report in reports
+        if report is not None and report.state is not ServiceState.FAILED and not holds(report, settled)
     )
 
 
@@ -93,9 +112,13 @@ def overdue(scene: Scene) -> str:
     if now.clear:
         return ""
     about = (scene.ledger, scene.view, scene.plan, scene.now_ms)
-    since = max(since, freed_ms(*about), let_go_ms(scene))
+    following = () if complete(scene) else _following(scene)
+    since = max(since, freed_ms(*about), let_go_ms(scene, (*now.fetching, *now.unready, *now.unreachable, *following)))
     given_out = scene.last_stage and complete(scene)  # and may have waited long for those that others held
-    if state.baking_since_ms or given_out or restraint(*about) is not None or busy_with(scene):
+    held_up = restraint(*about) is not None or bool(busy_with(scene))
+    if held_up and not now.unready and not now.lost:
+        return ""  # whoever came back meanwhile has as long to fetch as the others had, from when the stage goes on
+    if state.baking_since_ms or given_out or held_up:
         since = max(since, state.baking_since_ms, *_away_since(scene, (*now.unready, *now.unreachable)))
     if scene.now_ms - since < scene.deadline_ms:
         return ""

@@ -31,9 +31,11 @@ def last_edge_ms(freeze: Freeze, now_ms: int) -> int:
     """Return the last time up to ``now_ms`` at which a freeze may have begun or ended; 0 where none was."""
     times = [at for at in (freeze.from_ms, freeze.until_ms) if at <= now_ms]
     if freeze.recurring is not None:
-        start, end, now = _position(freeze.recurring, now_ms)
+        upto_ms = min(now_ms, freeze.until_ms or now_ms)
+        start, end, now = _position(freeze.recurring, upto_ms)
         span_ms = freeze.recurring.span_min * MIN_MS
-        times += [now_ms - (now - edge) % span_ms for edge in (start, end)]
+        edges = [upto_ms - (now - edge) % span_ms for edge in (start, end)]
+        times += [edge for edge in edges if edge >= freeze.from_ms]
     return max(times, default=0)
 
 

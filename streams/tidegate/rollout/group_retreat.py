@@ -14,6 +14,7 @@ from tidegate.rollout.membership import Standing, standing
 from tidegate.rollout.retreat import rollback, undone
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.view import View
+from tidegate.rollout.withdrawal import with_queue
 from tidegate.wire.decisions import DecisionKind, GroupState, Member, Result
 from tidegate.wire.documents import Phase
 from tidegate.wire.names import duration_ms, service_of
@@ -65,15 +66,17 @@ def retreat_wakes_ms(ledger: Ledger, group: GroupState) -> Iterator[int]:
 
 
 def withdrawn(ledger: Ledger, member: Member, reason: Reason, why: str) -> Change:
-    """Return that the plan of a member that waits does so no more."""
+    """Return that the plan of a member that waits does so no more; where a person asks for it, nor do those behind it."""
     state, plan = ledger.subject(member.subject), ledger.plans[member.plan].plan
-    return Change(
+    queue = tuple(one for one in state.queue if one != member.plan)
+    change = Change(
         kind=DecisionKind.REFUSE,
         reason=reason,
         subject=member.subject,
         message=f"Plan {plan.id} is withdrawn: {why}.",
-        state=replace(state, queue=tuple(one for one in state.queue if one != member.plan)),
+        state=replace(state, queue=queue),
     )
+    return with_queue(ledger, change) if reason is Reason.ASKED else change
 
 
 def _back(ledger: Ledger, view: View, group: GroupState, member: Member, now_ms: int) -> Change | None:
@@ -86,7 +89,9 @@ def _back(ledger: Ledger, view: View, group: GroupState, member: Member, now_ms:
         if scene.plan.rollback is None:
             return None
         scene = undone(scene, scene.plan.rollback.artifact)
-    return rollback(scene, group.cause or Reason.MEMBER_FAILED, f"{group.subject} goes back as one.", group.result)
+    change = rollback(scene, group.cause or Reason.MEMBER_FAILED, f"{group.subject} goes back as one.", group.result)
+    # A person does not expect that what waits behind it starts next.
+    return with_queue(ledger, change) if group.cause is Reason.ASKED else change
 
 
 def _returned(ledger: Ledger, group: GroupState) -> Change:

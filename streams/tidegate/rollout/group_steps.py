@@ -169,7 +169,13 @@ def _stopped(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Chan
     if found is None:
         return None
     reason, problem = found
-    return group_paused(group, reason, f"{problem}. Mend that and resume the group, or abort it.")
+    change = group_paused(group, reason, f"{problem}. Mend that and resume the group, or abort it.")
+    # Whoever let the group go on after a restore does not know that it has stopped again.
+    return (
+        replace(change, group=replace(group, phase=Phase.PAUSED, cause=Reason.NOT_ALLOWED))
+        if reason is Reason.RESTORED
+        else change
+    )
 
 
 def _forward(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Change | None:

@@ -118,9 +118,11 @@ def covers(policy: Policy, subject: str) -> bool:
 
 
 def thawed_ms(ledger: Ledger, subject: str, now_ms: int) -> int:
-    """Return when a freeze that covers a subject may last have begun or ended: nobody can be blamed for the time before."""
-    edges = [edge for held in _ever_covering(ledger, subject) for edge in _last_edges(held, now_ms)]
-    return max(edges, default=0)
+    """Return when a freeze or a spent budget that covers a subject may last have begun or ended, or a policy that may have
+    covered it was replaced: nobody can be blamed for the time before.
+    """
+    edges = [edge for held in _ever_covering(ledger, subject) for edge in _last_edges(ledger, held, now_ms)]
+    return max((*edges, *(held.since_ms for held in ledger.policies.values())), default=0)
 
 
 def edges_ms(ledger: Ledger, subject: str, now_ms: int) -> Iterator[int]:
@@ -190,5 +192,10 @@ def _rested_ms(ledger: Ledger, held: InForce, state: Judged) -> int:
     return max(state.started_ms, went_back_ms) + duration_ms(held.policy.dwell)
 
 
-def _last_edges(held: InForce, now_ms: int) -> list[int]:
-    return [held.since_ms, *(last_edge_ms(freeze, now_ms) for freeze in held.policy.freezes)]
+def _last_edges(ledger: Ledger, held: InForce, now_ms: int) -> Iterator[int]:
+    yield from (last_edge_ms(freeze, now_ms) for freeze in held.policy.freezes)
+    budget = held.policy.rollback_budget
+    if budget is not None:
+        counted_ms = (one.at_ms for one in ledger.retreats if _counts(held.policy, one))
+        edges = [edge for at_ms in counted_ms for edge in (at_ms, at_ms + duration_ms(budget.within))]
+        yield from (edge for edge in edges if edge <= now_ms)

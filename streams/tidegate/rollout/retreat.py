@@ -12,7 +12,7 @@ from tidegate.rollout.gates import anew, timed_out
 from tidegate.rollout.scene import Scene
 from tidegate.rollout.verdicts import facts_of, fails_of, lifted, outweighs
 from tidegate.wire.decisions import DecisionKind, Result, SubjectState
-from tidegate.wire.documents import Phase
+from tidegate.wire.documents import Phase, digest_of
 from tidegate.wire.judgement import Verdict
 from tidegate.wire.names import share_of
 from tidegate.wire.plans import Action, Artifact, GateDefault
@@ -87,6 +87,13 @@ def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Chan
     The version is quarantined. A first install has nothing to go back to (B7): it ends as failed, its nodes keep what they
     run and start nothing, and the next plan is again a first one.
     """
+    outside = _outside(scene)
+    if outside:
+        roster = replace(scene.roster, nodes=scene.roster.nodes + outside)
+        whole = len(roster.nodes)
+        scene = replace(
+            scene, roster=roster, state=replace(scene.state, released=whole, reached=whole, roster_digest=digest_of(roster))
+        )
     state = scene.state
     version = scene.plan.artifact.version
     ended = replace(
@@ -104,7 +111,25 @@ def rollback(scene: Scene, reason: Reason, message: str, result: Result) -> Chan
         new = replace(ended, phase=Phase.DONE, result=failed, placement="", released=0)
         return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=what, state=new)
     new = replace(ended, phase=Phase.ROLLING_BACK, released=_released_after_batch(scene, ended), batch_ms=scene.now_ms)
-    return Change(kind=DecisionKind.ROLLBACK, reason=reason, subject=state.subject, message=message, state=new)
+    return Change(
+        kind=DecisionKind.ROLLBACK,
+        reason=reason,
+        subject=state.subject,
+        message=message,
+        state=new,
+        roster=scene.roster if outside else None,
+    )
+
+
+def _outside(scene: Scene) -> tuple[str, ...]:
+    """Return the nodes on no roster that took the version as newcomers and have to go back by the same batches; none where all go
+    back at once.
+    """
+    rollback = scene.plan.rollback
+    if rollback is None or rollback.max_unavailable is None or scene.state.released < len(scene.roster.nodes):
+        return ()
+    others = scene.view.enrolled.difference(scene.roster.nodes)
+    return tuple(node for node in sorted(others) if scene.measured_new(node))
 
 
 def undone(scene: Scene, target: Artifact) -> Scene:

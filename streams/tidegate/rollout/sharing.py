@@ -43,9 +43,11 @@ def busy(scene: Scene, nodes: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def let_go_ms(scene: Scene) -> int:
-    """Return when another rollout with nodes of this one last began or let go: nobody can be blamed for the time before."""
-    mine, found = set(scene.roster.nodes), [0]
+def let_go_ms(scene: Scene, nodes: tuple[str, ...]) -> int:
+    """Return when another rollout with some of these nodes last began or let go: nobody of them can be blamed for the time
+    before.
+    """
+    mine, found = set(nodes), [0]
     for subject, state in scene.ledger.subjects.items():
         roster = scene.ledger.rosters.get(subject)
         if subject != scene.state.subject and roster is not None and not mine.isdisjoint(roster.nodes):
