@@ -1,8 +1,10 @@
 """Export and restore on a simulated log: a fleet goes on elsewhere, and nothing that anybody asked for is lost."""
 
 import pytest
+from msgspec.structs import replace
 from tests.archive.kit import HEAD, SHOP, TRUST, Died, Fleet, Target, commands, decisions
 from tests.decider.kit import FLEET
+from tests.experiments.kit import did, folded, saw, told
 
 from tidegate.archive import Damaged, check, export, restore
 from tidegate.archive.export import BACK
@@ -11,7 +13,9 @@ from tidegate.decider.recorded import TOPICS as READ
 from tidegate.decider.recorded import Recorded
 from tidegate.replay.decisions import replay
 from tidegate.runtime.problem import Problem
+from tidegate.wire.codec import encode
 from tidegate.wire.documents import GlassAction, Phase
+from tidegate.wire.experiments import sums_of
 from tidegate.wire.reasons import Reason
 from tidegate.world import MemoryLog, SimClock
 
@@ -323,3 +327,13 @@ async def test_a_network_that_breaks_off_an_export_is_not_told_as_a_disk(fleet, 
     with pytest.raises(Problem, match="the broker broke off"):
         await export(fleet.log, tmp_path / "b", HEAD, cut)
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+async def test_sums_of_experiments_begin_their_offsets_anew(fleet, tmp_path):
+    """Those of the other cluster would outweigh whatever is counted here until its log is as long."""
+    sums = told(folded([saw(1, "on"), did(1, "bought")]))
+    await fleet.log.append("experiments", sums.key, encode(replace(sums, offset=1_000_000)))
+    await fleet.log.append("experiments", "odd/0", b"{}")
+    target = await moved(fleet, tmp_path / "archive")
+    first, odd = target.log.topic("experiments")
+    assert (sums_of(first.value), odd.value) == (replace(sums, offset=0), b"{}")

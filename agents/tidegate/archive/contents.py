@@ -98,7 +98,7 @@ def as_it_goes_back(record: Record) -> Record:
     if record.topic != "experiments" or record.value is None:
         return record
     try:
-        return replace(record, value=encode(replace(sums_of(record.value), offset=0)))
+        return record._replace(value=encode(replace(sums_of(record.value), offset=0)))
     except Malformed:
         return record
 
