@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.node.benches import SymlinkBench
+from tests.node.kit import until
 from tests.node.released import artifact_of, tarred
 
 from tidegate.node import ConfigError, Launch, StartFailed
@@ -172,6 +173,17 @@ async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):
             await asyncio.sleep(0.01)
     await bench.launch(executor, bench.artifact("2"))
     assert await bench.serves() == "2"
+
+
+async def test_a_release_that_had_ended_is_not_started_again_by_a_start_that_fails(bench, executor):
+    """Whether it may run is asked before each start; a link alone says nothing of it."""
+    await bench.launch(executor, bench.artifact("1"))
+    bench.crash(executor)
+    await until(lambda: bench.exits)
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("2", broken=True))
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+    assert not (bench.unit.folder / "current").is_symlink()
 
 
 async def test_a_folder_where_the_link_should_be_is_left_alone(bench, executor):

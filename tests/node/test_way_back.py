@@ -51,6 +51,20 @@ async def test_a_target_that_does_not_start_is_tried_three_times_then_what_was_g
     assert versions(world) == ["1", "1", "1", "0"], "it stays there"
 
 
+async def test_what_the_fleet_leaves_is_put_back_by_no_executor_although_it_ended_before(world):
+    """A link to a bad release that had ended was taken for somebody else's, and started again by every failing way back."""
+    world.executor.broken = {"0", "1", "2"}
+    async with world.agent() as agent:
+        world.executor.crash("shop")
+        await world.until(lambda: agent.held("shop").exits >= 2)
+        assert all(launch.put_back for launch in world.executor.launches)
+        world.executor.launches.clear()
+        await world.author.retreat()
+        await world.clock.advance(60)
+    assert "1" in versions(world)
+    assert not any(launch.put_back for launch in world.executor.launches)
+
+
 async def test_where_nothing_else_is_known_the_target_is_tried_slowly_and_the_fleet_is_told(world):
     world.executor.broken = {"0", "1"}
     async with world.agent():

@@ -29,8 +29,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """One start of one version. ``boot`` names this life of the service process, ``rollout`` what asked for it; empty: what is
     settled.
 
-    ``put_back`` is false where what runs must not run again: a start that fails then leaves it running if it never stopped, and
-    nothing running otherwise.
+    ``put_back`` is false where what runs, or ran last, must not run again: a start that fails then leaves it running if it never
+    stopped, and nothing running otherwise.
     """
 
     service: str

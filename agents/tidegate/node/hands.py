@@ -15,6 +15,7 @@ from tidegate.reconcile.accept import Refusal, accept, expires_ms, is_newest
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Held, identity, same
 from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good
+from tidegate.reconcile.lease import leased
 from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.names import service_subject
@@ -247,7 +248,9 @@ class Hands:
     def _launch(self, action: Action) -> Launch:
         self._launches += 1
         held, running = self._memory.held(action.service), self._executors[action.service].running(action.service)
-        target, forward = target_of(held.accepted, self._node), not action.retreat and action.kind is not Kind.REVIVE
+        ran = running.artifact if running is not None else held.applied
+        target = leased(target_of(held.accepted, self._node), held.accepted, self._reading.pulse)
+        forward = not action.retreat and action.kind is not Kind.REVIVE
         return Launch(
             service=action.service,
             artifact=action.artifact,
@@ -255,7 +258,7 @@ class Hands:
             token=action.token,
             cohort=target.cohort,
             rollout=held.accepted.document.rollout if held.accepted is not None else "",
-            put_back=running is None or not barred(held, target, running.artifact),
+            put_back=not barred(held, target, ran),
             before_ms=expires_ms(held.accepted.document, held.accepted.plan) if forward and held.accepted is not None else 0,
         )
 
