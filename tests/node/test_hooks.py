@@ -12,7 +12,7 @@ import yaml
 from tests.node.benches import HooksBench
 from tests.node.released import artifact_of, command_lines, tarred, zipped
 
-from tidegate.node import StartFailed
+from tidegate.node import StartFailed, StopFailed
 from tidegate.node.executors.appspec import Event, prepare
 from tidegate.node.executors.unpack import Unusable
 
@@ -107,6 +107,27 @@ async def test_an_artifact_that_nobody_foresaw_is_a_start_that_failed_and_what_r
     with pytest.raises(StartFailed, match=said) as told:
         await bench.launch(executor, artifact_of(bench.folder / name, "2"))
     assert len(str(told.value)) < 1_000
+    assert executor.running("shop").artifact.version == "1"
+    await executor.close()
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ({"location": "ApplicationStop.sh", "runas": "somebody-who-left"}, "there is no user somebody-who-left"),
+        ({"location": "../stop.sh"}, "leads out"),
+    ],
+)
+async def test_an_appspec_that_was_spoilt_since_is_a_stop_that_failed_and_keeps_no_revision_from_coming_back(bench, hook, said):
+    executor = await bench.life()
+    await bench.launch(executor, bench.revision("1"))
+    appspec = next(bench.unit.folder.glob("releases/1-*/appspec.yml"))
+    spec = yaml.safe_load(appspec.read_text())
+    appspec.write_text(yaml.safe_dump(spec | {"hooks": spec["hooks"] | {"ApplicationStop": [hook]}}))
+    with pytest.raises(StopFailed, match=said):
+        await executor.stop("shop")
+    with pytest.raises(StartFailed, match=said):
+        await bench.launch(executor, bench.revision("2"))
     assert executor.running("shop").artifact.version == "1"
     await executor.close()
 

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 from tests.node.benches import SymlinkBench
 from tests.node.kit import until
-from tests.node.released import artifact_of, tarred
+from tests.node.released import STOP, artifact_of, tarred
 
-from tidegate.node import ConfigError, Launch, StartFailed
+from tidegate.node import ConfigError, Launch, StartFailed, StopFailed
 from tidegate.node.executors.registry import executors_of
 from tidegate.ports import SystemClock, SystemDisk
 
@@ -151,13 +151,34 @@ async def test_a_stop_that_was_cut_short_is_owed_still(bench, executor, tmp_path
     await again.close()
 
 
-async def test_a_stop_command_that_cannot_print_does_not_end_the_agent(bench, executor):
+@pytest.mark.parametrize("bench", [{}, {"status": []}], indirect=True, ids=["status", "no status"])
+async def test_a_stop_that_fails_is_told_and_what_runs_counts_as_running(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    bench.unit.script("stop", "echo Transaction order is cyclic; exit 1")
+    with pytest.raises(StopFailed, match=r"not stopped: ScriptFailed: (.|\n)*cyclic"):
+        await executor.stop("shop")
+    assert executor.running("shop").artifact.version == "1"
+    assert await bench.serves() == "1"
+    bench.unit.script("stop", STOP)
+    await executor.stop("shop")
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+
+
+async def test_a_stop_that_fails_and_after_which_nothing_runs_has_stopped_it(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    bench.unit.script("stop", STOP + "exit 1")
+    await executor.stop("shop")
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+
+
+async def test_a_stop_command_that_cannot_print_has_not_stopped_anything(bench, executor):
     await bench.launch(executor, bench.artifact("1"))
     output = Path(bench.config.state) / "output" / "shop"
     shutil.rmtree(output)
     output.touch()  # as little to be written to as a full disk, for root too
-    await executor.stop("shop")
-    assert executor.running("shop") is None
+    with pytest.raises(StopFailed):
+        await executor.stop("shop")
+    assert executor.running("shop") is not None
 
 
 async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):

@@ -21,6 +21,10 @@ class StartFailed(Exception):
     """A version did not become ready. What ran before still runs. Carries the last lines of its standard error."""
 
 
+class StopFailed(Exception):
+    """A version was not seen to end, and counts as running still. Says why."""
+
+
 class Late(Exception):
     """The time in which a start might begin was over before it did. What ran before still runs, nothing was touched."""
 
@@ -83,7 +87,7 @@ class Executor(Protocol):
         ...
 
     async def stop(self, service: str) -> None:
-        """Drain a service and wait until it is gone."""
+        """Drain a service and wait until it is gone; StopFailed."""
         ...
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
-from tidegate.node.executor import Executor, FetchFailed, Late, Launch, Probing, StartFailed
+from tidegate.node.executor import Executor, FetchFailed, Late, Launch, Probing, StartFailed, StopFailed
 from tidegate.node.memory import Memory
 from tidegate.node.reading import Reading
 from tidegate.ports import Clock
@@ -177,10 +177,10 @@ class Hands:
                 await executor.swap(self._launch(action))
             else:
                 return
-        except (FetchFailed, StartFailed) as error:
+        except (FetchFailed, StartFailed, StopFailed) as error:
             log.warning("action failed", problem=str(error))
             self.actions[action.kind, "failed"] += 1
-            self._memory.failed(action, str(error), self._clock.now_ms())
+            self._memory.failed(action, error, self._clock.now_ms())
         except Late as late:
             log.warning("action ended early", problem=str(late))
             self.actions[action.kind, "ended early"] += 1

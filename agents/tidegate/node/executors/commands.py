@@ -242,4 +242,7 @@ def _holders(output: Path) -> list[int]:
 
 
 def _group(user: str) -> int:
-    return pwd.getpwnam(user).pw_gid
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError as error:
+        raise CommandFailed(Ending.UNKNOWN, f"there is no user {user} any more") from error
