@@ -259,6 +259,17 @@ async def test_a_process_whose_start_was_never_finished_is_ended(bench):
         await until(lambda: bench.processes() == [])
 
 
+async def test_a_first_start_that_was_never_finished_is_ended_too(bench):
+    """There was no file yet, so it was taken for lost, and what had never been ready for what ran."""
+    async with bench.executor() as dies:
+        start = asyncio.ensure_future(bench.launch(dies, "1", silent=True))
+        await until(bench.processes)
+        async with bench.executor(stop=False) as executor:
+            assert executor.running("shop") is None
+            await until(lambda: bench.processes() == [])
+        await asyncio.gather(start, return_exceptions=True)
+
+
 async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(bench):
     async with bench.executor(stop=False) as executor:
         await bench.launch(executor, "1")

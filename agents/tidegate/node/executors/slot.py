@@ -174,6 +174,9 @@ class Slot:
             fd = self._listener.fileno() if self._listener is not None else None
             self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
             self.trim_output()
+            if self._lost:  # else the next life would take for what ran what never became ready
+                self._write(self._journal)
+                self._lost = False
             launch.refuse_late(self._clock.now_ms())  # to read a large artifact again has taken its time
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             try:
