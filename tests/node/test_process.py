@@ -294,6 +294,24 @@ async def test_a_program_that_a_service_started_is_no_stray_of_an_agents_earlier
     os.kill(helper, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("file", ["as it was", "torn"])
+async def test_workers_whose_leader_ended_while_no_agent_ran_are_ended(bench, file):
+    """They served on and held the port: nothing started or stopped there any more."""
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1", worker=True)
+        [leader] = {pid for pid in bench.processes() if parent_of(pid) == os.getpid()}
+    os.kill(leader, signal.SIGKILL)
+    await until(lambda: os.waitpid(leader, os.WNOHANG)[0])
+    if file == "torn":
+        (Path(bench.config.state) / "process-shop").write_bytes(b"torn")
+    assert len(bench.processes()) == 1
+    async with bench.executor() as executor:
+        await until(lambda: bench.processes() == [])
+        assert executor.running("shop") is None
+        await bench.launch(executor, "2")
+        assert await bench.request() == "2"
+
+
 async def test_a_pid_of_an_earlier_boot_of_the_machine_is_somebody_elses_now(bench):
     stranger = await asyncio.create_subprocess_exec("sleep", "60")
     child = Child(

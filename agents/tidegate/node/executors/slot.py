@@ -21,6 +21,7 @@ from tidegate.node.executors.children import (
     Child,
     Watch,
     child_of,
+    end_leaderless,
     end_unwatched,
     left_running,
     machine_boot,
@@ -86,6 +87,7 @@ class Slot:
         """Find again what runs, tell of what ended unseen, and end what was only half started."""
         self._exited = exited
         self._journal = self._read()
+        end_leaderless(self._blueprint.folder, self._blueprint.service)
         for child in self._journal.retiring:
             if (watch := _found(child)) is not None:
                 self._drain(watch)
