@@ -1,6 +1,7 @@
 """Executor ``symlink``, on a real server that a shell script restarts: link, environment, drift, and the way back."""
 
 import asyncio
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -105,6 +106,24 @@ async def test_a_failed_restart_points_back_and_starts_what_ran_as_another_life(
     assert bench.current == before
     assert executor.running("shop").boot != boot, "rows of two lives under one name would be taken for duplicates"
     assert executor.running("shop").boot in (bench.unit.folder / "current/.tidegate/env").read_text()
+    assert await bench.serves() == "1"
+
+
+async def test_a_start_that_fails_before_it_touched_anything_lets_what_runs_be(bench, executor, monkeypatch):
+    """A release that took the last room on the disk: what ran was said to have ended, and served on."""
+    await bench.launch(executor, bench.artifact("1"))
+    before, sync = executor.running("shop"), os.fsync
+
+    def full(fd):
+        if Path(f"/proc/self/fd/{fd}").readlink().name == "env.new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for put_back in (True, False):
+        with pytest.raises(StartFailed, match=r"No space left on device$"):
+            await bench.launch(executor, bench.artifact("2"), put_back=put_back)
+        assert (executor.running("shop"), bench.exits) == (before, [])
     assert await bench.serves() == "1"
 
 

@@ -157,9 +157,7 @@ class Deployment:
         await self._place.commands.end_left_over()
         self._journal = self._read()
         deed = self._journal.deed
-        if deed is not None and not deed.undoing and self._activation.untouched(deed):
-            self._note(current=deed.before)
-        elif deed is not None:
+        if deed is not None:
             log.warning(
                 "undone", service=self._place.service, version=deed.to.launch.artifact.version, problem="it was half done"
             )
@@ -248,6 +246,9 @@ class Deployment:
 
     async def _undo(self, deed: Deed) -> str:
         """Put back what ran, as a new life of it, if it may run; return what went wrong, ready to be put behind a sentence."""
+        if not deed.undoing and self._activation.untouched(deed):
+            self._note(current=deed.before)
+            return ""
         if not deed.to.launch.put_back:
             deed = replace(deed, before=None, was="")
         self._note(current=None, deed=replace(deed, undoing=True))
