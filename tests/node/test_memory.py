@@ -3,9 +3,10 @@
 import pytest
 from tests.node.kit import bare
 
-from tidegate.node import StartFailed, StopFailed
+from tidegate.node import FetchFailed, StartFailed, StopFailed
 from tidegate.node.memory import Memory
 from tidegate.reconcile.actions import Action, Kind, Running
+from tidegate.reconcile.held import FailureKind
 from tidegate.reconcile.ladder import is_left
 from tidegate.world import MemoryDisk
 
@@ -94,6 +95,14 @@ def test_what_is_to_be_done_is_not_known_before_the_disk_has_it():
     disk.full = True
     assert not memory.begin(RESTART, 1)
     assert memory.held("shop").undertaking is None
+
+
+@pytest.mark.parametrize("kind", [Kind.SWAP, Kind.START, Kind.PROBE])
+def test_a_file_that_was_spoilt_since_it_was_fetched_says_nothing_against_its_version(kind):
+    """It counted as a version that did not start, and was never tried again in its rollout."""
+    memory = life(MemoryDisk())
+    memory.failed(Action(kind=kind, service="shop", artifact=TWO), FetchFailed("gone or altered"), 5)
+    assert memory.held("shop").failure.kind is FailureKind.FETCH
 
 
 def test_a_revival_that_fails_is_one_more_exit():

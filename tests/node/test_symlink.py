@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.node.benches import SymlinkBench
 from tests.node.kit import until
-from tests.node.released import STOP, artifact_of, tarred
+from tests.node.released import STOP, Unit, artifact_of, tarred
 
 from tidegate.node import ConfigError, Launch, StartFailed, StopFailed
 from tidegate.node.executors.registry import executors_of
@@ -253,6 +253,24 @@ async def test_an_altered_release_is_unpacked_anew_beside_it(bench, executor):
     assert bench.current != altered
     assert await bench.serves() == "1"
     assert await executor.measure("shop") == artifact.sha256
+
+
+async def test_what_one_service_has_unpacked_is_not_held_for_another(bench, executor):
+    """Two services of one bundle, whose file has gone from the cache: the second could neither fetch nor start it."""
+    worker = Unit(bench.folder / "worker")
+    bench.config.services["worker"] = worker.symlink()
+    one, two = bench.artifact("1"), bench.artifact("2")
+    both = executors_of(bench.config, SystemDisk(Path(bench.config.state)), SystemClock())["symlink"]
+    await bench.launch(both, one)
+    await bench.launch(both, two)
+    (Path(bench.config.state) / "artifacts" / one.sha256).unlink()
+    assert not both.holds(one)
+    await both.fetch(one, ())
+    await both.swap(Launch(service="worker", artifact=one, boot="w-1"))
+    assert both.running("worker").artifact == one
+    for service in ("worker", "shop"):
+        await both.stop(service)
+    await both.close()
 
 
 async def test_halves_of_releases_are_thrown_away(bench, executor):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import structlog
 from msgspec.structs import replace
 
+from tidegate.node.executor import FetchFailed
 from tidegate.node.state import StateFile
 from tidegate.ports import Disk
 from tidegate.reconcile.actions import Action, Kind, Running
@@ -94,7 +95,7 @@ class Memory:
 
         A restart that failed is owed still: the token of before is kept, so that it is tried again (B3).
         """
-        kind = FailureKind.FETCH if action.kind is Kind.FETCH else FailureKind.START
+        kind = FailureKind.FETCH if isinstance(error, FetchFailed) else FailureKind.START
         held = self.held(action.service)
         owed = action.kind is Kind.RESTART and held.undertaking is not None
         held = replace(held, undertaking=None, token=held.undertaking.token_before if owed and held.undertaking else held.token)
