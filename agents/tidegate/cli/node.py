@@ -68,7 +68,7 @@ def revert(service: str | None, path: Path, reason: str, form: Format) -> int:
     Needs no broker. It holds until another rollout; one that is under way is rolled back everywhere once the fleet hears of it.
     """
     config = load_config(path)
-    disk = SystemDisk(Path(config.state))
+    disk = SystemDisk(Path(config.state), private=True)
     asked = Revert(id=secrets.token_hex(8), leave=_leave(config, StateFile(disk).load(), service), actor=person(), reason=reason)
     try:
         ask(disk, asked)
