@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.node.kit import config_of
 
 from tidegate.cli.node import node
-from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
+from tidegate.node.config import ConfigError, ServiceConfig, load_config, load_signer, load_trust
 from tidegate.node.executors.environment import environment_of
 from tidegate.runtime.access import Access, Sasl, Tls, access_in
 from tidegate.runtime.problem import Problem
@@ -51,6 +52,12 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
     assert config.state == str(tmp_path / "state/n1")
     assert config.keys.root == str(tmp_path / "keys/root.json")
     assert config.flag_files == {"web": str(tmp_path / "run/web.json")}
+
+
+@pytest.mark.parametrize(("drains", "within_s"), [((), 3_600), (("10s", "25s"), 3_600), (("10s", "2h"), 7_200)])
+def test_who_stops_the_services_waits_as_long_as_the_slowest_may_take(tmp_path, drains, within_s):
+    services = {f"s{place}": ServiceConfig(drain=drain) for place, drain in enumerate(drains)}
+    assert config_of(tmp_path, **services).stopped_within_s == within_s
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,22 @@ async def test_who_does_not_drain_in_time_is_killed(tmp_path):
         await asyncio.gather(hanging, return_exceptions=True)
 
 
+async def test_who_does_not_drain_is_killed_although_nobody_waits_for_it_any_more(tmp_path):
+    """``stop`` is cancelled where the agent is told to end, and asked again where it is to end the services, too."""
+    bench = Bench(tmp_path, drain="500ms")
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1", delay_s=60)
+        hanging = asyncio.ensure_future(bench.request())
+        await asyncio.sleep(0.1)
+        stopping = asyncio.ensure_future(executor.stop("shop"))
+        await until(lambda: executor.running("shop") is None)
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        await executor.stop("shop")
+        assert bench.processes() == []
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_an_exit_nobody_ordered_is_told_with_its_code(bench):
     async with bench.executor() as executor:
         await bench.launch(executor, "1", die_after_s=0.05)

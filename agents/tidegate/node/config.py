@@ -24,6 +24,9 @@ PORT_MOST = 65_535
 Port = Annotated[int, Meta(ge=0, le=PORT_MOST)]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", description="host:port")]
 
+SCRIPT_MOST_S = 3_600
+"""So long a script of an appspec may take."""
+
 HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
 """Who listens at one of these is found at the others, as a rule."""
 
@@ -122,6 +125,11 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bound of the artifact cache; what runs and what it would go back to is kept beyond it."""
     flag_files: dict[Name, str] = {}
     """Set of flags to the file that is kept of it for local processes (flagd's JSON)."""
+
+    @property
+    def stopped_within_s(self) -> float:
+        """Seconds that the slowest service may take to stop: its ``drain``, or what a script may take at most."""
+        return max([SCRIPT_MOST_S, *(service.drain_s for service in self.services.values())])
 
 
 def load_config(path: Path) -> NodeConfig:

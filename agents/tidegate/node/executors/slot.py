@@ -138,7 +138,8 @@ class Slot:
             old, self._current = self._current, None
             self._note(Journal(retiring=(*self._journal.retiring, old.child)))
             self._drain(old)
-        await asyncio.gather(*self._draining.values())
+        if self._draining:
+            await asyncio.wait(self._draining.values())  # cancelled, it leaves them at it: who does not drain is killed still
         if self._listener is not None:
             self._listener.close()
             self._listener = None
