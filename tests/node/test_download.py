@@ -100,6 +100,23 @@ async def test_a_server_that_knows_no_ranges_begins_again(cache, artifact, web):
     assert cache.holds(artifact)
 
 
+@pytest.mark.parametrize("code", ["301", "302", "303", "307", "308"])
+async def test_what_a_redirection_says_beside_its_address_is_not_read(cache, artifact, web, code):
+    """The standard library reads it into memory, all of it."""
+    sent = []
+
+    def goes_on(_start, send):
+        send(head(1 << 40, f"{code} Elsewhere", f"Location: {there.url}\r\n"))
+        for _ in range(1_000):
+            send(bytes(1 << 20))
+            sent.append(1)
+
+    there = web(lambda _start, send: send(head(len(DATA)) + DATA))
+    await cache.fetch(replace(artifact, uri=web(goes_on).url), ())
+    assert cache.holds(artifact)
+    assert len(sent) < 100
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

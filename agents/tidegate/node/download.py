@@ -171,8 +171,8 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *asked: Any) -> urllib.request.Request | None:
         to = str(asked[-1])
+        asked[1].close()  # else what it says beside the address is read, however much that is
         if urllib.parse.urlsplit(to).scheme not in ("http", "https"):
-            asked[1].close()
             raise FetchFailed(f"the server redirects to {shown(to)}; only http and https are followed")
         return super().redirect_request(*asked)
 
