@@ -164,6 +164,14 @@ async def test_install_copies_takes_away_what_is_no_more_and_is_measured(bench, 
     assert await executor.measure("shop") == ""
 
 
+async def test_modes_that_a_hook_sets_are_no_change_by_hand(bench, executor):
+    artifact = bench.revision("1", {"AfterInstall": f"chmod 755 {bench.folder}/www/page; chmod 600 {bench.folder}/www/only-1"})
+    await bench.launch(executor, artifact)
+    assert await executor.measure("shop") == artifact.sha256
+    (bench.folder / "www/page").write_text("by hand")
+    assert await executor.measure("shop") == ""
+
+
 async def test_a_whole_release_can_be_copied_with_its_links(bench, executor):
     files = {"appspec.yml": "", "deep/er/file": "x", "run": "#!/bin/sh\n"}
     spec = {"version": 0.0, "os": "linux", "files": [{"source": "/", "destination": f"{bench.folder}/all"}]}
