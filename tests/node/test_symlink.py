@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ async def test_the_environment_changes_with_the_link(bench, executor):
         assert f"TIDEGATE_BOOT={executor.running('shop').boot}\n" in told
         assert "TIDEGATE_NODE=n1\n" in told
         assert f"tidegate.node=n1,tidegate.version={version}," in told
+    mode = (bench.unit.folder / "current/.tidegate/env").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o640, "what a service is told may be secret"
 
 
 @pytest.mark.parametrize("how", ["link", "file", "new file", "mode", "gone", "unpointed"])

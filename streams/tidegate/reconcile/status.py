@@ -36,7 +36,8 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     stuck = held.stuck if held.stuck is not None and running is not None and same(held.stuck.artifact, running.artifact) else None
     error = _all(error, stuck)
     if under_way is not None and under_way.kind not in (Kind.FETCH, Kind.PROBE):
-        return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
+        state = ServiceState.DRAINING if under_way.kind is Kind.STOP else ServiceState.STARTING
+        return Status(state=state, version=under_way.artifact.version, error=error)
     if bad is not None:
         return Status(state=ServiceState.FAILED, version=bad.artifact.version, error=_all(bad.error, failure, stuck))
     if failure is not None and relevant and failure.kind is not FailureKind.FETCH:

@@ -133,9 +133,9 @@ class Commands:
             try:
                 log.warning("command ended", pid=leader.pid, problem="an earlier life of this agent had begun it")
                 _signal(leader.pid, signal.SIGTERM)
-                if not await asyncio.to_thread(_gone, watched, GRACE_S):
-                    _signal(leader.pid, signal.SIGKILL)
-                    await asyncio.to_thread(_gone, watched, GRACE_S)
+                await asyncio.to_thread(_gone, watched, GRACE_S)
+                _signal(leader.pid, signal.SIGKILL)  # also where the leader has ended: what it began is in its group
+                await asyncio.to_thread(_gone, watched, GRACE_S)
             finally:
                 os.close(watched)
 

@@ -89,6 +89,7 @@ class Link:
         path = self._place.releases.folder / to.release / ENVIRONMENT
         beside = path.with_name("env.new")
         with beside.open("w") as file:
+            os.fchmod(file.fileno(), 0o640)  # what a service is told may be secret
             file.writelines(f"{key}={shlex.quote(value)}\n" for key, value in sorted(told.items()))
             file.flush()
             os.fsync(file.fileno())
