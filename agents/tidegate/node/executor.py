@@ -76,7 +76,10 @@ class Executor(Protocol):
         ...
 
     async def fetch(self, artifact: Artifact, keep: Iterable[Artifact]) -> None:
-        """Bring an artifact here and check it; FetchFailed. What is in ``keep`` is never thrown away to make room."""
+        """Bring an artifact here and check it; FetchFailed. What is in ``keep`` is never thrown away to make room.
+
+        Cancelled, it is not held, and a later fetch should not bring again what has come: others' work cuts downloads off.
+        """
         ...
 
     async def swap(self, launch: Launch) -> None:

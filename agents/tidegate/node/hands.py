@@ -67,7 +67,7 @@ class Hands:
         wanted = self._next()
         if self._current is not None and self._work is not None:
             unwanted = obsolete(self._node, self._memory.held(self._current.service), self._current)
-            if unwanted or (self._interruptible and wanted != self._current):
+            if unwanted or (self._interruptible and _gives_way(self._current, wanted)):
                 self._work.cancel()
         elif self._memory.trouble:
             self._memory.retry()
@@ -279,6 +279,15 @@ class Hands:
             yield
         finally:
             self._interruptible = False
+
+
+def _gives_way(current: Action, wanted: Action | None) -> bool:
+    """Return whether what may be interrupted is. One download waits for another service's, which may try in vain again and again;
+    that of a retreat does not.
+    """
+    if wanted is None or wanted.service == current.service or not wanted.kind is current.kind is Kind.FETCH:
+        return wanted != current
+    return wanted.retreat and not current.retreat
 
 
 def _goods(held: Held) -> list[Artifact]:
