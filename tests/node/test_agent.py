@@ -1,5 +1,6 @@
 """The whole agent against a log, with executor ``none``: what it follows, refuses, remembers and says."""
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -195,6 +196,23 @@ async def test_the_download_of_a_retreat_goes_before_that_of_an_advance():
         await world.until(lambda: world.executor.cancelled == 1)
         world.executor.gate.set()
         await world.runs("1")
+
+
+async def test_an_agent_that_is_told_to_end_while_it_mends_what_was_half_done_ends(world):
+    """A restart command may take its whole time, and a hook an hour; the next life mends the rest."""
+    tidied = []
+
+    async def mend(_exited):
+        try:
+            await world.clock.sleep(3_600)
+        finally:
+            tidied.append(True)
+
+    world.executor.adopt = mend
+    async with asyncio.timeout(5), world.agent():
+        await world.clock.advance(1)
+    assert tidied
+    assert world.version() == "1"
 
 
 async def test_prefetch_starts_nothing(world):

@@ -23,6 +23,7 @@ from tidegate.node.scrape.scraper import Scraper
 from tidegate.ports import Clock, Disk, Log
 from tidegate.reconcile.held import Held
 from tidegate.reconcile.status import Status
+from tidegate.runtime.stopping import Stopped, unless
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.documents import ServiceReport
 from tidegate.wire.envelope import Refused, Signer, Trust
@@ -100,12 +101,11 @@ class NodeAgent:
         """Adopt what runs, then follow ``desired`` until ``stop``. A broker that is away delays news, and nothing else."""
         self._ended.clear()
         try:
-            for executor in self._distinct():
-                await executor.adopt(self._hands.exited)
-            for service, executor in self._executors.items():
-                self._memory.settle(service, executor.running(service))
+            await unless(self._stopping, self._adopt())
             self._changed()
             await self._loop()
+        except Stopped:
+            log.warning("agent stopped", node=self._config.node, problem="what was half done is mended by its next life")
         finally:
             await self._hands.rest()
             self._ended.set()
@@ -149,6 +149,12 @@ class NodeAgent:
     def caught_up(self) -> bool:
         """Whether ``desired`` was read to an end since the start."""
         return self._reading.caught_up
+
+    async def _adopt(self) -> None:
+        for executor in self._distinct():
+            await executor.adopt(self._hands.exited)
+        for service, executor in self._executors.items():
+            self._memory.settle(service, executor.running(service))
 
     async def _drain(self, service: str) -> None:
         try:

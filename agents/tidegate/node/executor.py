@@ -59,7 +59,8 @@ class Executor(Protocol):
     async def adopt(self, exited: Exited) -> None:
         """Find again what an earlier life of the agent left running, and undo what that life did not finish.
 
-        What ended while nobody looked is told to ``exited``, as is every later end without an order.
+        What ended while nobody looked is told to ``exited``, as is every later end without an order. Cancelled, it leaves the
+        rest to the next life.
         """
         ...
 
