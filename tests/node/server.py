@@ -1,6 +1,6 @@
 """A service in forty lines: socket activation, readiness by datagram, drain on SIGTERM. The artifact is JSON that says how it
 behaves: version, start_delay_s, crash (before it is ready), silent (never ready), die_after_s, delay_s of each answer, helper
-(it starts a program in a session of its own).
+(it starts a program in a session of its own), worker (it starts one that stays in its group and holds the socket).
 """
 
 import asyncio
@@ -56,4 +56,6 @@ if __name__ == "__main__":
             name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")
         }  # as sd_listen_fds(1) leaves it
         os.posix_spawnp("sleep", ["sleep", "60"], left, setsid=True)
+    if told.get("worker"):
+        os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
     asyncio.run(main(told))

@@ -1,5 +1,6 @@
 """The whole agent against a log, with executor ``none``: what it follows, refuses, remembers and says."""
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -157,6 +158,61 @@ async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_anothe
         assert world.executor.cancelled == 1
         world.executor.gate.set()
         await world.until(lambda: world.version("cart") == "3", what="the other service's turn")
+
+
+async def test_a_download_is_not_cut_off_by_that_of_another_service():
+    """One whose artifact cannot be had tries again every 30 s, and a download that takes longer never ended."""
+    world = World(("cart", "shop"))
+    await world.installed()
+    cart = Author(world.log, "cart")
+    world.executor.missing = {"3"}
+    async with world.agent():
+        world.executor.gate.clear()
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.until(lambda: world.executor.fetching == 2)
+        await cart.start(THREE, None, "c")
+        await cart.settle()
+        await world.clock.advance(40)
+        assert (world.executor.fetching, world.executor.cancelled) == (2, 0)
+        world.executor.gate.set()
+        await world.runs("2")
+
+
+async def test_the_download_of_a_retreat_goes_before_that_of_an_advance():
+    world = World(("cart", "shop"))
+    await world.installed()
+    cart = Author(world.log, "cart")
+    async with world.agent():
+        await world.author.start(TWO, ONE)
+        await world.author.advance()
+        await world.runs("2")
+        world.executor.gate.clear()
+        await cart.start(THREE, None, "c")
+        await cart.settle()
+        await world.until(lambda: world.executor.fetching == 3)
+        world.executor._held = {one for one in world.executor._held if one[0] != "1"}
+        await world.author.retreat()
+        await world.until(lambda: world.executor.cancelled == 1)
+        world.executor.gate.set()
+        await world.runs("1")
+
+
+async def test_an_agent_that_is_told_to_end_while_it_mends_what_was_half_done_ends(world):
+    """A restart command may take its whole time, and a hook an hour; the next life mends the rest."""
+    tidied = []
+
+    async def mend(_exited):
+        try:
+            await world.clock.sleep(3_600)
+        finally:
+            tidied.append(True)
+
+    world.executor.adopt = mend
+    async with asyncio.timeout(5), world.agent():
+        await world.clock.advance(1)
+    assert tidied
+    assert world.version() == "1"
 
 
 async def test_prefetch_starts_nothing(world):

@@ -109,7 +109,7 @@ async def test_an_altered_file_is_thrown_away_before_a_start(cache, tmp_path):
     assert not cache.holds(artifact)
 
 
-async def test_a_cancelled_fetch_leaves_nothing(cache, tmp_path):
+async def test_a_cancelled_fetch_leaves_nothing_but_a_part(cache, tmp_path):
     artifact = lying(tmp_path, "v1", 64 << 20)
     fetch = asyncio.ensure_future(cache.fetch(artifact, ()))
     await asyncio.sleep(0)
@@ -117,4 +117,4 @@ async def test_a_cancelled_fetch_leaves_nothing(cache, tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await fetch
     await asyncio.get_running_loop().shutdown_default_executor()
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert {one.name for one in (tmp_path / "cache").iterdir()} <= {f".{artifact.sha256}.part"}

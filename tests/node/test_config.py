@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.node.kit import config_of
 
 from tidegate.cli.node import node
-from tidegate.node.config import ConfigError, load_config, load_signer, load_trust
+from tidegate.node.config import ConfigError, ServiceConfig, load_config, load_signer, load_trust
 from tidegate.node.executors.environment import environment_of
 from tidegate.runtime.access import Access, Sasl, Tls, access_in
 from tidegate.runtime.problem import Problem
@@ -53,6 +54,12 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
     assert config.flag_files == {"web": str(tmp_path / "run/web.json")}
 
 
+@pytest.mark.parametrize(("drains", "within_s"), [((), 3_600), (("10s", "25s"), 3_600), (("10s", "2h"), 7_200)])
+def test_who_stops_the_services_waits_as_long_as_the_slowest_may_take(tmp_path, drains, within_s):
+    services = {f"s{place}": ServiceConfig(drain=drain) for place, drain in enumerate(drains)}
+    assert config_of(tmp_path, **services).stopped_within_s == within_s
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -67,6 +74,9 @@ def test_a_good_file_is_read_with_its_paths_beside_it(tmp_path):
         ('listen: "127.0.0.1:8101"', 'listen: "0.0.0.0:9001"', "services.shop.readiness"),
         ('listen: "127.0.0.1:8101"', 'listen: "LOCALHOST:9001"', "services.shop.readiness"),
         ('"127.0.0.1:8101"', "8101", "listen"),
+        ('"127.0.0.1:8101"', '"127.0.0.1:65536"', "services.shop.listen"),
+        ('{http: "http://127.0.0.1:9001/ready"}', '{tcp: "127.0.0.1:99999"}', "services.shop.readiness.tcp"),
+        ("drain: 500ms", 'address: "127.0.0.1:99999"', "services.shop.address"),
         ("flag_files: {web: run/web.json}", "flag_files: {a/b: run/web.json}", "flag_files"),
         ("fleet: demo", "fleet: [", "not YAML"),
         ("kafka:", "kafak:", "kafak"),

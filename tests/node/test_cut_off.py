@@ -35,6 +35,19 @@ async def test_without_a_broker(lease, ends):
         world.log.reachable = True
 
 
+async def test_what_is_left_because_its_lease_is_over_is_put_back_by_no_executor():
+    world = await canary("45s")
+    async with world.agent():
+        await world.author.advance()
+        await world.runs("2")
+        world.executor.launches.clear()
+        world.executor.broken = {"1"}
+        world.log.reachable = False
+        await world.until(lambda: versions(world), 60)
+        assert not any(launch.put_back for launch in world.executor.launches)
+        world.log.reachable = True
+
+
 async def test_without_an_author_although_there_is_a_broker():
     world = await canary("45s")
     async with world.agent():

@@ -100,6 +100,23 @@ async def test_a_server_that_knows_no_ranges_begins_again(cache, artifact, web):
     assert cache.holds(artifact)
 
 
+@pytest.mark.parametrize("code", ["301", "302", "303", "307", "308"])
+async def test_what_a_redirection_says_beside_its_address_is_not_read(cache, artifact, web, code):
+    """The standard library reads it into memory, all of it."""
+    sent = []
+
+    def goes_on(_start, send):
+        send(head(1 << 40, f"{code} Elsewhere", f"Location: {there.url}\r\n"))
+        for _ in range(1_000):
+            send(bytes(1 << 20))
+            sent.append(1)
+
+    there = web(lambda _start, send: send(head(len(DATA)) + DATA))
+    await cache.fetch(replace(artifact, uri=web(goes_on).url), ())
+    assert cache.holds(artifact)
+    assert len(sent) < 100
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -165,7 +182,7 @@ async def test_a_cancelled_fetch_does_not_wait_for_a_silent_server(cache, artifa
         await asyncio.gather(fetch, return_exceptions=True)
         await asyncio.get_running_loop().shutdown_default_executor()
     over.set()
-    assert list(cache.path(artifact).parent.iterdir()) == []
+    assert not cache.holds(artifact)
 
 
 async def test_two_who_ask_for_one_artifact_bring_it_once(cache, artifact, web):
@@ -187,11 +204,74 @@ async def test_an_artifact_of_unknown_length_keeps_the_cache_within_its_bound(tm
         assert sum(one.stat().st_size for one in (tmp_path / "cache").iterdir()) <= 3_000
 
 
-def test_what_a_killed_agent_was_bringing_is_thrown_away(tmp_path):
+async def test_a_fetch_that_was_cut_off_goes_on_where_it_was(cache, artifact, web):
+    """Cut off again and again by what another service wanted, it began at the first byte each time, for ever."""
+    over, half = threading.Event(), len(DATA) // 2
+
+    def halting(start, send):
+        send(head(len(DATA) - start, "206 Partial Content" if start else "200 OK"))
+        send(DATA[start:] if start else DATA[:half])
+        if not start:
+            over.wait(20)
+
+    server, folder = web(halting), cache.path(artifact).parent
+    artifact = replace(artifact, uri=server.url)
+    fetch = asyncio.ensure_future(cache.fetch(artifact, ()))
+    await until(lambda: any(one.stat().st_size for one in folder.iterdir()))
+    fetch.cancel()
+    await asyncio.gather(fetch, return_exceptions=True)
+    over.set()
+    await until(lambda: [one.name for one in folder.iterdir()] == [f".{artifact.sha256}.part"])
+    assert not cache.holds(artifact)
+    came = (folder / f".{artifact.sha256}.part").stat().st_size
+    await cache.fetch(artifact, ())
+    assert cache.holds(artifact)
+    assert server.asked == [0, came]
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("left", [DATA[:1_000], DATA], ids=["some", "all"])
+@pytest.mark.parametrize("name", ["7", "part"], ids=["by a killed agent", "by one that was told to end"])
+async def test_what_an_earlier_life_of_the_agent_has_brought_is_not_brought_again(tmp_path, artifact, web, left, name):
+    def rest(start, send):
+        gone = start >= len(DATA)
+        send(head(0, "416 Range Not Satisfiable") if gone else head(len(DATA) - start, "206 Partial Content") + DATA[start:])
+
+    server = web(rest)
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / f".{'0' * 64}.1").write_bytes(b"half")
-    ArtifactCache(tmp_path / "cache", 1 << 30, lambda: PLENTY)
+    (tmp_path / "cache" / f".{artifact.sha256}.{name}").write_bytes(left)
+    cache = ArtifactCache(tmp_path / "cache", 1 << 30, lambda: PLENTY)
+    await cache.fetch(replace(artifact, uri=server.url), ())
+    assert cache.holds(artifact)
+    assert server.asked == [len(left)]
+
+
+async def test_a_path_is_copied_on_from_where_it_was(tmp_path, artifact):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f".{artifact.sha256}.part").write_bytes(DATA[:1_000])
+    cache = ArtifactCache(tmp_path / "cache", 1 << 30, lambda: PLENTY)
+    await cache.fetch(artifact, ())
+    assert cache.holds(artifact)
+
+
+async def test_what_was_brought_wrong_is_thrown_away_and_brought_anew(tmp_path, artifact):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f".{artifact.sha256}.part").write_bytes(b"torn")
+    cache = ArtifactCache(tmp_path / "cache", 1 << 30, lambda: PLENTY)
+    with pytest.raises(FetchFailed, match="has sha256"):
+        await cache.fetch(artifact, ())
     assert list((tmp_path / "cache").iterdir()) == []
+    await cache.fetch(artifact, ())
+    assert cache.holds(artifact)
+
+
+async def test_what_was_brought_in_part_goes_when_nobody_needs_it(tmp_path, artifact):
+    (tmp_path / "cache").mkdir()
+    for digest in ("0" * 64, "1" * 64):
+        (tmp_path / "cache" / f".{digest}.part").write_bytes(b"half")
+    cache = ArtifactCache(tmp_path / "cache", 1 << 30, lambda: PLENTY)
+    await cache.fetch(artifact, [replace(artifact, sha256="1" * 64)])
+    assert {one.name for one in (tmp_path / "cache").iterdir()} == {artifact.sha256, f".{'1' * 64}.part"}
 
 
 FULL = """

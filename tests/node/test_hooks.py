@@ -1,5 +1,6 @@
 """Executor ``hooks``: names, order, environment, kinds of error and whose scripts run are the CodeDeploy agent's."""
 
+import asyncio
 import getpass
 import io
 import os
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.node.benches import HooksBench
+from tests.node.kit import until
 from tests.node.released import artifact_of, command_lines, tarred, zipped
 
-from tidegate.node import StartFailed
+from tidegate.node import StartFailed, StopFailed
 from tidegate.node.executors.appspec import Event, prepare
+from tidegate.node.executors.commands import Commands, Order
 from tidegate.node.executors.unpack import Unusable
+from tidegate.ports import SystemClock, SystemDisk
 
 SCRIPTED = [event.value for event in Event if event not in (Event.INSTALL, Event.DOWNLOAD_BUNDLE)]
 SAY = '#!/bin/sh\necho "$LIFECYCLE_EVENT {version} $(cat {installed}/page 2>/dev/null)" >>{said}\n'
@@ -111,6 +115,27 @@ async def test_an_artifact_that_nobody_foresaw_is_a_start_that_failed_and_what_r
     await executor.close()
 
 
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ({"location": "ApplicationStop.sh", "runas": "somebody-who-left"}, "there is no user somebody-who-left"),
+        ({"location": "../stop.sh"}, "leads out"),
+    ],
+)
+async def test_an_appspec_that_was_spoilt_since_is_a_stop_that_failed_and_keeps_no_revision_from_coming_back(bench, hook, said):
+    executor = await bench.life()
+    await bench.launch(executor, bench.revision("1"))
+    appspec = next(bench.unit.folder.glob("releases/1-*/appspec.yml"))
+    spec = yaml.safe_load(appspec.read_text())
+    appspec.write_text(yaml.safe_dump(spec | {"hooks": spec["hooks"] | {"ApplicationStop": [hook]}}))
+    with pytest.raises(StopFailed, match=said):
+        await executor.stop("shop")
+    with pytest.raises(StartFailed, match=said):
+        await bench.launch(executor, bench.revision("2"))
+    assert executor.running("shop").artifact.version == "1"
+    await executor.close()
+
+
 @pytest.fixture
 async def executor(bench):
     executor = await bench.life()
@@ -140,6 +165,14 @@ async def test_install_copies_takes_away_what_is_no_more_and_is_measured(bench, 
     assert {one.name for one in www.iterdir()} == {"page", "only-2"}
     assert await executor.measure("shop") == artifact.sha256
     (www / "page").write_text("by hand")
+    assert await executor.measure("shop") == ""
+
+
+async def test_modes_that_a_hook_sets_are_no_change_by_hand(bench, executor):
+    artifact = bench.revision("1", {"AfterInstall": f"chmod 755 {bench.folder}/www/page; chmod 600 {bench.folder}/www/only-1"})
+    await bench.launch(executor, artifact)
+    assert await executor.measure("shop") == artifact.sha256
+    (bench.folder / "www/page").write_text("by hand")
     assert await executor.measure("shop") == ""
 
 
@@ -189,6 +222,20 @@ async def test_a_hook_out_of_time_is_ended_with_its_group(bench, executor):
         await bench.launch(executor, bench.revision("1", {"ApplicationStart": stubborn}, timeout=1))
     assert not [pid for pid, words in command_lines() if mark in words]
     assert executor.running("shop") is None
+
+
+async def test_a_command_that_a_dead_agent_left_is_ended_with_its_group(bench):
+    """Its leader ends when asked; what it began did not, and worked on beside the next deployment."""
+    mark = f"{bench.folder}/mark"
+    script = f"trap 'exit 0' TERM; sh -c \"trap '' TERM; echo up; sleep 60; true\" {mark} & wait"
+    disk, clock, output = SystemDisk(bench.folder), SystemClock(), bench.folder / "out"
+    words = ("/bin/sh", "-c", script)
+    order = Order(words=words, environment=os.environ, folder=bench.folder, within_s=60, output=output)
+    dead = asyncio.ensure_future(Commands("shop", disk, clock).run(order))
+    await until(lambda: output.exists() and output.read_text() == "up\n")
+    await Commands("shop", disk, clock).end_left_over()
+    await dead
+    await until(lambda: not [pid for pid, words in command_lines() if words[-2:-1] == [mark]])
 
 
 async def test_the_last_2048_bytes_of_output_are_told(bench, executor):

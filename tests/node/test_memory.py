@@ -3,8 +3,11 @@
 import pytest
 from tests.node.kit import bare
 
+from tidegate.node import FetchFailed, StartFailed, StopFailed
 from tidegate.node.memory import Memory
 from tidegate.reconcile.actions import Action, Kind, Running
+from tidegate.reconcile.held import FailureKind
+from tidegate.reconcile.ladder import is_left
 from tidegate.world import MemoryDisk
 
 ONE, TWO = bare("1"), bare("2")
@@ -56,7 +59,7 @@ def test_a_change_resets_the_exits_and_a_revival_does_not():
 RESTART = Action(kind=Kind.RESTART, service="shop", artifact=ONE, token="t2")
 HAPPENED = {
     "it took place": (lambda memory: memory.done(RESTART), ("t2", "t2", 0)),
-    "it failed, and is owed still": (lambda memory: memory.failed(RESTART, "no space left", 3), ("t1", "t1", 0)),
+    "it failed, and is owed still": (lambda memory: memory.failed(RESTART, StartFailed("no space left"), 3), ("t1", "t1", 0)),
     "it was cancelled": (lambda memory: memory.undone(RESTART), ("t1", "t1", 0)),
     "what runs ended": (lambda memory: memory.exited("shop", 3), ("t2", "t1", 1)),
     "what runs was found": (lambda memory: memory.settle("shop", Running(artifact=ONE, token="t2")), ("t2", "t2", 0)),
@@ -94,10 +97,31 @@ def test_what_is_to_be_done_is_not_known_before_the_disk_has_it():
     assert memory.held("shop").undertaking is None
 
 
+@pytest.mark.parametrize("kind", [Kind.SWAP, Kind.START, Kind.PROBE])
+def test_a_file_that_was_spoilt_since_it_was_fetched_says_nothing_against_its_version(kind):
+    """It counted as a version that did not start, and was never tried again in its rollout."""
+    memory = life(MemoryDisk())
+    memory.failed(Action(kind=kind, service="shop", artifact=TWO), FetchFailed("gone or altered"), 5)
+    assert memory.held("shop").failure.kind is FailureKind.FETCH
+
+
 def test_a_revival_that_fails_is_one_more_exit():
     memory = life(MemoryDisk())
-    memory.failed(Action(kind=Kind.REVIVE, service="shop", artifact=ONE), "no such table", 5)
+    memory.failed(Action(kind=Kind.REVIVE, service="shop", artifact=ONE), StartFailed("no such table"), 5)
     assert memory.held("shop").exits_ms == (5,)
+
+
+def test_what_a_person_left_stays_left_although_it_cannot_be_stopped():
+    memory = life(MemoryDisk())
+    memory.settle("shop", Running(artifact=ONE))
+    memory.leave("shop", "it eats orders", 1)
+    stop = Action(kind=Kind.STOP, service="shop", artifact=ONE, retreat=True)
+    for now_ms in (2, 3, 4):
+        memory.failed(stop, StopFailed("cyclic"), now_ms)
+    held = memory.held("shop")
+    assert (is_left(held, ONE), held.stuck.error) == (True, "cyclic")
+    memory.done(stop)
+    assert memory.held("shop").stuck is None
 
 
 def test_what_is_held_as_it_was_is_not_written_again_and_the_agent_looks_all_the_same():

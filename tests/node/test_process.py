@@ -201,6 +201,22 @@ async def test_who_does_not_drain_in_time_is_killed(tmp_path):
         await asyncio.gather(hanging, return_exceptions=True)
 
 
+async def test_who_does_not_drain_is_killed_although_nobody_waits_for_it_any_more(tmp_path):
+    """``stop`` is cancelled where the agent is told to end, and asked again where it is to end the services, too."""
+    bench = Bench(tmp_path, drain="500ms")
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1", delay_s=60)
+        hanging = asyncio.ensure_future(bench.request())
+        await asyncio.sleep(0.1)
+        stopping = asyncio.ensure_future(executor.stop("shop"))
+        await until(lambda: executor.running("shop") is None)
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        await executor.stop("shop")
+        assert bench.processes() == []
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_an_exit_nobody_ordered_is_told_with_its_code(bench):
     async with bench.executor() as executor:
         await bench.launch(executor, "1", die_after_s=0.05)
@@ -259,6 +275,17 @@ async def test_a_process_whose_start_was_never_finished_is_ended(bench):
         await until(lambda: bench.processes() == [])
 
 
+async def test_a_first_start_that_was_never_finished_is_ended_too(bench):
+    """There was no file yet, so it was taken for lost, and what had never been ready for what ran."""
+    async with bench.executor() as dies:
+        start = asyncio.ensure_future(bench.launch(dies, "1", silent=True))
+        await until(bench.processes)
+        async with bench.executor(stop=False) as executor:
+            assert executor.running("shop") is None
+            await until(lambda: bench.processes() == [])
+        await asyncio.gather(start, return_exceptions=True)
+
+
 async def test_a_lost_process_file_costs_nothing_the_mark_is_in_the_process(bench):
     async with bench.executor(stop=False) as executor:
         await bench.launch(executor, "1")
@@ -281,6 +308,24 @@ async def test_a_program_that_a_service_started_is_no_stray_of_an_agents_earlier
         assert executor.running("shop").artifact.version == "1"
     assert bench.processes() == [helper]  # whatever was to end has ended
     os.kill(helper, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("file", ["as it was", "torn"])
+async def test_workers_whose_leader_ended_while_no_agent_ran_are_ended(bench, file):
+    """They served on and held the port: nothing started or stopped there any more."""
+    async with bench.executor(stop=False) as executor:
+        await bench.launch(executor, "1", worker=True)
+        [leader] = {pid for pid in bench.processes() if parent_of(pid) == os.getpid()}
+    os.kill(leader, signal.SIGKILL)
+    await until(lambda: os.waitpid(leader, os.WNOHANG)[0])
+    if file == "torn":
+        (Path(bench.config.state) / "process-shop").write_bytes(b"torn")
+    assert len(bench.processes()) == 1
+    async with bench.executor() as executor:
+        await until(lambda: bench.processes() == [])
+        assert executor.running("shop") is None
+        await bench.launch(executor, "2")
+        assert await bench.request() == "2"
 
 
 async def test_a_pid_of_an_earlier_boot_of_the_machine_is_somebody_elses_now(bench):

@@ -1,6 +1,8 @@
 """``tidegate node revert``: a person on the node goes back, with the broker down (promise 20)."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -126,6 +128,20 @@ async def test_rubbish_in_the_file_asks_nothing(world):
         assert (world.version(), answer(world.disk)) == ("2", None)
 
 
+async def test_a_file_that_the_agent_may_not_read_asks_nothing(world, monkeypatch):
+    """Written by root with a strict umask, it ended each life of the agent."""
+
+    def read(name):
+        if name in (ASKED, ANSWERED):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return type(world.disk).read(world.disk, name)
+
+    monkeypatch.setattr(world.disk, "read", read)
+    async with world.agent():
+        await world.clock.advance(5)
+        assert world.version() == "2"
+
+
 def typed(folder: Path, *words: str):
     return CliRunner().invoke(node, ["revert", "--config", str(folder / "n1.yaml"), *words], standalone_mode=False)
 
@@ -160,6 +176,18 @@ async def test_the_command_asks_waits_and_tells(on_disk, tmp_path):
         await world.runs("1")
         result = await asyncio.to_thread(typed, tmp_path)
         assert result.return_value == 1, "nothing was good before 1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another")
+async def test_what_root_asks_with_a_strict_umask_the_agents_user_can_read(on_disk, tmp_path, monkeypatch):
+    monkeypatch.setattr("tidegate.cli.node.ANSWERED_WITHIN_S", 0)
+    async with on_disk.agent():
+        await on_disk.runs("1")
+    os.chown(tmp_path / "state", 65_534, 65_534)
+    before = os.umask(0o077)
+    typed(tmp_path, "shop")
+    os.umask(before)
+    assert (tmp_path / "state" / ASKED).stat().st_uid == 65_534
 
 
 async def test_the_command_says_what_to_do_where_it_cannot_ask_or_nobody_answers(on_disk, tmp_path, monkeypatch):

@@ -1,16 +1,19 @@
 """Executor ``symlink``, on a real server that a shell script restarts: link, environment, drift, and the way back."""
 
 import asyncio
+import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from tests.node.benches import SymlinkBench
-from tests.node.released import artifact_of, tarred
+from tests.node.kit import until
+from tests.node.released import STOP, Unit, artifact_of, tarred
 
-from tidegate.node import ConfigError, Launch, StartFailed
+from tidegate.node import ConfigError, Launch, StartFailed, StopFailed
 from tidegate.node.executors.registry import executors_of
 from tidegate.ports import SystemClock, SystemDisk
 
@@ -58,6 +61,8 @@ async def test_the_environment_changes_with_the_link(bench, executor):
         assert f"TIDEGATE_BOOT={executor.running('shop').boot}\n" in told
         assert "TIDEGATE_NODE=n1\n" in told
         assert f"tidegate.node=n1,tidegate.version={version}," in told
+    mode = (bench.unit.folder / "current/.tidegate/env").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o640, "what a service is told may be secret"
 
 
 @pytest.mark.parametrize("how", ["link", "file", "new file", "mode", "gone", "unpointed"])
@@ -107,6 +112,24 @@ async def test_a_failed_restart_points_back_and_starts_what_ran_as_another_life(
     assert await bench.serves() == "1"
 
 
+async def test_a_start_that_fails_before_it_touched_anything_lets_what_runs_be(bench, executor, monkeypatch):
+    """A release that took the last room on the disk: what ran was said to have ended, and served on."""
+    await bench.launch(executor, bench.artifact("1"))
+    before, sync = executor.running("shop"), os.fsync
+
+    def full(fd):
+        if Path(f"/proc/self/fd/{fd}").readlink().name == "env.new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for put_back in (True, False):
+        with pytest.raises(StartFailed, match=r"No space left on device$"):
+            await bench.launch(executor, bench.artifact("2"), put_back=put_back)
+        assert (executor.running("shop"), bench.exits) == (before, [])
+    assert await bench.serves() == "1"
+
+
 @pytest.mark.parametrize("bench", [{"ready_within": "700ms"}], indirect=True)
 async def test_a_restart_that_takes_too_long_is_ended_with_all_it_started(bench, executor):
     await bench.launch(executor, bench.artifact("1"))
@@ -150,13 +173,34 @@ async def test_a_stop_that_was_cut_short_is_owed_still(bench, executor, tmp_path
     await again.close()
 
 
-async def test_a_stop_command_that_cannot_print_does_not_end_the_agent(bench, executor):
+@pytest.mark.parametrize("bench", [{}, {"status": []}], indirect=True, ids=["status", "no status"])
+async def test_a_stop_that_fails_is_told_and_what_runs_counts_as_running(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    bench.unit.script("stop", "echo Transaction order is cyclic; exit 1")
+    with pytest.raises(StopFailed, match=r"not stopped: ScriptFailed: (.|\n)*cyclic"):
+        await executor.stop("shop")
+    assert executor.running("shop").artifact.version == "1"
+    assert await bench.serves() == "1"
+    bench.unit.script("stop", STOP)
+    await executor.stop("shop")
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+
+
+async def test_a_stop_that_fails_and_after_which_nothing_runs_has_stopped_it(bench, executor):
+    await bench.launch(executor, bench.artifact("1"))
+    bench.unit.script("stop", STOP + "exit 1")
+    await executor.stop("shop")
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+
+
+async def test_a_stop_command_that_cannot_print_has_not_stopped_anything(bench, executor):
     await bench.launch(executor, bench.artifact("1"))
     output = Path(bench.config.state) / "output" / "shop"
     shutil.rmtree(output)
     output.touch()  # as little to be written to as a full disk, for root too
-    await executor.stop("shop")
-    assert executor.running("shop") is None
+    with pytest.raises(StopFailed):
+        await executor.stop("shop")
+    assert executor.running("shop") is not None
 
 
 async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):
@@ -172,6 +216,17 @@ async def test_a_link_of_somebody_elses_making_is_gone_back_to(bench, executor):
             await asyncio.sleep(0.01)
     await bench.launch(executor, bench.artifact("2"))
     assert await bench.serves() == "2"
+
+
+async def test_a_release_that_had_ended_is_not_started_again_by_a_start_that_fails(bench, executor):
+    """Whether it may run is asked before each start; a link alone says nothing of it."""
+    await bench.launch(executor, bench.artifact("1"))
+    bench.crash(executor)
+    await until(lambda: bench.exits)
+    with pytest.raises(StartFailed):
+        await bench.launch(executor, bench.artifact("2", broken=True))
+    assert (executor.running("shop"), await bench.serves()) == (None, "")
+    assert not (bench.unit.folder / "current").is_symlink()
 
 
 async def test_a_folder_where_the_link_should_be_is_left_alone(bench, executor):
@@ -201,6 +256,24 @@ async def test_an_altered_release_is_unpacked_anew_beside_it(bench, executor):
     assert bench.current != altered
     assert await bench.serves() == "1"
     assert await executor.measure("shop") == artifact.sha256
+
+
+async def test_what_one_service_has_unpacked_is_not_held_for_another(bench, executor):
+    """Two services of one bundle, whose file has gone from the cache: the second could neither fetch nor start it."""
+    worker = Unit(bench.folder / "worker")
+    bench.config.services["worker"] = worker.symlink()
+    one, two = bench.artifact("1"), bench.artifact("2")
+    both = executors_of(bench.config, SystemDisk(Path(bench.config.state)), SystemClock())["symlink"]
+    await bench.launch(both, one)
+    await bench.launch(both, two)
+    (Path(bench.config.state) / "artifacts" / one.sha256).unlink()
+    assert not both.holds(one)
+    await both.fetch(one, ())
+    await both.swap(Launch(service="worker", artifact=one, boot="w-1"))
+    assert both.running("worker").artifact == one
+    for service in ("worker", "shop"):
+        await both.stop(service)
+    await both.close()
 
 
 async def test_halves_of_releases_are_thrown_away(bench, executor):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.node.executors.tree import tree_digest
-from tidegate.node.executors.unpack import DEPTH_MOST, Unusable, unpack
+from tidegate.node.executors.unpack import DEPTH_MOST, HEADER_BYTES_MOST, Unusable, unpack
 
 BYTES_MOST = 100_000
 
@@ -71,6 +71,17 @@ def test_what_is_hostile_is_refused_and_nothing_lies_outside(tmp_path, members, 
     with pytest.raises(Unusable, match=said):
         done(tar(tmp_path, *members), tmp_path / "cage" / "release")
     assert [one.name for one in (tmp_path / "cage").iterdir()] == ["release"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_longer_than_any_name_is_refused_unread(tmp_path, kind):
+    """The library reads it into memory whole, and a few KiB of archive may hold a GiB."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, HEADER_BYTES_MOST + 1
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.addfile(info, io.BytesIO(bytes(info.size)))
+    with pytest.raises(Unusable, match="header of more than 1048576 bytes"):
+        done(tmp_path / "a.tar.gz", tmp_path / "release")
 
 
 def test_what_is_honest_comes_whole(tmp_path):

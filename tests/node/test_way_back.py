@@ -1,9 +1,12 @@
 """Rollback itself breaks (features.md c): retry, what was good before, then wait and say so; never back to what is bad."""
 
+import itertools
+
 import pytest
 from tests.node.kit import bare
 from tests.node.world import ONE, THREE, TWO, World, versions
 
+from tidegate.node import StopFailed
 from tidegate.node.by_hand import Revert, ask
 from tidegate.wire.documents import Move, Phase
 from tidegate.wire.telemetry import ServiceState
@@ -51,6 +54,20 @@ async def test_a_target_that_does_not_start_is_tried_three_times_then_what_was_g
     assert versions(world) == ["1", "1", "1", "0"], "it stays there"
 
 
+async def test_what_the_fleet_leaves_is_put_back_by_no_executor_although_it_ended_before(world):
+    """A link to a bad release that had ended was taken for somebody else's, and started again by every failing way back."""
+    world.executor.broken = {"0", "1", "2"}
+    async with world.agent() as agent:
+        world.executor.crash("shop")
+        await world.until(lambda: agent.held("shop").exits >= 2)
+        assert all(launch.put_back for launch in world.executor.launches)
+        world.executor.launches.clear()
+        await world.author.retreat()
+        await world.clock.advance(60)
+    assert "1" in versions(world)
+    assert not any(launch.put_back for launch in world.executor.launches)
+
+
 async def test_where_nothing_else_is_known_the_target_is_tried_slowly_and_the_fleet_is_told(world):
     world.executor.broken = {"0", "1"}
     async with world.agent():
@@ -91,6 +108,29 @@ async def test_what_a_person_left_is_stopped_where_nothing_else_starts(world):
         world.executor.broken = set()
         await world.until(lambda: world.version() == "1", 40)
         assert agent.held("shop").applied == ONE
+
+
+async def test_a_stop_that_fails_is_told_and_tried_again_every_30_s(world):
+    """It counted as done: what the fleet had left served on, and nobody was told."""
+    stops, stop = [], world.executor.stop
+
+    async def stuck(_service):
+        stops.append(world.clock.monotonic_s())
+        raise StopFailed("not stopped: Transaction order is cyclic")
+
+    world.executor.stop, world.executor.broken = stuck, {"0", "1"}
+    async with world.agent():
+        await world.author.retreat()
+        await world.until(lambda: shop(world).state is ServiceState.FAILED and "cyclic" in shop(world).error, 40)
+        assert shop(world).digest == TWO.sha256, "it is measured still"
+        await world.clock.advance(120)
+        assert 4 <= len(stops) <= 6
+        assert min(later - sooner for sooner, later in itertools.pairwise(stops)) >= 30
+        assert versions(world)[-1] == "1", "and the target is tried as before"
+        world.executor.stop = stop
+        await world.until(lambda: world.version() == "", 40)
+        await world.until(lambda: shop(world).digest == "")
+        assert "cyclic" not in shop(world).error
 
 
 async def test_an_agent_that_begins_after_the_stop_starts_nothing_that_was_left(world):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tidegate.reconcile.accept import expired
-from tidegate.reconcile.actions import Kind, Running, Seen, crash_looping, next_action, obsolete, proven_good
+from tidegate.reconcile.actions import Action, Kind, Running, Seen, crash_looping, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Failure, FailureKind, Freeze, Held, Proof, identity
 from tidegate.reconcile.status import status_of
 from tidegate.reconcile.target import target_of
@@ -216,6 +216,15 @@ def test_retreats_come_first_and_downloads_last(kit):
         order.append((action.service, action.kind))
         seen.pop(action.service)
     assert order == [("c", Kind.SWAP), ("b", Kind.SWAP), ("a", Kind.FETCH)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [(Kind.SWAP, ServiceState.STARTING), (Kind.STOP, ServiceState.DRAINING), (Kind.FETCH, ServiceState.READY)],
+)
+def test_what_is_under_way_is_what_a_service_does(kit, kind, state):
+    scene = Scene(kit)
+    assert status_of("n0", scene.held, scene.seen, Action(kind=kind, service="shop", artifact=scene.two)).state is state
 
 
 def test_what_is_under_way_is_obsolete_once_its_service_owes_something_else(kit):

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from tidegate.runtime.stopping import Stopped, run_until, unless
 
@@ -29,7 +30,9 @@ async def test_work_that_does_not_end_is_cancelled() -> None:
     async def end() -> None:
         """It does not listen."""
 
-    await run_until(stop, asyncio.sleep(3600), end, within_s=0.01)
+    with capture_logs() as said:
+        await run_until(stop, asyncio.sleep(3600), end, within_s=0.01)
+    assert said == [{"event": "given up", "log_level": "warning", "problem": "it did not end within 0.01 s"}]
 
 
 async def test_a_crash_is_raised() -> None:

@@ -26,7 +26,7 @@ from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
-from tidegate.runtime.stopping import run_until, stop_signals
+from tidegate.runtime.stopping import END_WITHIN_S, run_until, stop_signals
 
 ANSWERED_WITHIN_S = 10.0
 
@@ -68,7 +68,7 @@ def revert(service: str | None, path: Path, reason: str, form: Format) -> int:
     Needs no broker. It holds until another rollout; one that is under way is rolled back everywhere once the fleet hears of it.
     """
     config = load_config(path)
-    disk = SystemDisk(Path(config.state))
+    disk = SystemDisk(Path(config.state), private=True)
     asked = Revert(id=secrets.token_hex(8), leave=_leave(config, StateFile(disk).load(), service), actor=person(), reason=reason)
     try:
         ask(disk, asked)
@@ -119,7 +119,8 @@ async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     agent = build_agent(config, log, registry=REGISTRY)
     try:
         async with serving(config.metrics_host, config.metrics_port or 0, _not_ready(agent)):
-            await run_until(stop, agent.run(), lambda: agent.stop(stop_services=stop_services))
+            within_s = END_WITHIN_S + (config.stopped_within_s if stop_services else 0)
+            await run_until(stop, agent.run(), lambda: agent.stop(stop_services=stop_services), within_s)
     finally:
         await log.close()
 

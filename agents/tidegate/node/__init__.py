@@ -7,7 +7,7 @@ should run does not belong here. Nothing here judges or decides for the fleet.
 from tidegate.node.agent import NodeAgent
 from tidegate.node.build import build_agent
 from tidegate.node.config import ConfigError, NodeConfig, load_config
-from tidegate.node.executor import Executor, FetchFailed, Late, Launch, StartFailed
+from tidegate.node.executor import Executor, FetchFailed, Late, Launch, StartFailed, StopFailed
 from tidegate.node.executors.none import NoneExecutor
 from tidegate.node.executors.process import ProcessExecutor
 
@@ -22,6 +22,7 @@ __all__ = [
     "NoneExecutor",
     "ProcessExecutor",
     "StartFailed",
+    "StopFailed",
     "build_agent",
     "load_config",
 ]

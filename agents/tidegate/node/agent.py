@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tidegate.node.by_hand import ANSWERED, Reverted, asked
 from tidegate.node.config import NodeConfig
-from tidegate.node.executor import Executor
+from tidegate.node.executor import Executor, StopFailed
 from tidegate.node.flagfile import FlagFiles
 from tidegate.node.hands import Hands
 from tidegate.node.liveness import Liveness
@@ -23,6 +23,7 @@ from tidegate.node.scrape.scraper import Scraper
 from tidegate.ports import Clock, Disk, Log
 from tidegate.reconcile.held import Held
 from tidegate.reconcile.status import Status
+from tidegate.runtime.stopping import Stopped, unless
 from tidegate.wire.codec import Malformed, encode
 from tidegate.wire.documents import ServiceReport
 from tidegate.wire.envelope import Refused, Signer, Trust
@@ -100,12 +101,11 @@ class NodeAgent:
         """Adopt what runs, then follow ``desired`` until ``stop``. A broker that is away delays news, and nothing else."""
         self._ended.clear()
         try:
-            for executor in self._distinct():
-                await executor.adopt(self._hands.exited)
-            for service, executor in self._executors.items():
-                self._memory.settle(service, executor.running(service))
+            await unless(self._stopping, self._adopt())
             self._changed()
             await self._loop()
+        except Stopped:
+            log.warning("agent stopped", node=self._config.node, problem="what was half done is mended by its next life")
         finally:
             await self._hands.rest()
             self._ended.set()
@@ -115,7 +115,7 @@ class NodeAgent:
         self._stopping.set()
         await self._ended.wait()
         if stop_services:
-            await asyncio.gather(*(executor.stop(service) for service, executor in self._executors.items()))
+            await asyncio.gather(*(self._drain(service) for service in self._executors))
         for executor in self._distinct():
             await executor.close()
 
@@ -149,6 +149,18 @@ class NodeAgent:
     def caught_up(self) -> bool:
         """Whether ``desired`` was read to an end since the start."""
         return self._reading.caught_up
+
+    async def _adopt(self) -> None:
+        for executor in self._distinct():
+            await executor.adopt(self._hands.exited)
+        for service, executor in self._executors.items():
+            self._memory.settle(service, executor.running(service))
+
+    async def _drain(self, service: str) -> None:
+        try:
+            await self._executors[service].stop(service)
+        except StopFailed as error:
+            log.error("service runs on", service=service, problem=str(error))  # noqa: TRY400
 
     async def _loop(self) -> None:
         loops = [self._reading.follow(), self._act(), self._report(), self._reporter.remind(), self._live()]

@@ -1,6 +1,10 @@
-"""The artifact cache: fetched, digest checked, renamed into place; bounded, and what may be needed again is never thrown away."""
+"""The artifact cache: fetched, digest checked, renamed into place; bounded, and what may be needed again is never thrown away.
+
+What was cut off lies beside as ``.<digest>.part`` while somebody needs it.
+"""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import threading
@@ -28,7 +32,7 @@ class ArtifactCache:
         self._one = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*"):  # by an agent that was killed in mid download
-            left.unlink(missing_ok=True)
+            left.replace(self._part(left.name.split(".")[1]))
 
     def holds(self, artifact: Artifact) -> bool:
         """Return whether the artifact, and its configuration if it has one, were fetched and checked."""
@@ -60,7 +64,8 @@ class ArtifactCache:
                 raise FetchFailed(f"the cached file of {artifact.version} is gone or altered ({path}); it is fetched again")
 
     async def fetch(self, artifact: Artifact, keep: Iterable[Artifact]) -> None:
-        """Bring an artifact and its configuration here; FetchFailed. Cancellation leaves nothing half done.
+        """Bring an artifact and its configuration here; FetchFailed. Cancelled, what has come is kept in part, and does not count
+        before a later fetch has brought the rest.
 
         One at a time: whoever asks for what another is bringing waits, and finds it.
         """
@@ -82,8 +87,11 @@ class ArtifactCache:
         limit_bytes = size_bytes or min(ARTIFACT_BYTES_MOST, max(self._bytes_max, UNSIZED_BYTES_LEAST))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._make_room(size_bytes, kept)
-            with beside.open("wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                self._part(digest).replace(beside)  # whoever is told to stop may write on for a moment, in a file of its own
+                beside.chmod(0o600)
+            with beside.open("a+b") as file:
+                self._make_room(max(0, size_bytes - file.tell()), kept)
                 wanted = Wanted(uri=uri, limit_bytes=limit_bytes, room=lambda length: self._make_room(length, kept), stop=stop)
                 found = download(wanted, file)
                 file.flush()
@@ -98,7 +106,14 @@ class ArtifactCache:
         except (OSError, ValueError, FetchFailed) as error:
             raise FetchFailed(f"{shown(uri)}: {error}") from error
         finally:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if stop.is_set():
+                    beside.replace(self._part(digest))
+                else:
+                    beside.unlink()
+
+    def _part(self, digest: str) -> Path:
+        return self._folder / f".{digest}.part"
 
     def _sync(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY)
@@ -108,7 +123,11 @@ class ArtifactCache:
             os.close(folder)
 
     def _make_room(self, need_bytes: int, kept: set[str]) -> None:
-        """Refuse before anything is touched where the disk has no room; throw away the oldest files that nobody needs."""
+        """Throw away parts and the oldest files that nobody needs; refuse where the disk has no room even so."""
+        for part in self._folder.glob(".*.part"):
+            digest = part.name.split(".")[1]
+            if digest not in kept or (self._folder / digest).exists():
+                part.unlink(missing_ok=True)
         files = sorted((one for one in self._folder.iterdir() if one.is_file()), key=lambda one: one.stat().st_mtime)
         used_bytes = sum(one.stat().st_size for one in files)
         for file in files:

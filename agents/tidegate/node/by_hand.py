@@ -4,6 +4,9 @@ Who may write there is who may stop the agent. No broker and no network is neede
 broker down). The request names the version that is to be left, so that obeying it twice does nothing more.
 """
 
+import contextlib
+from typing import TypeVar
+
 from msgspec import Struct
 
 from tidegate.ports import Disk
@@ -12,6 +15,7 @@ from tidegate.wire.names import Label, Name
 
 ASKED = "revert"
 ANSWERED = "reverted"
+T = TypeVar("T")
 
 
 class Revert(Struct, frozen=True, kw_only=True):
@@ -42,20 +46,16 @@ def ask(disk: Disk, revert: Revert) -> None:
 
 def answer(disk: Disk) -> Reverted | None:
     """Return what the agent answered last; None where it never did."""
-    try:
-        return decode(disk.read(ANSWERED) or b"", Reverted)
-    except Malformed:
-        return None
+    return _read(disk, ANSWERED, Reverted)
 
 
 def asked(disk: Disk) -> Revert | None:
     """Return what is asked and not answered yet. What cannot be read asks nothing."""
-    request = disk.read(ASKED)
-    if not request:
-        return None
-    try:
-        revert = decode(request, Revert)
-    except Malformed:
-        return None
-    before = answer(disk)
-    return None if before is not None and before.id == revert.id else revert
+    revert, before = _read(disk, ASKED, Revert), answer(disk)
+    return None if revert is not None and before is not None and before.id == revert.id else revert
+
+
+def _read(disk: Disk, name: str, kind: type[T]) -> T | None:
+    with contextlib.suppress(OSError, Malformed):  # root may have written what the agent's user may not read
+        return decode(disk.read(name) or b"", kind)
+    return None

@@ -20,8 +20,12 @@ from tidegate.wire.codec import Malformed, convert
 from tidegate.wire.envelope import Signer, Trust
 from tidegate.wire.names import Duration, Label, Name, duration_ms
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
+PORT_MOST = 65_535
+Port = Annotated[int, Meta(ge=0, le=PORT_MOST)]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", description="host:port")]
+
+SCRIPT_MOST_S = 3_600
+"""So long a script of an appspec may take."""
 
 HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
 """Who listens at one of these is found at the others, as a rule."""
@@ -122,6 +126,11 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     flag_files: dict[Name, str] = {}
     """Set of flags to the file that is kept of it for local processes (flagd's JSON)."""
 
+    @property
+    def stopped_within_s(self) -> float:
+        """Seconds that the slowest service may take to stop: its ``drain``, or what a script may take at most."""
+        return max([SCRIPT_MOST_S, *(service.drain_s for service in self.services.values())])
+
 
 def load_config(path: Path) -> NodeConfig:
     """Return the configuration in a file, its own paths made relative to the file's folder. ConfigError."""
@@ -148,6 +157,10 @@ def faults(config: NodeConfig) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, service in config.services.items():
         at = f"services.{name}"
+        tcp = service.readiness.tcp if isinstance(service.readiness, Readiness) else None
+        for word, address in (("listen", service.listen), ("address", service.address), ("readiness.tcp", tcp)):
+            if address is not None and host_and_port(address)[2] > PORT_MOST:
+                found.append((f"{at}.{word}", f"{address}: a port is at most {PORT_MOST}"))
         if service.executor == "process" and not service.command:
             found.append((f"{at}.command", 'give the command that runs a version, such as ["{python}", "{artifact}"]'))
         if isinstance(service.readiness, Readiness) and (service.readiness.http is None) == (service.readiness.tcp is None):

@@ -1,7 +1,8 @@
 """Bytes from a path, a ``file://`` or an ``http(s)://`` address into an open file, with their sha256; bounded in size and time.
 
-A web server that breaks off is asked for the rest (RFC 9110, Range), as long as something comes each time; the digest at the end
-decides whether the parts belong together. A redirection leads to another web address or nowhere.
+What lies in the file already is not brought again. A web server that breaks off is asked for the rest (RFC 9110, Range), as long
+as something comes each time; the digest at the end decides whether the parts belong together. A redirection leads to another web
+address or nowhere.
 """
 
 import base64
@@ -53,7 +54,7 @@ def shown(uri: str) -> str:
 
 
 def download(wanted: Wanted, into: BinaryIO) -> str:
-    """Copy and return the sha256; ends early when told to. FetchFailed, OSError."""
+    """Copy what is missing behind what is there, and return the sha256 of all; ends early when told to. FetchFailed, OSError."""
     parts = urllib.parse.urlsplit(wanted.uri)
     if parts.scheme in ("http", "https"):
         return _Web(wanted, into).run()
@@ -61,8 +62,9 @@ def download(wanted: Wanted, into: BinaryIO) -> str:
         raise FetchFailed(f"{parts.scheme} is not understood; write a path, file:// or http(s):// address")
     path = Path(urllib.parse.unquote(parts.path) if parts.scheme else wanted.uri)
     with path.open("rb") as file:
-        wanted.room(path.stat().st_size)
         copied = _Copied(wanted, into)
+        wanted.room(max(0, path.stat().st_size - copied.bytes))
+        file.seek(copied.bytes)
         while not wanted.stop.is_set() and copied.take(file.read(CHUNK_BYTES)):
             pass
     return copied.digest.hexdigest()
@@ -76,6 +78,15 @@ class _Copied:
         self._into = into
         self.digest = hashlib.sha256()
         self.bytes = 0
+        into.seek(0)
+        while not wanted.stop.is_set() and (chunk := into.read(CHUNK_BYTES)):
+            self.digest.update(chunk)
+            self.bytes += len(chunk)
+        self._found_bytes = self.bytes
+
+    @property
+    def came_bytes(self) -> int:
+        return self.bytes - self._found_bytes
 
     def take(self, chunk: bytes) -> bool:
         self.bytes += len(chunk)
@@ -87,7 +98,7 @@ class _Copied:
 
     def anew(self) -> None:
         self.digest = hashlib.sha256()
-        self.bytes = 0
+        self.bytes = self._found_bytes = 0
         self._into.seek(0)
         self._into.truncate()
 
@@ -122,6 +133,8 @@ class _Web:
                     return self._take(response)
             except urllib.error.HTTPError as error:
                 error.close()
+                if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._copied.bytes:
+                    return ""  # all of it was there
                 raise FetchFailed(f"the server answers {error.code} {error.reason}") from error
             except (OSError, http.client.HTTPException) as error:
                 self._check_pace()
@@ -142,8 +155,8 @@ class _Web:
 
     def _check_pace(self) -> None:
         took_s = time.monotonic() - self._began_s
-        if took_s > PATIENCE_S and self._copied.bytes < took_s * SLOWEST_BYTES_PER_S:
-            raise FetchFailed(f"the server is too slow: {self._copied.bytes} bytes in {took_s:.0f} s")
+        if took_s > PATIENCE_S and self._copied.came_bytes < took_s * SLOWEST_BYTES_PER_S:
+            raise FetchFailed(f"the server is too slow: {self._copied.came_bytes} bytes in {took_s:.0f} s")
 
     @contextmanager
     def _watched(self, sockets: list[socket.socket]) -> Iterator[None]:
@@ -152,7 +165,7 @@ class _Web:
 
         def watch() -> None:
             while not done.wait(0.2):
-                late = time.monotonic() - self._began_s > PATIENCE_S + self._copied.bytes / SLOWEST_BYTES_PER_S
+                late = time.monotonic() - self._began_s > PATIENCE_S + self._copied.came_bytes / SLOWEST_BYTES_PER_S
                 if late or self._wanted.stop.is_set():
                     for one in sockets:
                         _shut(one)
@@ -171,8 +184,8 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *asked: Any) -> urllib.request.Request | None:
         to = str(asked[-1])
+        asked[1].close()  # else what it says beside the address is read, however much that is
         if urllib.parse.urlsplit(to).scheme not in ("http", "https"):
-            asked[1].close()
             raise FetchFailed(f"the server redirects to {shown(to)}; only http and https are followed")
         return super().redirect_request(*asked)
 

@@ -21,6 +21,10 @@ class StartFailed(Exception):
     """A version did not become ready. What ran before still runs. Carries the last lines of its standard error."""
 
 
+class StopFailed(Exception):
+    """A version was not seen to end, and counts as running still. Says why."""
+
+
 class Late(Exception):
     """The time in which a start might begin was over before it did. What ran before still runs, nothing was touched."""
 
@@ -29,8 +33,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """One start of one version. ``boot`` names this life of the service process, ``rollout`` what asked for it; empty: what is
     settled.
 
-    ``put_back`` is false where what runs must not run again: a start that fails then leaves it running if it never stopped, and
-    nothing running otherwise.
+    ``put_back`` is false where what runs, or ran last, must not run again: a start that fails then leaves it running if it never
+    stopped, and nothing running otherwise.
     """
 
     service: str
@@ -55,7 +59,8 @@ class Executor(Protocol):
     async def adopt(self, exited: Exited) -> None:
         """Find again what an earlier life of the agent left running, and undo what that life did not finish.
 
-        What ended while nobody looked is told to ``exited``, as is every later end without an order.
+        What ended while nobody looked is told to ``exited``, as is every later end without an order. Cancelled, it leaves the
+        rest to the next life.
         """
         ...
 
@@ -72,7 +77,10 @@ class Executor(Protocol):
         ...
 
     async def fetch(self, artifact: Artifact, keep: Iterable[Artifact]) -> None:
-        """Bring an artifact here and check it; FetchFailed. What is in ``keep`` is never thrown away to make room."""
+        """Bring an artifact here and check it; FetchFailed. What is in ``keep`` is never thrown away to make room.
+
+        Cancelled, it is not held, and a later fetch should not bring again what has come: others' work cuts downloads off.
+        """
         ...
 
     async def swap(self, launch: Launch) -> None:
@@ -83,7 +91,7 @@ class Executor(Protocol):
         ...
 
     async def stop(self, service: str) -> None:
-        """Drain a service and wait until it is gone."""
+        """Drain a service and wait until it is gone; StopFailed."""
         ...
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
-from tidegate.node.executor import Executor, FetchFailed, Late, Launch, Probing, StartFailed
+from tidegate.node.executor import Executor, FetchFailed, Late, Launch, Probing, StartFailed, StopFailed
 from tidegate.node.memory import Memory
 from tidegate.node.reading import Reading
 from tidegate.ports import Clock
@@ -15,6 +15,7 @@ from tidegate.reconcile.accept import Refusal, accept, expires_ms, is_newest
 from tidegate.reconcile.actions import Action, Kind, Seen, next_action, obsolete, proven_good
 from tidegate.reconcile.held import Accepted, Held, identity, same
 from tidegate.reconcile.ladder import bad_of, barred, is_left, known_good
+from tidegate.reconcile.lease import leased
 from tidegate.reconcile.status import Status, status_of
 from tidegate.reconcile.target import target_of
 from tidegate.wire.names import service_subject
@@ -66,7 +67,7 @@ class Hands:
         wanted = self._next()
         if self._current is not None and self._work is not None:
             unwanted = obsolete(self._node, self._memory.held(self._current.service), self._current)
-            if unwanted or (self._interruptible and wanted != self._current):
+            if unwanted or (self._interruptible and _gives_way(self._current, wanted)):
                 self._work.cancel()
         elif self._memory.trouble:
             self._memory.retry()
@@ -176,10 +177,10 @@ class Hands:
                 await executor.swap(self._launch(action))
             else:
                 return
-        except (FetchFailed, StartFailed) as error:
+        except (FetchFailed, StartFailed, StopFailed) as error:
             log.warning("action failed", problem=str(error))
             self.actions[action.kind, "failed"] += 1
-            self._memory.failed(action, str(error), self._clock.now_ms())
+            self._memory.failed(action, error, self._clock.now_ms())
         except Late as late:
             log.warning("action ended early", problem=str(late))
             self.actions[action.kind, "ended early"] += 1
@@ -247,7 +248,9 @@ class Hands:
     def _launch(self, action: Action) -> Launch:
         self._launches += 1
         held, running = self._memory.held(action.service), self._executors[action.service].running(action.service)
-        target, forward = target_of(held.accepted, self._node), not action.retreat and action.kind is not Kind.REVIVE
+        ran = running.artifact if running is not None else held.applied
+        target = leased(target_of(held.accepted, self._node), held.accepted, self._reading.pulse)
+        forward = not action.retreat and action.kind is not Kind.REVIVE
         return Launch(
             service=action.service,
             artifact=action.artifact,
@@ -255,7 +258,7 @@ class Hands:
             token=action.token,
             cohort=target.cohort,
             rollout=held.accepted.document.rollout if held.accepted is not None else "",
-            put_back=running is None or not barred(held, target, running.artifact),
+            put_back=not barred(held, target, ran),
             before_ms=expires_ms(held.accepted.document, held.accepted.plan) if forward and held.accepted is not None else 0,
         )
 
@@ -276,6 +279,15 @@ class Hands:
             yield
         finally:
             self._interruptible = False
+
+
+def _gives_way(current: Action, wanted: Action | None) -> bool:
+    """Return whether what may be interrupted is. One download waits for another service's, which may try in vain again and again;
+    that of a retreat does not.
+    """
+    if wanted is None or wanted.service == current.service or not wanted.kind is current.kind is Kind.FETCH:
+        return wanted != current
+    return wanted.retreat and not current.retreat
 
 
 def _goods(held: Held) -> list[Artifact]:

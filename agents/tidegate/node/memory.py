@@ -5,6 +5,7 @@ from collections.abc import Callable
 import structlog
 from msgspec.structs import replace
 
+from tidegate.node.executor import FetchFailed
 from tidegate.node.state import StateFile
 from tidegate.ports import Disk
 from tidegate.reconcile.actions import Action, Kind, Running
@@ -76,9 +77,9 @@ class Memory:
 
     def done(self, action: Action) -> bool:
         """Write down that an action took place."""
-        if action.kind is Kind.STOP:
-            return True  # what was left, and what was given up, stands there already
         held = self.held(action.service)
+        if action.kind is Kind.STOP:  # what was left, and what was given up, stands there already
+            return self._note(action.service, replace(held, stuck=None))
         if held.failure is not None and same(held.failure.artifact, action.artifact):
             held = replace(held, failure=None)
         if action.kind is Kind.PROBE or (action.kind is not Kind.FETCH and same(action.artifact, way_back(held))):
@@ -86,19 +87,21 @@ class Memory:
             held = replace(held, proof=Proof(artifact=action.artifact, rollout=rollout))
         if action.kind not in (Kind.FETCH, Kind.PROBE):
             held = no_longer_bad(held, action.artifact)
-            held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None)
+            held = replace(held, applied=action.artifact, applied_token=action.token, undertaking=None, stuck=None)
         return self._note(action.service, held)
 
-    def failed(self, action: Action, error: str, now_ms: int) -> bool:
+    def failed(self, action: Action, error: Exception, now_ms: int) -> bool:
         """Write down that an action failed. A revival that fails is one more exit that nobody ordered.
 
         A restart that failed is owed still: the token of before is kept, so that it is tried again (B3).
         """
-        kind = FailureKind.FETCH if action.kind is Kind.FETCH else FailureKind.START
+        kind = FailureKind.FETCH if isinstance(error, FetchFailed) else FailureKind.START
         held = self.held(action.service)
         owed = action.kind is Kind.RESTART and held.undertaking is not None
         held = replace(held, undertaking=None, token=held.undertaking.token_before if owed and held.undertaking else held.token)
-        failure = _failure(held, kind, action.artifact, now_ms, error)
+        failure = _failure(held, kind, action.artifact, now_ms, str(error))
+        if action.kind is Kind.STOP:
+            return self._note(action.service, replace(held, stuck=failure))
         held = replace(held, failure=failure)
         if action.retreat and (failure.count >= TRIES or bad_of(held, action.artifact) is not None):
             held = noted_bad(held, failure)

@@ -5,8 +5,11 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+import structlog
+
 END_WITHIN_S = 15.0
 
+log = structlog.get_logger("runtime")
 T = TypeVar("T")
 
 
@@ -53,7 +56,9 @@ async def run_until(
         if not working.done():
             ending = asyncio.ensure_future(end())
             tasks.append(ending)
-            await asyncio.wait([working, ending], timeout=within_s)
+            _, late = await asyncio.wait([working, ending], timeout=within_s)
+            if late:
+                log.warning("given up", problem=f"it did not end within {within_s:g} s")
     finally:
         for task in tasks:
             task.cancel()

@@ -149,7 +149,7 @@ def _wanted(case: _Case) -> Iterator[Action]:
     target, running = case.target, case.seen.running
     if running is None:
         yield from _from_nothing(case)
-    elif barred(case.held, target, running.artifact) and exhausted(case.held, target, case.seen.cached):
+    elif _to_be_stopped(case, running.artifact):
         yield Action(kind=Kind.STOP, service=case.service, artifact=running.artifact, retreat=True)
     elif is_left(case.held, running.artifact) and (target.artifact is None or same(running.artifact, target.artifact)):
         yield from _revert(case)
@@ -161,6 +161,14 @@ def _wanted(case: _Case) -> Iterator[Action]:
         if identity(artifact) not in case.seen.cached:
             yield from _fetch(case, artifact)
             return
+
+
+def _to_be_stopped(case: _Case, artifact: Artifact) -> bool:
+    """Return whether nothing is better than what runs. A stop that failed rests 30 s, in which a way back is tried as before."""
+    if not barred(case.held, case.target, artifact) or not exhausted(case.held, case.target, case.seen.cached):
+        return False
+    stuck = case.held.stuck
+    return stuck is None or not stuck.last_ms <= case.now_ms < stuck.last_ms + BACKOFF_MOST_MS
 
 
 def _from_nothing(case: _Case) -> Iterator[Action]:

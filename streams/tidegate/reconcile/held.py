@@ -105,6 +105,8 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     exits_ms: tuple[int, ...] = ()
     """Unordered exits since the last ordered start, the newest last."""
     failure: Failure | None = None
+    stuck: Failure | None = None
+    """Of a version that was to end and did not."""
     bad: tuple[Bad, ...] = ()
     proof: Proof | None = None
     undertaking: Undertaking | None = None

@@ -33,10 +33,13 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     back = unproven(held, target.artifact) if target.artifact is not None else None
     if failure is not None and back is not None and same(failure.artifact, back) and failure.rollout == rollout:
         error = f"it waits for its way back, {back.version}: {failure.error}"
+    stuck = held.stuck if held.stuck is not None and running is not None and same(held.stuck.artifact, running.artifact) else None
+    error = _all(error, stuck)
     if under_way is not None and under_way.kind not in (Kind.FETCH, Kind.PROBE):
-        return Status(state=ServiceState.STARTING, version=under_way.artifact.version, error=error)
+        state = ServiceState.DRAINING if under_way.kind is Kind.STOP else ServiceState.STARTING
+        return Status(state=state, version=under_way.artifact.version, error=error)
     if bad is not None:
-        return Status(state=ServiceState.FAILED, version=bad.artifact.version, error=_all(bad.error, failure))
+        return Status(state=ServiceState.FAILED, version=bad.artifact.version, error=_all(bad.error, failure, stuck))
     if failure is not None and relevant and failure.kind is not FailureKind.FETCH:
         return Status(state=ServiceState.FAILED, version=failure.artifact.version, error=error)
     if running is not None:
@@ -46,7 +49,9 @@ def status_of(node: str, held: Held, seen: Seen, under_way: Action | None) -> St
     return Status(state=ServiceState.STOPPED, version=owed.version if owed is not None else "", error=error)
 
 
-def _all(error: str, failure: Failure | None) -> str:
-    """Return why the target is not run, and what went wrong since."""
-    later = failure is not None and failure.kind is not FailureKind.CRASH_LOOP and failure.error not in error
-    return f"{error}; then {failure.artifact.version}: {failure.error}" if failure is not None and later else error
+def _all(error: str, *later: Failure | None) -> str:
+    """Return what is wrong, and what went wrong since."""
+    for failure in later:
+        if failure is not None and failure.kind is not FailureKind.CRASH_LOOP and failure.error not in error:
+            error = f"{error}; then {failure.artifact.version}: {failure.error}".removeprefix("; then ")
+    return error

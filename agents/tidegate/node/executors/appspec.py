@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from tidegate.node.config import SCRIPT_MOST_S
 from tidegate.node.executors.unpack import Unusable
 from tidegate.runtime.yaml_text import NotYaml, read_yaml
 from tidegate.wire.codec import Malformed, convert
 
 FILE = "appspec.yml"
-TIMEOUT_MOST_S = 3_600
 
 
 class Event(StrEnum):
@@ -44,7 +44,7 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One script of a hook. ``timeout`` in seconds; ``runas`` another user, where the agent is root."""
 
     location: str
-    timeout: Annotated[int, Meta(ge=1, le=TIMEOUT_MOST_S)] = TIMEOUT_MOST_S
+    timeout: Annotated[int, Meta(ge=1, le=SCRIPT_MOST_S)] = SCRIPT_MOST_S
     runas: str | None = None
 
 

@@ -153,19 +153,22 @@ def left_running(state: Path, service: str) -> Iterator[tuple[int, str]]:
 
     Not of those that a service started itself: they have its environment, and in it the pid that it was told.
     """
-    marks = {f"TIDEGATE_STATE={state}".encode(), f"TIDEGATE_SERVICE={service}".encode()}
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = set((entry / "environ").read_bytes().split(b"\0"))
-            leads = os.getsid(int(entry.name)) == int(entry.name)
-        except OSError:
-            continue
+    for pid, session, environment in _marked(state, service):
         told = {one for one in environment if one.startswith(b"TIDEGATE_PID=")}  # none: it has not come to its exec yet
-        if leads and marks <= environment and told <= {b"TIDEGATE_PID=" + entry.name.encode()}:
+        if session == pid and told <= {f"TIDEGATE_PID={pid}".encode()}:
             launches = [one.partition(b"=")[2] for one in environment if one.startswith(b"TIDEGATE_LAUNCH=")]
-            yield int(entry.name), launches[0].decode() if launches else ""
+            yield pid, launches[0].decode() if launches else ""
+
+
+def end_leaderless(state: Path, service: str) -> None:
+    """End what a process of a service left in its group when it ended while nobody looked: it may hold the socket, and serve.
+
+    Its group has the number of its session, which the kernel gives to no other process while there is one in it.
+    """
+    for _, session, environment in _marked(state, service):
+        if f"TIDEGATE_PID={session}".encode() in environment and started_ticks(session) is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(session, signal.SIGKILL)
 
 
 def child_of(pid: int, launch: str, ready_ms: int) -> Child | None:
@@ -176,6 +179,17 @@ def child_of(pid: int, launch: str, ready_ms: int) -> Child | None:
     except msgspec.DecodeError:
         return None
     return None if started is None else msgspec.structs.replace(child, pid=pid, started=started, ready_ms=ready_ms)
+
+
+def _marked(state: Path, service: str) -> Iterator[tuple[int, int, set[bytes]]]:
+    """Yield (pid, session, environment) of each process that has the environment of a service of this state folder."""
+    marks = {f"TIDEGATE_STATE={state}".encode(), f"TIDEGATE_SERVICE={service}".encode()}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                environment = set((entry / "environ").read_bytes().split(b"\0"))
+                if marks <= environment:
+                    yield int(entry.name), os.getsid(int(entry.name)), environment
 
 
 def _reap(pid: int) -> str:

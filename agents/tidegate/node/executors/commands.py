@@ -133,9 +133,9 @@ class Commands:
             try:
                 log.warning("command ended", pid=leader.pid, problem="an earlier life of this agent had begun it")
                 _signal(leader.pid, signal.SIGTERM)
-                if not await asyncio.to_thread(_gone, watched, GRACE_S):
-                    _signal(leader.pid, signal.SIGKILL)
-                    await asyncio.to_thread(_gone, watched, GRACE_S)
+                await asyncio.to_thread(_gone, watched, GRACE_S)
+                _signal(leader.pid, signal.SIGKILL)  # also where the leader has ended: what it began is in its group
+                await asyncio.to_thread(_gone, watched, GRACE_S)
             finally:
                 os.close(watched)
 
@@ -242,4 +242,7 @@ def _holders(output: Path) -> list[int]:
 
 
 def _group(user: str) -> int:
-    return pwd.getpwnam(user).pw_gid
+    try:
+        return pwd.getpwnam(user).pw_gid
+    except KeyError as error:
+        raise CommandFailed(Ending.UNKNOWN, f"there is no user {user} any more") from error

@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from tidegate.node.artifacts import ArtifactCache
 from tidegate.node.config import Readiness, ServiceConfig
-from tidegate.node.executor import Exited, FetchFailed, Late, Launch, StartFailed
+from tidegate.node.executor import Exited, FetchFailed, Late, Launch, StartFailed, StopFailed
 from tidegate.node.executors.children import machine_boot
-from tidegate.node.executors.commands import CommandFailed, Commands, Order, undisturbed, within
+from tidegate.node.executors.commands import CommandFailed, Commands, Ending, Order, undisturbed, within
 from tidegate.node.executors.outputs import bound_outputs, tail_of
 from tidegate.node.executors.readiness import until_ready
 from tidegate.node.executors.releases import Release, Releases
@@ -157,9 +157,7 @@ class Deployment:
         await self._place.commands.end_left_over()
         self._journal = self._read()
         deed = self._journal.deed
-        if deed is not None and not deed.undoing and self._activation.untouched(deed):
-            self._note(current=deed.before)
-        elif deed is not None:
+        if deed is not None:
             log.warning(
                 "undone", service=self._place.service, version=deed.to.launch.artifact.version, problem="it was half done"
             )
@@ -196,16 +194,20 @@ class Deployment:
         await asyncio.to_thread(self._tidy, deed)
 
     async def stop(self) -> None:
-        """Let nothing run. A command that fails is told, and what ran counts as stopped: it was ordered.
+        """Let nothing run. Where a command fails, and no status says that nothing runs, StopFailed: it counts as running.
 
-        Cancelled, it still counts as running: the next life of the agent stops it.
+        So it does when cancelled: the next life of the agent stops it.
         """
-        current, self._busy = self._journal.current, True
+        current = self._journal.current
+        if current is None:
+            return
+        self._busy = True
         try:
-            if current is not None:
-                await self._activation.stop(current)
-        except (CommandFailed, OSError) as error:  # a full disk takes no output, and must not end the agent
-            log.warning("not stopped cleanly", service=self._place.service, problem=str(error))
+            await self._activation.stop(current)
+        except Exception as error:  # whatever a release holds, the agent goes on
+            if not await self._seen_to_be_gone():
+                raise StopFailed(f"not stopped: {_said(error)}") from error
+            log.warning("not stopped cleanly", service=self._place.service, problem=_said(error))
         finally:
             self._busy = False
         self._note(current=None)
@@ -244,6 +246,9 @@ class Deployment:
 
     async def _undo(self, deed: Deed) -> str:
         """Put back what ran, as a new life of it, if it may run; return what went wrong, ready to be put behind a sentence."""
+        if not deed.undoing and self._activation.untouched(deed):
+            self._note(current=deed.before)
+            return ""
         if not deed.to.launch.put_back:
             deed = replace(deed, before=None, was="")
         self._note(current=None, deed=replace(deed, undoing=True))
@@ -324,6 +329,23 @@ class Deployment:
                 self._exited(self._place.service, f"status is bad: {' '.join(self._place.status)}")
 
     async def _status_good(self) -> bool:
+        with contextlib.suppress(CommandFailed, OSError):
+            await self._ask_status()
+            return True
+        return False
+
+    async def _seen_to_be_gone(self) -> bool:
+        """Return whether the status says so. One that cannot be asked, on a full disk say, says nothing."""
+        try:
+            if self._place.status:
+                await self._ask_status()
+        except CommandFailed as error:
+            return error.ending is Ending.FAILED
+        except OSError:
+            return False
+        return False
+
+    async def _ask_status(self) -> None:
         place = self._place
         order = Order(
             words=place.status,
@@ -333,10 +355,7 @@ class Deployment:
             output=place.output / "status.out",
             noted=False,
         )
-        with contextlib.suppress(CommandFailed, OSError):
-            await place.commands.run(order)
-            return True
-        return False
+        await place.commands.run(order)
 
     # what is written down
 

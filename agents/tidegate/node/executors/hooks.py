@@ -108,17 +108,19 @@ class Lifecycle:
             "TIDEGATE_RELEASE": str(release),
         }
         for script in scripts:
-            order = Order(
-                words=(str(inside(release, script.location)),),
-                environment=self._place.environment | life_of(to.launch, self._place.environment) | told,
-                folder=release,
-                within_s=script.timeout,
-                output=output_of(self._place, to),
-                user=script.runas,
-                closes_output=True,
-            )
             try:
+                order = Order(
+                    words=(str(inside(release, script.location)),),
+                    environment=self._place.environment | life_of(to.launch, self._place.environment) | told,
+                    folder=release,
+                    within_s=script.timeout,
+                    output=output_of(self._place, to),
+                    user=script.runas,
+                    closes_output=True,
+                )
                 await self._place.commands.run(order)
+            except Unusable as error:  # it was in order when it was unpacked
+                raise CommandFailed(Ending.UNKNOWN, f"{event.value}: {error}") from error
             except CommandFailed as error:
                 raise error.during(event.value) from error
 

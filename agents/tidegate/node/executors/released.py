@@ -70,8 +70,8 @@ class ReleasesExecutor:
         return self._deployments[service].running
 
     def holds(self, artifact: Artifact) -> bool:
-        """Return whether the artifact lies in the cache, or unpacked."""
-        return self._cache.holds(artifact) or any(one.holds(artifact) for one in self._deployments.values())
+        """Return whether the artifact lies in the cache, or unpacked for each of the services."""
+        return self._cache.holds(artifact) or all(one.holds(artifact) for one in self._deployments.values())
 
     async def measure(self, service: str) -> str:
         """Return the artifact's sha256 of the release that is in place, if it is as it was unpacked."""

@@ -73,7 +73,8 @@ class Releases:
 
     def find(self, artifact: Artifact) -> Release | None:
         """Return the newest whole release of an artifact."""
-        found = [one for one in self._known.values() if identity(one.artifact) == identity(artifact)]
+        known = list(self._known.values())  # a thread may make or prune meanwhile
+        found = [one for one in known if identity(one.artifact) == identity(artifact)]
         return next((one for one in reversed(found) if (self.folder / one.name / MANIFEST).exists()), None)
 
     def intact(self, release: Release, *, read_all: bool = False) -> bool:

@@ -21,6 +21,7 @@ from tidegate.node.executors.children import (
     Child,
     Watch,
     child_of,
+    end_leaderless,
     end_unwatched,
     left_running,
     machine_boot,
@@ -86,6 +87,7 @@ class Slot:
         """Find again what runs, tell of what ended unseen, and end what was only half started."""
         self._exited = exited
         self._journal = self._read()
+        end_leaderless(self._blueprint.folder, self._blueprint.service)
         for child in self._journal.retiring:
             if (watch := _found(child)) is not None:
                 self._drain(watch)
@@ -136,7 +138,8 @@ class Slot:
             old, self._current = self._current, None
             self._note(Journal(retiring=(*self._journal.retiring, old.child)))
             self._drain(old)
-        await asyncio.gather(*self._draining.values())
+        if self._draining:
+            await asyncio.wait(self._draining.values())  # cancelled, it leaves them at it: who does not drain is killed still
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -174,6 +177,9 @@ class Slot:
             fd = self._listener.fileno() if self._listener is not None else None
             self._output.mkdir(parents=True, exist_ok=True)  # a person who frees space may have thrown it away
             self.trim_output()
+            if self._lost:  # else the next life would take for what ran what never became ready
+                self._write(self._journal)
+                self._lost = False
             launch.refuse_late(self._clock.now_ms())  # to read a large artifact again has taken its time
             pid = spawn(self._command(launch), environment, fd, self._output / launch.boot)
             try:

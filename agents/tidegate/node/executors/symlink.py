@@ -59,13 +59,13 @@ class Link:
         await self._run(self._options.restart, to, self._place.config.ready_within_s)
 
     async def back(self, deed: Deed, before: Deployed | None) -> None:
-        """Point to what was, and run the restart command again; where there was nothing, the stop command and no link."""
+        """Point to what was, and run the restart command again; where nothing ran, the stop command and no link."""
         if before is not None:
             await self.forward(before, None)
-        elif deed.was and deed.was != self._target(deed.to):  # a link of somebody else's making
+        elif deed.was and not self._named(deed.was):  # a link of somebody else's making
             self._swap(deed.was)
             await self._run(self._options.restart, deed.to, self._place.config.ready_within_s)
-        elif not deed.was:
+        elif deed.was != self._target(deed.to):  # a release of ours that ended: whether it may run again is asked anew
             await self.stop(deed.to)
             self._link.unlink(missing_ok=True)
             sync(self._place.folder)
@@ -89,6 +89,7 @@ class Link:
         path = self._place.releases.folder / to.release / ENVIRONMENT
         beside = path.with_name("env.new")
         with beside.open("w") as file:
+            os.fchmod(file.fileno(), 0o640)  # what a service is told may be secret
             file.writelines(f"{key}={shlex.quote(value)}\n" for key, value in sorted(told.items()))
             file.flush()
             os.fsync(file.fileno())

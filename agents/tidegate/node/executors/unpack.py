@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from msgspec import Struct
 
@@ -25,6 +25,9 @@ CHUNK_BYTES = 1 << 18
 MEMBERS_MOST = 200_000
 DEPTH_MOST = 100
 """Folders within folders: the standard library walks and removes them by recursion."""
+HEADER_BYTES_MOST = 1 << 20
+"""Of a long name, or what else is said of a member: the library reads it into memory whole."""
+_READ_WHOLE = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -170,10 +173,19 @@ def _tar(archive: Path, name: str) -> Iterator[Member]:
                 raise Unusable(f"{info.name} is neither file nor folder nor link")
 
 
+class _Info(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _READ_WHOLE and info.size > HEADER_BYTES_MOST:
+            raise Unusable(f"a header of more than {HEADER_BYTES_MOST} bytes")
+        return info
+
+
 @contextmanager
 def _tar_stream(archive: Path, name: str) -> Iterator[tarfile.TarFile]:
     if not name.lower().endswith(".zst"):
-        with tarfile.open(archive, "r|*") as opened:
+        with tarfile.open(archive, "r|*", tarinfo=_Info) as opened:
             yield opened
         return
     program = shutil.which("zstd")
@@ -181,7 +193,7 @@ def _tar_stream(archive: Path, name: str) -> Iterator[tarfile.TarFile]:
         raise Unusable(f"{name}: there is no program `zstd` on this node; install it, or publish a .tar.gz")
     with subprocess.Popen([program, "-dcq", str(archive)], stdout=subprocess.PIPE) as process:  # noqa: S603 - a file of the cache
         try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as opened:
+            with tarfile.open(fileobj=process.stdout, mode="r|", tarinfo=_Info) as opened:
                 yield opened
         finally:
             process.kill()
