@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.broker import BrokerProblem, local
-from tidegate.broker.local import free_ports
+from tidegate.broker.local import free_ports, own_ports
 
 
 def test_ports_are_free_and_nobody_is_given_them_for_an_outgoing_connection():
@@ -26,3 +26,17 @@ def test_where_all_are_taken_it_says_so(monkeypatch):
         monkeypatch.setattr(local, "PORTS", range(port, port + 1))
         with pytest.raises(BrokerProblem, match="fewer than 1"):
             free_ports(1)
+
+
+def test_a_broker_has_the_ports_of_before_where_nobody_else_has_them(tmp_path: Path) -> None:
+    """Services that outlived it know no others."""
+    first = own_ports(tmp_path, 2)
+    assert own_ports(tmp_path, 2) == first
+    with socket.create_server(("127.0.0.1", first[0])):
+        assert own_ports(tmp_path, 2) != first
+
+
+@pytest.mark.parametrize("text", ["", "1", "80 81", "x y", "20000"])
+def test_ports_that_were_not_written_whole_are_chosen_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ports").write_text(text)
+    assert len(own_ports(tmp_path, 2)) == 2

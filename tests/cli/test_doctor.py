@@ -1,5 +1,6 @@
 """``tidegate doctor``: each broken installation is found, with what to do; a sound one has no finding."""
 
+import fcntl
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tidegate.cli.doctor_broker import judged, kept_safely
 from tidegate.cli.doctor_finding import DAY_MS, Finding, Level
 from tidegate.cli.doctor_fleet import Group, Heard, author, group_findings, letter_findings, node_findings
 from tidegate.cli.doctor_home import home_findings, roles_here, room
+from tidegate.cli.up import is_up
 from tidegate.model import Model
 from tidegate.ports import Record
 from tidegate.rollout.events import NodesEnrolled, ReportArrived
@@ -304,3 +306,12 @@ def test_the_command_tells_all_with_an_exit_code_and_goes_as_far_as_it_can(world
     home.config.write_text("fleet: [")
     told = world.type("doctor")
     assert (told.code, "not YAML" in told.out) == (1, True)
+
+
+def test_addresses_that_a_killed_up_left_behind_are_no_problem(home: Home) -> None:
+    (home.state / "notify.address").write_text("http://127.0.0.1:1\n")
+    (home.state / "up.lock").touch()
+    assert not is_up(home)
+    with (home.state / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert is_up(home)

@@ -31,3 +31,8 @@ def test_its_quantiles_are_those_of_the_buckets(values):
         counts[slot_of(value)] += 1
     kpi = kpi_of("shop", "rest", 1_000, 1, Window(sums=Sums(1, len(values), 0, counts)), None)
     assert [kpi.p50_ms, kpi.p95_ms, kpi.p99_ms] == [round(quantile_s(counts, share) * 1_000, 3) for share in (0.5, 0.95, 0.99)]
+
+
+def test_a_cohort_that_began_inside_a_window_has_the_rate_of_its_own_seconds():
+    kpi = kpi_of("shop", "canary", 20_000, 10, Window(sums=Sums(3, 300, 0, [], {}, {}, {"orders": 30})), None)
+    assert (kpi.rate, kpi.values["counter.orders"]) == (100.0, 10.0)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.node.kit import config_of, until
 from tests.node.world import ONE, THREE, TWO, World, versions
 
-from tidegate.cli.node import node
+from tidegate.cli.node import LOOK_EVERY_S, hold_state, node
 from tidegate.node.by_hand import ANSWERED, ASKED, Revert, answer, ask
 from tidegate.node.config import ServiceConfig
 from tidegate.ports import SystemClock, SystemDisk
@@ -203,3 +203,14 @@ def test_the_agent_itself_still_asks_for_its_file():
     result = CliRunner().invoke(node, [])
     assert result.exit_code == 2
     assert "--config" in result.output
+
+
+async def test_an_agent_waits_for_the_one_that_has_its_state_folder(tmp_path):
+    """Two would adopt the same processes, and each take the other's stops for crashes."""
+    first = await hold_state(tmp_path)
+    second = asyncio.ensure_future(hold_state(tmp_path))
+    done, _ = await asyncio.wait([second], timeout=3 * LOOK_EVERY_S)
+    assert not done
+    first.close()
+    async with asyncio.timeout(10):
+        (await second).close()

@@ -1,6 +1,7 @@
 """Metrics and health of a process."""
 
 import asyncio
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -81,3 +82,31 @@ async def test_the_address_is_left_where_the_supervisor_looks(tmp_path: Path, mo
     monkeypatch.setenv(ANNOUNCE, str(tmp_path / "role.address"))
     async with serving("127.0.0.1", 0, lambda: None) as at:
         assert (tmp_path / "role.address").read_text() == at.url + "\n"
+
+
+async def test_who_connects_and_says_nothing_keeps_nobody_from_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REQUEST_WITHIN_S", 0.5)
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        silent = [socket.create_connection(("127.0.0.1", at.port)) for _ in range(3)]
+        silent[0].sendall(b"GET /healthz HTTP/1.1\r\nHost:")
+        assert await get(f"{at.url}/healthz") == (200, "ok\n")
+        for one in silent:
+            one.settimeout(20)
+            assert await asyncio.to_thread(one.recv, 1) == b"", "its time is over, however slowly it goes on"
+            one.close()
+
+
+async def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "REQUESTS_MOST", 2)
+    async with serving("127.0.0.1", 0, lambda: None) as at:
+        held = [socket.create_connection(("127.0.0.1", at.port)) for _ in range(2)]
+        with socket.create_connection(("127.0.0.1", at.port)) as further:
+            further.settimeout(20)
+            assert await asyncio.to_thread(further.recv, 1) == b""
+        for one in held:
+            one.close()
+
+
+async def test_the_loopback_of_ipv6_is_served_too() -> None:
+    async with serving("::1", 0, lambda: None) as at:
+        assert (await get(f"{at.url}/healthz"))[0] == 200

@@ -18,10 +18,10 @@ from tidegate.broker.local import (
     READY_WITHIN_S,
     STOP_WITHIN_S,
     cause_in,
-    free_ports,
     hold,
     listens,
     new_cluster,
+    own_ports,
     write_properties,
 )
 from tidegate.runtime.tied import tie
@@ -42,7 +42,7 @@ class KafkaProcess:
         self._doors = doors or {}
         self._process: asyncio.subprocess.Process | None = None
         self._lock: TextIO | None = None
-        self._port, self._controller = free_ports(2)
+        self._port, self._controller = own_ports(folder, 2)
 
     @property
     def bootstrap(self) -> str:

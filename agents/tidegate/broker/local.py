@@ -66,6 +66,21 @@ def free_ports(number: int) -> list[int]:
     return found
 
 
+def own_ports(folder: Path, number: int) -> list[int]:
+    """Return the ports that a broker with this folder had last, where nobody listens at them: services that outlived it know no
+    others. Else free ones.
+    """
+    path = folder / "ports"
+    with contextlib.suppress(OSError, ValueError):
+        ports = [int(text) for text in path.read_text().split()]
+        if len(ports) == number and all(port in PORTS and not listens(port) for port in ports):
+            return ports
+    ports = free_ports(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(" ".join(map(str, ports)) + "\n")
+    return ports
+
+
 def listens(port: int) -> bool:
     """Return whether somebody listens on a port of loopback."""
     with socket.socket() as probe:

@@ -1,6 +1,7 @@
 """``tidegate doctor``: looks at a real installation and says what to mend."""
 
 import asyncio
+import http.client
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from tidegate.cli.doctor_fleet import fleet_findings, worker_findings
 from tidegate.cli.doctor_home import home_findings, roles_here
 from tidegate.cli.output import dump
 from tidegate.cli.session import Exit
+from tidegate.cli.up import is_up
 from tidegate.runtime.home import Home
 from tidegate.runtime.problem import Problem
 from tidegate.wire.acls import PRINCIPALS, Principal
@@ -111,12 +113,12 @@ async def _inside(where: Mapping[Principal, Connection], home: Home) -> list[Fin
 
 def _processes(home: Home) -> Iterator[Finding]:
     """Yield which of the processes of a ``tidegate up`` that runs here are not ready, and why."""
-    for path in sorted(home.state.glob("*.address")):
+    for path in sorted(home.state.glob("*.address")) if is_up(home) else ():  # those of one that was killed are left over
         try:
             with urllib.request.urlopen(f"{path.read_text().splitlines()[0]}/readyz", timeout=READY_WITHIN_S):  # noqa: S310 - ours
                 pass
         except urllib.error.HTTPError as error:
             why = error.read(500).decode(errors="replace").strip()
             yield problem(path.stem, f"it is not ready: {why}", f"see {home.logs / path.stem}.log")
-        except (OSError, IndexError):
+        except (OSError, IndexError, ValueError, http.client.HTTPException):
             yield problem(path.stem, "it does not answer", f"see {home.logs / path.stem}.log")

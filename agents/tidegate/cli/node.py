@@ -1,13 +1,17 @@
 """``tidegate node``: one node agent, from its file; and ``revert``, what a person on the node can do without any network."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import click
+import structlog
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
@@ -26,9 +30,12 @@ from tidegate.runtime.logs import configure
 from tidegate.runtime.problem import Problem
 from tidegate.runtime.serve import NotReady, serving
 from tidegate.runtime.settings import LogSettings
-from tidegate.runtime.stopping import END_WITHIN_S, run_until, stop_signals
+from tidegate.runtime.stopping import END_WITHIN_S, Stopped, run_until, stop_signals, unless
 
 ANSWERED_WITHIN_S = 10.0
+LOOK_EVERY_S = 0.2
+
+log_of_node = structlog.get_logger("node")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -115,6 +122,34 @@ async def _run(config: NodeConfig, *, stop_services: bool) -> None:
     stop = stop_signals()
     where = Connection(config.kafka.bootstrap, config.kafka.prefix, config.kafka.access.of("node", Path()))
     where.arguments()  # refuse before anything starts
+    with contextlib.suppress(Stopped):
+        Path(config.state).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing runs yet
+        lock = await unless(stop, hold_state(Path(config.state)))
+        with lock:
+            await _agent(config, where, stop, stop_services=stop_services)
+
+
+async def hold_state(state: Path) -> TextIO:
+    """Hold a state folder until the file is closed. An agent that is still there, draining what it stops perhaps, is waited for:
+    two would take each other's processes for their own.
+    """
+    told = False
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context((state / "agent.lock").open("w"))
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    log_of_node.warning("waiting: another agent runs with this state folder", state=str(state))
+                told = True
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                stack.pop_all()
+                return lock
+
+
+async def _agent(config: NodeConfig, where: Connection, stop: asyncio.Event, *, stop_services: bool) -> None:
     log = KafkaLog(where, client_id=f"node-{config.node}", one_of_many=True)
     agent = build_agent(config, log, registry=REGISTRY)
     try:

@@ -57,6 +57,18 @@ def _alone(home: Home) -> Iterator[None]:
         yield
 
 
+def is_up(home: Home) -> bool:
+    """Return whether a ``tidegate up`` runs in a home."""
+    try:
+        with (home.state / "up.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 async def _up(home: Home, nodes: list[Path], *, keep_services: bool) -> None:
     stop = stop_signals()
     where = home.settings.kafka.bootstrap

@@ -1,17 +1,20 @@
-"""/metrics, /healthz and /readyz of one process, answered by a thread of their own.
+"""/metrics, /healthz and /readyz of one process, answered by threads of their own.
 
-A thread, because liveness is a question about the event loop: one that hangs could not say so itself.
+Threads, because liveness is a question about the event loop: one that hangs could not say so itself; and one for each request,
+because whoever connects and says nothing must not keep others from their answer.
 """
 
 import asyncio
 import contextlib
 import errno
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from prometheus_client import REGISTRY
@@ -22,6 +25,8 @@ from tidegate.runtime.service_manager import BEAT_EVERY_S, keep_told
 
 STALLED_AFTER_S = 10.0
 REQUEST_WITHIN_S = 5.0
+REQUESTS_MOST = 32
+"""At once; further ones are hung up on."""
 ANNOUNCE = "TIDEGATE_ANNOUNCE"
 """Names a file in which a process leaves the address it serves at: the supervisor reads it."""
 
@@ -94,9 +99,39 @@ class _Beat:
         return time.monotonic() - self._last_s
 
 
-def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+class _Server(ThreadingHTTPServer):
+    """Ends a request that takes too long, however slowly it goes on."""
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._began_s: dict[Any, float] = {}
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._began_s) >= REQUESTS_MOST:
+            super().shutdown_request(request)
+            return
+        self._began_s[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._began_s.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        late_s = time.monotonic() - REQUEST_WITHIN_S
+        for request, began_s in list(self._began_s.items()):
+            if began_s < late_s:
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)  # whoever reads from it wakes up
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: who hangs up in the middle is no news."""
+
+
+def _bind(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
     try:
-        return HTTPServer((host, port), handler)
+        return _Server(host, port, handler)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Problem(

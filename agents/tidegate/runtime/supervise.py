@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import time
@@ -167,7 +168,7 @@ def _why_not_ready(url: str | None) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         return error.read(500).decode(errors="replace").strip()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return str(error)
 
 

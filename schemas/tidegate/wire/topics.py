@@ -50,6 +50,7 @@ class Topic(Struct, frozen=True, kw_only=True):
         settings = {
             "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": str(self.retention_ms),
+            "retention.bytes": "-1",  # or the cluster's own limit takes away what is kept for ever
             "message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime",
             "max.message.bytes": str(self.message_bytes_max),
         }

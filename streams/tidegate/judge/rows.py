@@ -19,6 +19,7 @@ from tidegate.wire.nodeseconds import Extra, NodeSeconds
 from tidegate.wire.telemetry import Source
 
 Flags = NDArray[np.bool_]
+OTLP_CODE = SOURCE_CODE[Source.OTLP]
 LATE_SECONDS_MAX = 100
 """Of one node since the last pane: more say nothing more."""
 
@@ -39,7 +40,10 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     ends_ms = columns.start_ms + columns.length_ms
     delays_ms = columns.append_ms - ends_ms
     names = columns.record.nodes
-    shifts_ms = state.skews.shifts_ms(names, columns.node[new & ~beyond], delays_ms[new & ~beyond], now_ms)[columns.node]
+    # Times of OTLP are the broker's already: they say nothing of their node's clock, nor does it say anything of them.
+    own = columns.sources != OTLP_CODE
+    told = new & ~beyond & own
+    shifts_ms = np.where(own, state.skews.shifts_ms(names, columns.node[told], delays_ms[told], now_ms)[columns.node], 0)
     wrong = new & (np.abs(shifts_ms) > EXCLUDE_BEYOND_MS)
     left_out = new & (wrong | (shifts_ms - delays_ms > AHEAD_MAX_MS))
     seconds_ms = second_of(ends_ms + shifts_ms, columns.length_ms)
@@ -59,6 +63,7 @@ def take(state: JudgeState, record: NodeSeconds, append_ms: int) -> None:
     tally.excluded += int(left_out.sum())
     tally.late += int(late.sum())
     tally.skewed += int((shifts_ms[kept] != 0).sum())
+    columns = _with_shifted_changes(columns, kept[shifts_ms[kept] != 0], shifts_ms)
     tally.no_room += state.panes.add(_with_known_metrics(state, columns, kept, now_ms), kept, seconds_ms[kept])
 
 
@@ -111,6 +116,17 @@ def _overflowing(columns: Columns, beyond: Flags, service: str) -> Columns:
         **{name: array.tobytes() for name, array in changed.items()},
     )
     return read(record)
+
+
+def _with_shifted_changes(columns: Columns, shifted: NDArray[np.int64], shifts_ms: NDArray[np.int64]) -> Columns:
+    """Return the columns with when services changed shifted as their rows are: it is told by the same clock."""
+    extras = columns.record.extras
+    changed = {
+        row: replace(extras[row], changed_ms=max(1, extras[row].changed_ms + int(shifts_ms[row])))
+        for row in shifted.tolist()
+        if row in extras and extras[row].changed_ms
+    }
+    return replace(columns, record=replace(columns.record, extras=extras | changed)) if changed else columns
 
 
 def _with_known_metrics(state: JudgeState, columns: Columns, kept: NDArray[np.int64], now_ms: int) -> Columns:

@@ -19,10 +19,11 @@ NONE = -1.0
 def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window, context: Context | None) -> Kpi:  # noqa: PLR0917
     """Return the KPIs of one complete window. Quantiles are in ms, within 4.33 %."""
     sums = window.sums
+    seconds = max(1, sums.panes) * PANE_MS / 1_000  # a cohort may have begun inside the window
     values = {f"gauge.{name}": value / rows for name, (value, rows) in sorted(sums.gauges.items())}
     values |= {f"ratio.{name}": part / whole for name, (part, whole) in sorted(sums.ratios.items()) if whole}
-    values |= {f"counter.{name}": amount / window_s for name, amount in sorted(sums.counters.items())}
-    values |= _of_probes(window.probes, window_s)
+    values |= {f"counter.{name}": amount / seconds for name, amount in sorted(sums.counters.items())}
+    values |= _of_probes(window.probes, seconds)
     p50_ms, p95_ms, p99_ms = _quantiles_ms(sums.counts)
     return Kpi(
         service=service,
@@ -38,7 +39,7 @@ def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window
         nodes=len(window.nodes),
         nodes_expected=-(-window.expected // sums.panes) if sums.panes else 0,
         coverage=window.reported / window.expected if window.expected else 0.0,
-        rate=sums.requests / window_s,
+        rate=sums.requests / seconds,
         error_ratio=sums.error_ratio,
         p50_ms=p50_ms,
         p95_ms=p95_ms,
@@ -49,13 +50,13 @@ def kpi_of(service: str, cohort: str, end_ms: int, window_s: int, window: Window
     )
 
 
-def _of_probes(sums: Sums, window_s: int) -> dict[str, float]:
+def _of_probes(sums: Sums, seconds: float) -> dict[str, float]:
     """Return what probes saw (I2), under names of its own; nothing where there were none."""
     if not sums.requests:
         return {}
     p50_ms, p95_ms, _ = _quantiles_ms(sums.counts)
     return {
-        "probe.rate": sums.requests / window_s,
+        "probe.rate": sums.requests / seconds,
         "probe.error_ratio": sums.error_ratio,
         "probe.p50_ms": p50_ms,
         "probe.p95_ms": p95_ms,

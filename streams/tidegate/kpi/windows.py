@@ -76,7 +76,8 @@ class Windows(Struct):
                 single = window_of(cohort, pane)
                 done.append((1, name, single))
                 for seconds in WINDOWS_S:
-                    self._open(f"{seconds}/{of}/{name}", pane.end_ms + -pane.end_ms % (seconds * PANE_MS)).add(single)
+                    end_ms = pane.end_ms + -pane.end_ms % (seconds * PANE_MS)
+                    self._open(f"{seconds}/{of}/{name}", end_ms, single.version).add(single)
         for seconds in WINDOWS_S:
             if pane.end_ms % (seconds * PANE_MS) == 0:
                 for name in names:
@@ -90,10 +91,11 @@ class Windows(Struct):
         for key in [key for key, window in self.open.items() if window.end_ms <= closed_ms]:
             del self.open[key]
 
-    def _open(self, key: str, end_ms: int) -> Window:
+    def _open(self, key: str, end_ms: int, version: str) -> Window:
         window = self.open.pop(key, None)
-        if window is None or window.end_ms != end_ms:
-            # What is left of an older one never became full: its service fell silent.
+        if window is None or window.end_ms != end_ms or {version, window.version, ""} > {version, ""}:
+            # What is left of an older one never became full: its service fell silent. What another version did is not told as
+            # this one's.
             window = Window(end_ms=end_ms)
         if len(self.open) >= OPEN_MAX:
             del self.open[next(iter(self.open))]
