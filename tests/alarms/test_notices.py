@@ -319,3 +319,14 @@ def test_hiding_has_no_memory() -> None:
     for edge in reversed(edges):
         other = edge(other)
     assert hidden(one, T0 + 1).keys() == hidden(other, T0 + 1).keys()
+
+
+def test_a_group_is_not_over_while_what_was_told_and_is_silenced_goes_on() -> None:
+    target = Desktop()
+    target.say(alarm(which="n1"), alarm(which="n2"))
+    target.go(5)
+    target.hush(silence(500, since_s=5, labels={"node": "n1"}))
+    target.say(over(alarm(which="n2"), 8))
+    (told,) = target.go(100)
+    assert (keys(told.firing), keys(told.over), keys(told.kept)) == ([], ["coverage_lost/shop/n2"], ["coverage_lost/shop/n1"])
+    assert (told.goes_on, told.hidden) == (True, 0)

@@ -58,6 +58,9 @@ def test_a_kill_is_exported_and_an_import_of_what_was_set_leaves_it_killed(world
     assert load(world, path)[1]["web/light"] == "unchanged"
     exported = world.type("flag", "export", "--set", "web").json["flags"]["light"]
     assert exported["metadata"] == {"killed": True}
+    again = write(world, {"flags": {"fresh": exported}})
+    load(world, again)
+    assert "metadata" not in world.type("flag", "export", "--set", "web").json["flags"]["fresh"], "it was never killed"
     told = world.type("flag", "export", "--set", "web", "--output", "yaml").out
     assert "killed: true" in told
 

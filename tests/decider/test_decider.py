@@ -3,6 +3,9 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.decider.kit import DECISION, FLEET, NODES, OPERATOR, STRANGER, TRUST, Ahead, World, counted, desired, plan
 
+from tidegate.decider.decider import RANKS
+from tidegate.decider.intake import in_order
+from tidegate.ports import Record
 from tidegate.wire.codec import decode
 from tidegate.wire.documents import Heartbeat, Verb, digest
 from tidegate.wire.envelope import seal, unseal
@@ -409,3 +412,16 @@ async def test_a_failed_first_install_alarms_once_across_a_succession(world):
 
 def alarms(world) -> list[Alarm]:
     return [decode(record.value, Alarm) for record in world.log.topic("alarms")]
+
+
+def test_records_of_one_topic_keep_their_order_though_its_clock_went_back():
+    """A slower broker leads the partition: who was answered first would have hidden those before it, an abort perhaps."""
+
+    def of(topic: str, *times_ms: int) -> list[Record]:
+        return [Record(topic, 0, offset, at_ms, "svc/shop", b"", {}) for offset, at_ms in enumerate(times_ms)]
+
+    plans, intents = of("plans", 10, 40), of("intents", 20, 30, 5, 50)
+    ordered = in_order([*plans, *intents, *of("reports", 60)], RANKS)
+    assert [one for one in ordered if one.topic == "intents"] == intents
+    assert [one for one in ordered if one.topic == "plans"] == plans
+    assert [(one.topic, one.time_ms) for one in ordered[:3]] == [("reports", 60), ("plans", 10), ("intents", 20)]

@@ -200,6 +200,13 @@ def test_a_boolean_rule_names_the_variants_true_and_false():
         assert got(value, {"x": x}).variant == variant
 
 
+def test_a_number_that_a_rule_gives_names_the_variant_of_that_name():
+    base = definition({"%": [{"var": "x"}, 3]}, "0", variants={"0": "a", "1": "b", "2": "c"})
+    needs = [{"flag": "base", "variants": ["1", "2"]}]
+    value = settled(spec(definition(default="on"), safeVariant="off", prerequisites=needs), {"base": base}, {}, Bucketing.V2)
+    assert [got(value, {"x": x}).variant for x in range(4)] == ["off", "on", "on", "off"]
+
+
 @given(st.text(min_size=1, max_size=30))
 def test_a_share_of_the_flag_that_is_needed_is_the_same_share_in_both(key):
     base = definition({"fractional": [["on", 1], ["off", 1]]})

@@ -8,7 +8,7 @@ from tidegate.rollout.history import HISTORY_KEPT
 from tidegate.wire.decisions import DecisionKind, Result
 from tidegate.wire.documents import Phase, Verb
 from tidegate.wire.judgement import AlarmState, Outcome
-from tidegate.wire.plans import Pause, Stage, faults
+from tidegate.wire.plans import Pause, Stage, WhenBusy, faults
 from tidegate.wire.policies import Freeze, RollbackBudget
 from tidegate.wire.reasons import Reason
 
@@ -133,3 +133,23 @@ def test_what_mends_an_incident_does_not_wait_behind_what_waits_for_its_end():
     fleet.turn(2)
     assert fleet.state().rollout == "fix.1"
     assert [fleet.ledger.plans[name].plan.id for name in fleet.state().queue] == ["to-2", "late"]
+
+
+@pytest.mark.parametrize("when_busy", [WhenBusy.QUEUE, WhenBusy.REFUSE])
+def test_a_fast_plan_that_came_while_another_went_back_begins_before_what_a_spent_budget_stops(when_busy):
+    fleet = Fleet()
+    fleet.install()
+    fleet.submit(plan("2"))
+    fleet.until(Phase.DONE)
+    fleet.policy(rollback_budget=RollbackBudget(rollbacks=1))
+    fleet.submit(plan("3", "2"))
+    fleet.until_stage(0)
+    fleet.submit(plan("4", "2", id="later"))
+    fleet.judge(Outcome.FAIL)
+    back = plan("1", "2", (Stage(set_weight=100),), id="back", fast=True, when_busy=when_busy)
+    if when_busy is WhenBusy.REFUSE:
+        fleet.until(Phase.DONE)
+    fleet.submit(back)
+    fleet.until(Phase.RUNNING, Phase.WATCHING)
+    assert fleet.state().rollout == "back.1"
+    assert [fleet.ledger.plans[name].plan.id for name in fleet.state().queue] == ["later"]

@@ -281,6 +281,20 @@ def test_what_needs_a_flag_that_came_from_an_archive_waits_until_a_person_has_sp
     assert story.put(needing).kind is DecisionKind.COMPLETE
 
 
+def test_a_flag_that_needs_one_that_came_from_an_archive_stays_as_it_is_on_the_topic():
+    """It went off for everyone although a person had said that it holds."""
+    story = Story()
+    story.put(spec(immediate=True), subject=OTHER)
+    story.put(spec(immediate=True, prerequisites=(Prerequisite(flag="other", variants=("on",)),)))
+    story.now_ms += 1_000
+    story.restore()
+    said = story.want(Verb.RESTORE)
+    assert ("needs: other" in said.message, withheld(story.ledger, DARK)) == (True, True)
+    story.want(Verb.RESTORE, OTHER)
+    assert not withheld(story.ledger, DARK)
+    assert story.having("on") == set(story.seen())
+
+
 def test_after_a_restore_nothing_is_published_but_what_is_safe_until_a_person_has_spoken():
     story = on_for_all()
     story.put(spec(immediate=True), subject=OTHER)

@@ -381,3 +381,17 @@ def test_what_does_not_start_the_settled_version_renews_nothing(fleet):
     before = len(fleet.decisions)
     fleet.turn(3_600)
     assert len(fleet.decisions) - before <= 1
+
+
+@pytest.mark.parametrize("why", ["frozen", "cannot fetch"])
+def test_who_takes_no_command_or_has_taken_the_last_one_renews_nothing(fleet, why):
+    fleet.submit(plan("2", stages=LONG))
+    fleet.until_stage(0)
+    fleet.turn(900)
+    node = fleet.join("odd")
+    node.frozen = "equivocation" if why == "frozen" else ""
+    node.slow.add("1")
+    fleet.say(node)
+    before = len(fleet.decisions)
+    fleet.turn(3 * 3_600)
+    assert len(fleet.decisions) - before <= 1

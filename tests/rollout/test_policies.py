@@ -7,6 +7,7 @@ from tests.rollout.fleet import FLEET, SHOP, Fleet, plan
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.alarms import alarms_of
 from tidegate.rollout.events import PolicyArrived
+from tidegate.rollout.ledger import Retreat
 from tidegate.rollout.policies import POLICIES_MAX
 from tidegate.rollout.step import wake_at
 from tidegate.wire.decisions import DecisionKind, Result
@@ -368,3 +369,25 @@ def test_a_recurring_freeze_that_is_long_over_puts_no_deadline_off(fleet):
         fleet.now_ms += 59_000
         fleet.turn()
     assert fleet.state().result is Result.ROLLED_BACK
+
+
+@pytest.mark.parametrize("how", ["another's policy", "a budget that is never spent"])
+def test_what_holds_nothing_up_puts_no_deadline_off(how):
+    fleet = Fleet(services=("shop", "till"))
+    for service in fleet.services:
+        first = plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s")
+        fleet.submit(replace(first, max_unavailable="100%"))
+        fleet.until(Phase.DONE, subject=f"svc/{service}")
+    if how != "another's policy":
+        fleet.policy(rollback_budget=RollbackBudget(rollbacks=50, within="7d"))
+    fleet.submit(plan("2", control="none"))
+    fleet.nodes[fleet.ledger.rosters[SHOP].nodes[0]].slow.add("2")
+    began_ms, number = fleet.now_ms, 0
+    while fleet.state().phase is Phase.RUNNING and fleet.now_ms - began_ms < 1_800_000:
+        fleet.turn(240)
+        number += 1
+        if how == "another's policy":
+            fleet.policy(reason=f"again {number}", freezes=(Freeze(),), services=("till",))
+        else:
+            fleet.ledger = replace(fleet.ledger, retreats=(*fleet.ledger.retreats, Retreat(fleet.now_ms, "svc/till")))
+    assert fleet.now_ms - began_ms < 900_000

@@ -70,13 +70,23 @@ KEYED = {"cat": [{"var": "$flagd.flagKey"}, USER]}
 
 
 @pytest.mark.parametrize(
-    ("by", "sound"), [(USER, True), (KEYED, True), (COMPANY, False), ({"cat": [USER, COMPANY]}, False), ("salt", False)]
+    ("by", "sound"),
+    [
+        (USER, True),
+        (KEYED, True),
+        (COMPANY, False),
+        ({"cat": [USER, COMPANY]}, False),
+        ({"substr": [USER, 0, 1]}, False),
+        ("salt", False),
+    ],
 )
-@pytest.mark.parametrize("around", [lambda rule: rule, lambda rule: {"if": [{"var": "beta"}, rule, "off"]}])
+@pytest.mark.parametrize(
+    "around", [lambda rule: rule, lambda rule: {"if": [{"var": "beta"}, rule, "off"]}, lambda _: {"$ref": "deal"}]
+)
 def test_users_who_are_dealt_together_are_not_compared_one_by_one(by, sound, around):
     """Of A/A tests by company a fifth were called different where 5 % is stated."""
-    rule = around({"fractional": [by, ["off", 50], ["on", 50]]})
-    found = experiment_faults(replace(EXPERIMENT, shares={"off": 50, "on": 50}), flag(rule), None)
+    deal = {"fractional": [by, ["off", 50], ["on", 50]]}
+    found = experiment_faults(replace(EXPERIMENT, shares={"off": 50, "on": 50}), flag(around(deal)), None, {"deal": deal})
     assert ([problem for _, problem in found if "independent draws" in problem] == []) is sound
 
 

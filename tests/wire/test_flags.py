@@ -238,6 +238,7 @@ def test_safe_is_the_default_variant_and_a_kill_is_safe_unless_said(fields, safe
         ({"prerequisites": [{"flag": "dark", "variants": ["on"]}]}, "prerequisites[0].flag"),
         ({"guard": ["shop"]}, "immediate"),
         ({"immediate": False}, "immediate"),
+        ({"definition": flag(variants={"on": True, "off": False, "x" * 257: True})}, "definition.variants"),
     ],
 )
 def test_faults_of_a_spec_are_told_with_their_paths(fields, path):
@@ -260,7 +261,7 @@ TRUST = trust_of(
 KEY, VALUE, ORDER = TopicKey("web", "dark"), flag(), Order(1, 2, 3)
 
 
-@pytest.mark.parametrize("key", [KEY, TopicKey("web", EVALUATORS), TopicKey("web", METADATA)])
+@pytest.mark.parametrize("key", [KEY, TopicKey("web", EVALUATORS), TopicKey("web", METADATA), TopicKey("s" * 128, "f" * 128)])
 @pytest.mark.parametrize("value", [VALUE, None])
 def test_a_stamp_of_the_decision_key_gives_the_order(key, value):
     assert order_of(key, value, stamp(key, value, ORDER, "test", SIGNERS[KeyRole.DECISION]), TRUST) == ORDER

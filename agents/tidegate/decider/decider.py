@@ -11,7 +11,7 @@ from tidegate.decider.book import Book
 from tidegate.decider.flags import Flags
 from tidegate.decider.glass import glass_event
 from tidegate.decider.inbox import Inbox, place
-from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event
+from tidegate.decider.intake import ASKING_TOPICS, VIEW_TOPICS, asking_event, in_order
 from tidegate.decider.levels import Levels
 from tidegate.decider.metrics import Metrics, Standing
 from tidegate.decider.notices import Notices
@@ -38,15 +38,6 @@ ANSWERS_PER_TURN = 50
 """A flood of questions must not hold up a retreat or a heartbeat."""
 
 log = structlog.get_logger("tidegate.decide")
-
-
-def _in_order(record: Record) -> tuple[int, int]:
-    """Return where a record stands in a batch: by its topic, and what people ask by when it was asked (D3). Who stops a release
-    and then sends the next plan does not stop that one.
-    """
-    if record.topic in ASKING_TOPICS:
-        return RANKS[ASKING_TOPICS[0]], record.time_ms
-    return RANKS[record.topic], 0
 
 
 class Overtaken(Exception):
@@ -169,7 +160,7 @@ class Decider:
         last: Record | None = None
         mended = False
         root_version = self._inbox.trust.root_version
-        for record in sorted(records, key=_in_order):
+        for record in in_order([*records], RANKS):
             last = record if last is None or record.time_ms > last.time_ms else last
             if not mended and RANKS[record.topic] > RANKS["decisions"]:
                 # What a takeover voids has answered nothing: questions are held against the ledger as it really is (E3).

@@ -2,6 +2,8 @@
 silence (D3).
 """
 
+import heapq
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from tidegate.ports import Record
@@ -27,6 +29,16 @@ from tidegate.wire.reasons import Reason
 
 VIEW_TOPICS = ("verdicts", "reports", "alarms")
 ASKING_TOPICS = ("plans", "intents")
+
+
+def in_order(records: Sequence[Record], ranks: Mapping[str, int]) -> list[Record]:
+    """Return a batch topic by topic, and what people ask by when it was asked, whichever topic it is of (D3): who stops a release
+    and then sends the next plan does not stop that one. Records of one topic keep their order, also where its clock went back.
+    """
+    asked = [[one for one in records if one.topic == topic] for topic in ASKING_TOPICS]
+    others = sorted((one for one in records if one.topic not in ASKING_TOPICS), key=lambda one: ranks[one.topic])
+    return [*others, *heapq.merge(*asked, key=lambda one: one.time_ms)]
+
 
 T = TypeVar("T", Plan, Policy, Group, Intent)
 

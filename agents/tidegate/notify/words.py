@@ -41,7 +41,8 @@ def summary(notice: Notice) -> str:
     first = alarms[0]
     what = f"{first.name} of {first.service}" if first.service else first.name
     number = f" ({len(alarms)} alarms)" if len(alarms) > 1 else ""
-    return f"{what}{number}: {first.summary}" if notice.firing else f"over: {what}{number}"
+    more = "; others of it go on" if notice.kept else ""
+    return f"{what}{number}: {first.summary}" if notice.firing else f"over: {what}{number}{more}"
 
 
 def link(console: str, alarm: Alarm) -> str:

@@ -5,10 +5,11 @@ into each exposure, and whoever adds up needs to know nothing else. Whoever chan
 users were dealt, and counted, by what stood there before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -193,9 +194,11 @@ def dealt(targeting: dict[str, Any] | None) -> dict[str, int]:
     return found
 
 
-def experiment_faults(experiment: Experiment, definition: Definition, outside: str | None) -> list[Fault]:
+def experiment_faults(
+    experiment: Experiment, definition: Definition, outside: str | None, evaluators: Mapping[str, Any] = MappingProxyType({})
+) -> list[Fault]:
     """Return every fault that types cannot see, as (path, problem). ``outside``: the variant of those whom the flag's layer or
-    prerequisites leave out; None where nobody is left out.
+    prerequisites leave out; None where nobody is left out. ``evaluators``: the shared rules of the set.
     """
     shares = shares_of(experiment, definition)
     if not shares:
@@ -209,7 +212,7 @@ def experiment_faults(experiment: Experiment, definition: Definition, outside: s
         found.append(("shares", f"{len(shares)} variants; two to {VARIANTS_MAX} are compared"))
     if experiment.control not in shares:
         found.append(("control", f"{experiment.control!r} is none of the compared variants ({', '.join(shares)})"))
-    if _by_others(definition.targeting):
+    if _by_others(definition.targeting, evaluators, frozenset()):
         problem = "targeting deals by something else than targetingKey: users who are dealt together are no independent draws"
         found.append(("", f"{problem}, and every stated error rate would be wrong"))
     rule = dealt(definition.targeting)
@@ -227,35 +230,28 @@ def experiment_faults(experiment: Experiment, definition: Definition, outside: s
     return found
 
 
-def _by_others(node: Any) -> bool:
-    """Return whether a ``fractional`` somewhere in a rule deals by more or else than each user's own key."""
+def _by_others(node: Any, rules: Mapping[str, Any], within: frozenset[str]) -> bool:
+    """Return whether a ``fractional`` somewhere in a rule deals by more or else than each user's own key. ``within``: the shared
+    rules that are being looked at.
+    """
     if isinstance(node, list):
-        return any(map(_by_others, node))
+        return any(_by_others(one, rules, within) for one in node)
     if not isinstance(node, dict):
         return False
-    buckets = node.get("fractional")
+    shared, buckets = node.get("$ref"), node.get("fractional")
+    if isinstance(shared, str) and shared not in within and _by_others(rules.get(shared), rules, within | {shared}):
+        return True
     if isinstance(buckets, list) and buckets and not isinstance(buckets[0], list) and not _own_key(buckets[0]):
         return True
-    return any(map(_by_others, node.values()))
+    return any(_by_others(one, rules, within) for one in node.values())
 
 
 def _own_key(node: Any) -> bool:
-    """Return whether an operand of ``fractional`` is made of the targeting key and constants, and of the key at least."""
-    used = list(_variables(node))
-    return "targetingKey" in used and not {*used} - {"targetingKey", "$flagd.flagKey"}
-
-
-def _variables(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for one in node:
-            yield from _variables(one)
-    elif isinstance(node, dict):
-        for name, operand in node.items():
-            if name == "var":
-                first = operand[0] if isinstance(operand, list) and operand else operand
-                yield first if isinstance(first, str) else "?"
-            else:
-                yield from _variables(operand)
+    """Return whether an operand of ``fractional`` is the targeting key, perhaps with constants and the flag's key beside it."""
+    parts = node["cat"] if isinstance(node, dict) and isinstance(node.get("cat"), list) else [node]
+    variables = [one.get("var") for one in parts if isinstance(one, dict)]
+    names = [one[0] if isinstance(one, list) and one else one for one in variables]
+    return "targetingKey" in names and all(name in ("targetingKey", "$flagd.flagKey") for name in names)
 
 
 def sums_of(value: bytes) -> Sums:

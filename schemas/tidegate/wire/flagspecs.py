@@ -116,7 +116,7 @@ def spec_faults(spec: FlagSpec, key: TopicKey, evaluators: dict[str, object] | N
     if spec.experiment is not None:
         left_out = spec.layer is not None or bool(spec.prerequisites)
         outside = (spec.safe_variant or definition.default_variant) if left_out else None
-        wrong = experiment_faults(spec.experiment, definition, outside)
+        wrong = experiment_faults(spec.experiment, definition, outside, evaluators or {})
         found += [(f"experiment.{path}".rstrip("."), problem) for path, problem in wrong]
     if bool(spec.guard) == spec.immediate:
         found.append(("immediate", "give a guard (services that judge it), or immediate: true for a flag without one (G2)"))

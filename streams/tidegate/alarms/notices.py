@@ -61,6 +61,11 @@ class Notice(Struct, frozen=True, kw_only=True):
     repeats: int = 0
 
     @property
+    def goes_on(self) -> bool:
+        """Whether anything that the target knows of fires still."""
+        return bool(self.firing or self.kept)
+
+    @property
     def id(self) -> str:
         """The same for the same content, whoever sends it and however often: receivers that keep ids are told once."""
         content = [
@@ -112,8 +117,7 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
     for name, alarms in sorted(by_group.items()):
         group = desk.groups.get(name, Group())
         # What was told and is hidden now is not over for those who were told, unless their target cannot know that, and is not
-        # told again. What fires anew
-        # meanwhile is told to nobody: to those who were told of the time before, that one is over.
+        # told again. What fires anew meanwhile is told to nobody: to those who were told of the time before, that one is over.
         same = {key for key, told in group.told.items() if key in alarms and alarms[key].start_ms == told.start_ms}
         kept = same if not policy.hidden_ends else set()
         firing = {key: alarm for key, alarm in alarms.items() if key not in veiled}
@@ -127,7 +131,7 @@ def _compared(desk: Desk, board: Board, policy: Policy, now_ms: int) -> Iterator
                 firing=tuple(alarm for _, alarm in sorted(firing.items())),
                 over=tuple(alarm for _, alarm in sorted(over.items())),
                 kept=tuple(alarm for _, alarm in sorted(on.items())),
-                hidden=len(alarms) - len(firing),
+                hidden=len(alarms) - len(firing) - len(on),
                 repeats=group.repeats,
             ),
         )

@@ -93,7 +93,7 @@ class Windows(Struct):
 
     def _open(self, key: str, end_ms: int, version: str) -> Window:
         window = self.open.pop(key, None)
-        if window is None or window.end_ms != end_ms or {version, window.version, ""} > {version, ""}:
+        if window is None or window.end_ms != end_ms or (version and window.version not in ("", version)):
             # What is left of an older one never became full: its service fell silent. What another version did is not told as
             # this one's.
             window = Window(end_ms=end_ms)

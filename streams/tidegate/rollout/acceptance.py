@@ -11,7 +11,7 @@ from tidegate.rollout.membership import holding
 from tidegate.rollout.restored import plan_of_before
 from tidegate.rollout.scene import scene_of
 from tidegate.rollout.sharing import HOLDING
-from tidegate.rollout.start import PASSING, Obstacle, kept_from_starting, obstacle, resting
+from tidegate.rollout.start import PASSING, Obstacle, goes_first, in_turn, kept_from_starting, obstacle, resting
 from tidegate.rollout.view import View
 from tidegate.wire.codec import told_faults
 from tidegate.wire.decisions import DecisionKind, SubjectState
@@ -38,11 +38,11 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
     fault = (event.fault, event.problem) if event.fault else unsound(ledger, view, plan, now_ms)
     ended = None if fault else _superseded(ledger, view, subject, now_ms)
     state = ended.state if ended is not None and ended.state is not None else ledger.subject(subject)
-    found = fault or unfit_now(ledger, view, plan, state, now_ms)
+    first = not fault and _goes_first(ledger, view, plan, subject, now_ms)
+    found = fault or unfit_now(ledger, view, plan, state, now_ms, first=first)
     if found is not None:
         reason, problem = found
         return [Change(kind=DecisionKind.REFUSE, reason=reason, subject=subject, message=problem, actor=plan.actor, answers=name)]
-    first = _goes_first(ledger, view, plan, subject, now_ms)
     waits = "" if first and resting(state) else _waits(ledger, view, plan, state, now_ms)
     if waits:
         # It may wait for hours, and what it would have superseded must be watched till then (D5).
@@ -55,7 +55,7 @@ def answer_plan(ledger: Ledger, view: View, event: PlanArrived, now_ms: int) -> 
         actor=plan.actor,
         answers=name,
         plan=event.envelope.decode(),
-        state=replace(state, queue=(name, *state.queue) if first else (*state.queue, name)),
+        state=replace(state, queue=(*state.queue, name)),
     )
     # Whoever dies between the two has not answered: the plan is asked again.
     return [replace(ended, part=True), accepted] if ended is not None else [accepted]
@@ -72,13 +72,18 @@ def waiting(ledger: Ledger, view: View, subject: str, now_ms: int) -> str:
 
 
 def supersession(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
-    """Return the end of a watch in favour of the first plan that waits, which starts right after it; None where that one came
-    before the watch, or something else makes it wait still (D6).
+    """Return the end of a watch in favour of the plan whose turn it is then, which starts right after it; None where that one
+    came before the watch, or something else makes it wait still (D6).
     """
-    if not _came_in_watch(ledger, ledger.subject(subject)):
+    state = ledger.subject(subject)
+    ended = _end_of_watch(ledger, view, subject, now_ms) if state.queue else None
+    if ended is None or ended.state is None:
         return None
-    ended = _end_of_watch(ledger, view, subject, now_ms)
-    if ended is None or ended.state is None or kept_from_starting(ledger, view, ended.state, now_ms) is not None:
+    front = in_turn(ledger, view, ended.state, now_ms)
+    if (
+        not _came_in_watch(ledger, replace(state, queue=front.queue))
+        or kept_from_starting(ledger, view, front, now_ms) is not None
+    ):
         return None
     return replace(ended, part=True)
 
@@ -101,19 +106,14 @@ def unsound(ledger: Ledger, view: View, plan: Plan, now_ms: int) -> Obstacle | N
 
 
 def _goes_first(ledger: Ledger, view: View, plan: Plan, subject: str, now_ms: int) -> bool:
-    """Return whether a plan that no freeze, budget or alarm stops (fast), or no alarm (``despiteAlarms``), begins before those
-    that wait for one: else what mends an incident would wait for who waits for its end.
-    """
+    """Return whether a plan begins before those that wait (``in_turn``)."""
     state = ledger.subject(subject)
-    if not (plan.fast or plan.despite_alarms) or not state.queue or holding(ledger, subject) is not None:
-        return False
     ended = _end_of_watch(ledger, view, subject, now_ms)
     rest = ended.state if ended is not None and ended.state is not None else state
-    if not resting(rest):
+    if not rest.queue or not resting(rest) or not goes_first(ledger, view, plan, rest, now_ms):
         return False
     held = kept_from_starting(ledger, view, rest, now_ms)
-    may = obstacle(ledger, view, plan, replace(rest, queue=()), now_ms) is None
-    return held is not None and held[0] in PASSING and may
+    return held is not None and held[0] in PASSING
 
 
 def _superseded(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
@@ -137,8 +137,12 @@ def _end_of_watch(ledger: Ledger, view: View, subject: str, now_ms: int) -> Chan
     return complete_rollout(scene, Reason.SUPERSEDED, f"A new plan supersedes the watch of {scene.plan.artifact.version}.")
 
 
-def unfit_now(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> Obstacle | None:
-    """Return why a sound plan does not fit its subject as that is now, or None where it may start or wait."""
+def unfit_now(
+    ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int, *, first: bool = False
+) -> Obstacle | None:
+    """Return why a sound plan does not fit its subject as that is now, or None where it may start or wait. ``first``: it begins
+    before those that wait, so neither their number nor ``whenBusy`` says anything of it.
+    """
     if resting(state) and not state.queue:
         found = obstacle(ledger, view, plan, state, now_ms)
         # Whoever refuses to be queued does not refuse to be approved of.
@@ -146,9 +150,9 @@ def unfit_now(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_m
             found is not None and found[0] in PASSING and (plan.when_busy is WhenBusy.QUEUE or found[0] is Reason.NOT_APPROVED)
         )
         return None if waits else found
-    if plan.when_busy is WhenBusy.REFUSE:
+    if not first and plan.when_busy is WhenBusy.REFUSE:
         return Reason.ALREADY_RUNNING, f"whenBusy: {state.subject} is busy with {state.rollout}, and the plan says refuse"
-    if len(state.queue) >= QUEUE_MAX:
+    if not first and len(state.queue) >= QUEUE_MAX:
         return Reason.ALREADY_RUNNING, f"{len(state.queue)} plans of {state.subject} wait already; abort one or send it later"
     wanted = identity(plan.rollback.artifact) if plan.rollback is not None else None
     possible = _may_be_settled(ledger, state)

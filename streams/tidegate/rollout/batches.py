@@ -85,17 +85,20 @@ def reaffirm(scene: Scene) -> Change | None:
 
 
 def _unsettled(scene: Scene) -> tuple[str, ...]:
-    """Return the nodes within reach that were given nothing and do not run what is settled, nor say why they cannot."""
-    settled, service = scene.state.settled, scene.plan.service
-    if settled is None:
+    """Return the nodes within reach that were given nothing, do not run what is settled, and have not taken the last command: who
+    has taken it, or takes none (frozen), is not helped by another.
+    """
+    state, view = scene.state, scene.view
+    if state.settled is None:
         return ()
-    others = sorted(scene.view.enrolled.difference(scene.canaries, scene.cordoned))
-    reports = ((node, scene.view.service(node, service)) for node in others if scene.reachable(node))
-    return tuple(
-        node
-        for node, report in reports
-        if report is not None and report.state is not ServiceState.FAILED and not holds(report, settled)
-    )
+    found = []
+    for node in sorted(view.enrolled.difference(scene.canaries, scene.cordoned)):
+        report = view.service(node, scene.plan.service)
+        if report is not None and scene.reachable(node) and not view.reports[node].report.frozen:
+            waits = report.order.generation < state.generation and report.state is not ServiceState.FAILED
+            if waits and not holds(report, state.settled):
+                found.append(node)
+    return tuple(found)
 
 
 def overdue(scene: Scene) -> str:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tidegate.rollout.change import Change, refusal
 from tidegate.rollout.events import IntentArrived
 from tidegate.rollout.flag_code import code_missing, stopped
-from tidegate.rollout.flag_levels import needs, spec_in_force
+from tidegate.rollout.flag_levels import needs, spec_in_force, withheld_needs
 from tidegate.rollout.flag_setting import answer_set
 from tidegate.rollout.flag_shared import answer_shared
 from tidegate.rollout.gates import gate_said, unasked
@@ -23,6 +23,7 @@ from tidegate.wire.flagspecs import kill_variant, safe_variant
 from tidegate.wire.flagstates import FlagState, Off, RampResult, flag_key
 from tidegate.wire.reasons import Reason
 
+_AS_IT_WAS = "It holds as the archive has it."
 ANY_GENERATION = frozenset({Verb.PAUSE, Verb.ABORT, Verb.KILL})
 """D3: these hold whatever the person saw."""
 
@@ -89,7 +90,9 @@ def _restore(ramp: Ramp, intent: Intent) -> Change:
         return _change(DecisionKind.RESTORE, (intent.reason or _is_back(state)) + left, _back(state, killed=False))
     if state.off is Off.NONE:
         if state.asked_ms < ramp.ledger.restored_ms:
-            return _change(DecisionKind.RESTORE, "It holds as the archive has it.", state)
+            waits = ", ".join(withheld_needs(ramp.ledger, state))
+            message = f"It holds as the archive has it, once that is said of what it needs: {waits}." if waits else _AS_IT_WAS
+            return _change(DecisionKind.RESTORE, message, state)
         return ramp.refused(Reason.NOTHING_TO_DO, f"{state.key} is neither killed nor off")
     if state.off is Off.SWITCHED_OFF and state.before is None:
         message = f"nothing was there before {state.proposed} of {state.key} was switched off; set the flag again"

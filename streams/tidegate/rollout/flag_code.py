@@ -47,8 +47,8 @@ def _there(ledger: Ledger, need: RequiredVersion) -> bool:
     if state.phase is Phase.WATCHING and accepted is not None:
         return accepted.plan.artifact.version == need.version
     # A plan that goes back takes it away, and on the way back from a fast one nobody has it before the last is back.
-    goes = accepted is not None and state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
-    leaves = goes and accepted is not None and _goes_back(ledger, state.subject, accepted.plan)
+    goes = state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.ROLLING_BACK)
+    leaves = accepted is not None and goes and _goes_back(ledger, state.subject, accepted.plan)
     return state.settled is not None and state.settled.version == need.version and not leaves
 
 

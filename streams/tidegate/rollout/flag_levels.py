@@ -87,7 +87,7 @@ class FlagLevels:
         key, names = state.key, needs(state)
         if not names or state.pinned:
             return Around()
-        unknown = [one for one in (*names, EVALUATORS, METADATA) if withheld(self._ledger, beside(key, one).subject)]
+        unknown = withheld_needs(self._ledger, state)
         if unknown:
             remedy = "flag restore" if unknown[0] in names else "set it anew"
             raise Malformed(
@@ -165,11 +165,21 @@ def judged_now(ledger: Ledger, now_ms: int) -> list[FlagState]:
 
 def withheld(ledger: Ledger, subject: str) -> bool:
     """Return whether a level is not published: after a restore nobody knows what came later, a kill perhaps, so what is on the
-    topic stays until a person has spoken. What makes a flag safe is never withheld.
+    topic stays until a person has spoken of it and of all that it needs. What makes a flag safe is never withheld.
     """
-    state = ledger.flags.get(subject) or ledger.flag_sets.get(subject)
-    pinned = isinstance(state, FlagState) and state.pinned
-    return state is not None and not pinned and state.asked_ms < ledger.restored_ms
+    state = ledger.flags.get(subject)
+    if state is None:
+        shared = ledger.flag_sets.get(subject)
+        return shared is not None and shared.asked_ms < ledger.restored_ms
+    if state.pinned:
+        return False
+    return state.asked_ms < ledger.restored_ms or bool(withheld_needs(ledger, state))
+
+
+def withheld_needs(ledger: Ledger, state: FlagState) -> list[str]:
+    """Return the names of what a flag needs that is withheld."""
+    key, names = state.key, needs(state) if ledger.restored_ms else ()
+    return [one for one in (*names, EVALUATORS, METADATA) if withheld(ledger, beside(key, one).subject)] if names else []
 
 
 def needs(state: FlagState) -> tuple[str, ...]:

@@ -169,13 +169,9 @@ def _stopped(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Chan
     if found is None:
         return None
     reason, problem = found
-    change = group_paused(group, reason, f"{problem}. Mend that and resume the group, or abort it.")
     # Whoever let the group go on after a restore does not know that it has stopped again.
-    return (
-        replace(change, group=replace(group, phase=Phase.PAUSED, cause=Reason.NOT_ALLOWED))
-        if reason is Reason.RESTORED
-        else change
-    )
+    known = Reason.NOT_ALLOWED if reason is Reason.RESTORED else reason
+    return group_paused(group, known, f"{problem}. Mend that and resume the group, or abort it.")
 
 
 def _forward(ledger: Ledger, view: View, group: GroupState, now_ms: int) -> Change | None:

@@ -51,6 +51,8 @@ class InForce(Struct, frozen=True):
 
     policy: Policy
     since_ms: int
+    before: Policy | None = None
+    """The one that it replaced."""
 
 
 class Retreat(Struct, frozen=True):
@@ -153,7 +155,9 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger = replace(ledger, silences=decision.silences)
     if decision.policy:
         policy = document_in(decision.policy.encode(), Policy)
-        ledger = replace(ledger, policies=ledger.policies | {policy.name: InForce(policy, decision.now_ms)})
+        before_it = ledger.policies.get(policy.name)
+        held = InForce(policy, decision.now_ms, before_it.policy if before_it is not None else None)
+        ledger = replace(ledger, policies=ledger.policies | {policy.name: held})
     if decision.kind is DecisionKind.ROLLBACK and decision.reason not in _NO_FAULT:
         services = decision.flag.judged if decision.flag is not None else ()
         retreats = (*ledger.retreats, Retreat(decision.now_ms, decision.subject, services))

@@ -101,7 +101,7 @@ def spent_by(ledger: Ledger, held: InForce, now_ms: int) -> list[Retreat]:
     if budget is None:
         return []
     since_ms = max(held.since_ms, now_ms - duration_ms(budget.within))
-    counts = [one for one in ledger.retreats if one.at_ms > since_ms and _counts(held.policy, one)]
+    counts = [one for one in ledger.retreats if since_ms < one.at_ms <= now_ms and _counts(held.policy, one)]
     return counts if len(counts) >= budget.rollbacks else []
 
 
@@ -118,11 +118,12 @@ def covers(policy: Policy, subject: str) -> bool:
 
 
 def thawed_ms(ledger: Ledger, subject: str, now_ms: int) -> int:
-    """Return when a freeze or a spent budget that covers a subject may last have begun or ended, or a policy that may have
-    covered it was replaced: nobody can be blamed for the time before.
+    """Return when a freeze or a spent budget that covers a subject may last have begun or ended, or a policy that covers it, or
+    did, was signed: nobody can be blamed for the time before.
     """
     edges = [edge for held in _ever_covering(ledger, subject) for edge in _last_edges(ledger, held, now_ms)]
-    return max((*edges, *(held.since_ms for held in ledger.policies.values())), default=0)
+    signed = [held for held in ledger.policies.values() if any(covers(one, subject) for one in (held.policy, held.before) if one)]
+    return max((*edges, *(held.since_ms for held in signed)), default=0)
 
 
 def edges_ms(ledger: Ledger, subject: str, now_ms: int) -> Iterator[int]:
@@ -197,5 +198,6 @@ def _last_edges(ledger: Ledger, held: InForce, now_ms: int) -> Iterator[int]:
     budget = held.policy.rollback_budget
     if budget is not None:
         counted_ms = (one.at_ms for one in ledger.retreats if _counts(held.policy, one))
-        edges = [edge for at_ms in counted_ms for edge in (at_ms, at_ms + duration_ms(budget.within))]
-        yield from (edge for edge in edges if edge <= now_ms)
+        times = {edge for at_ms in counted_ms for edge in (at_ms, at_ms + duration_ms(budget.within)) if edge <= now_ms}
+        # Of all these only those at which it was spent, or came back.
+        yield from (at for at in times if bool(spent_by(ledger, held, at)) is not bool(spent_by(ledger, held, at - 1)))

@@ -58,14 +58,36 @@ def obstacle(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms
     return _too_few(plan, nodes, view)
 
 
+def in_turn(ledger: Ledger, view: View, state: SubjectState, now_ms: int) -> SubjectState:
+    """Return a resting subject with the plan in front whose turn it is: the first that came; where that waits, one that nothing
+    keeps (``goes_first``), or what mends an incident would wait for who waits for its end.
+    """
+    held = kept_from_starting(ledger, view, state, now_ms) if len(state.queue) > 1 else None
+    if held is None or held[0] not in PASSING:
+        return state
+    for name in state.queue[1:]:
+        plan = ledger.plans[name].plan
+        if goes_first(ledger, view, plan, state, now_ms) and not plan_of_before(ledger, plan):
+            return replace(state, queue=(name, *(one for one in state.queue if one != name)))
+    return state
+
+
+def goes_first(ledger: Ledger, view: View, plan: Plan, state: SubjectState, now_ms: int) -> bool:
+    """Return whether a plan that no freeze, budget or alarm stops (fast), or no alarm (``despiteAlarms``), may begin now."""
+    if not (plan.fast or plan.despite_alarms) or holding(ledger, state.subject) is not None:
+        return False
+    return obstacle(ledger, view, plan, replace(state, queue=()), now_ms) is None
+
+
 def next_start(ledger: Ledger, view: View, subject: str, now_ms: int) -> Change | None:
-    """Return the start of the first waiting plan of a resting subject, or its refusal; None where none waits or may start.
+    """Return the start of the plan of a resting subject whose turn it is, or its refusal; None where none waits or may start.
 
     A group's plan is never dropped: its group is paused for it, and a person decides.
     """
     state = ledger.subject(subject)
     if not resting(state) or not state.queue:
         return None
+    state = in_turn(ledger, view, state, now_ms)
     name = state.queue[0]
     plan, waiting = ledger.plans[name].plan, replace(state, queue=state.queue[1:])
     found = kept_from_starting(ledger, view, state, now_ms)

@@ -52,7 +52,7 @@ class People:
             self._receiver.notify,
             title=summary(notice),
             body=body(notice, self._console, now_ms),
-            notify_type=LOUDNESS[loudest.severity] if loudest is not None else "success",
+            notify_type=LOUDNESS[loudest.severity] if loudest is not None else "info" if notice.goes_on else "success",
         )
         if not await self._aside.run(tell):
             raise Undelivered(f"{self._receiver.service_name} did not take it; see the log of apprise above")

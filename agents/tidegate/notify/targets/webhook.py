@@ -98,7 +98,7 @@ def payload(notice: Notice, console: str = "") -> dict[str, Any]:
     common = _common([labels(alarm) for alarm in alarms])
     return {
         "version": "4",
-        "status": "firing" if notice.firing else "resolved",
+        "status": "firing" if notice.goes_on else "resolved",
         "receiver": "tidegate",
         "groupKey": notice.group,
         "groupLabels": {name: common[name] for name in ("alertname", "service") if name in common},
