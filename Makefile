@@ -13,8 +13,9 @@ READY := .venv/.ready
 CODE := schemas streams agents tests
 # One process more than there are cores, for some tests wait.
 EVERY_CORE := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 8 --dist worksteal
-# On real Kafka, and of whole systems, tests wait more than they work: each process with a broker of its own.
+# On real Kafka tests wait more than they work, whole systems a little: each process with a broker of its own.
 THREE_FILES := --numprocesses 3 --dist loadfile
+TWO_FILES := --numprocesses 2 --dist loadfile
 ARGS ?=
 
 # Run the tests of a mark, with options; leave build/<name>.json, also when some fail.
@@ -43,7 +44,7 @@ demo: $(READY)
 test: check
 	@mkdir -p build
 	$(call tests,kafka,"kafka and not scenario and not thorough",$(THREE_FILES))
-	$(call tests,test,"scenario and not thorough",$(THREE_FILES))
+	$(call tests,test,"scenario and not thorough",$(TWO_FILES))
 
 check: $(READY)
 	@mkdir -p build
