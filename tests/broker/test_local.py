@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.broker import BrokerProblem, local
-from tidegate.broker.local import free_ports, own_ports
+from tidegate.broker.local import free_ports, keep_ports, own_ports
 
 
 def test_ports_are_free_and_nobody_is_given_them_for_an_outgoing_connection():
@@ -31,6 +31,8 @@ def test_where_all_are_taken_it_says_so(monkeypatch):
 def test_a_broker_has_the_ports_of_before_where_nobody_else_has_them(tmp_path: Path) -> None:
     """Services that outlived it know no others."""
     first = own_ports(tmp_path, 2)
+    assert own_ports(tmp_path, 2) != first, "only who holds the folder says which they are"
+    keep_ports(tmp_path, *first)
     assert own_ports(tmp_path, 2) == first
     with socket.create_server(("127.0.0.1", first[0])):
         assert own_ports(tmp_path, 2) != first

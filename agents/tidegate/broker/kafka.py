@@ -19,6 +19,7 @@ from tidegate.broker.local import (
     STOP_WITHIN_S,
     cause_in,
     hold,
+    keep_ports,
     listens,
     new_cluster,
     own_ports,
@@ -113,6 +114,7 @@ class KafkaProcess:
 
     async def _start(self) -> None:
         self.log.unlink(missing_ok=True)
+        keep_ports(self._folder, self._port, self._controller)
         properties = write_properties(self._folder, listen=LOOPBACK, port=self._port, controller=self._controller)
         archive = self._jars.archive
         shared = f"-XX:SharedArchiveFile={archive}"

@@ -67,18 +67,19 @@ def free_ports(number: int) -> list[int]:
 
 
 def own_ports(folder: Path, number: int) -> list[int]:
-    """Return the ports that a broker with this folder had last, where nobody listens at them: services that outlived it know no
-    others. Else free ones.
+    """Return the ports that the last broker that held this folder had (``keep_ports``), where nobody listens at them: services
+    that outlived it know no others. Else free ones.
     """
-    path = folder / "ports"
     with contextlib.suppress(OSError, ValueError):
-        ports = [int(text) for text in path.read_text().split()]
+        ports = [int(text) for text in (folder / "ports").read_text().split()]
         if len(ports) == number and all(port in PORTS and not listens(port) for port in ports):
             return ports
-    ports = free_ports(number)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(" ".join(map(str, ports)) + "\n")
-    return ports
+    return free_ports(number)
+
+
+def keep_ports(folder: Path, *ports: int) -> None:
+    """Remember the ports of the broker that holds a folder. OSError."""
+    (folder / "ports").write_text(" ".join(map(str, ports)) + "\n")
 
 
 def listens(port: int) -> bool:
