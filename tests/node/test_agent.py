@@ -141,18 +141,23 @@ async def test_a_retreat_ends_a_download_under_way(world):
     assert versions(world) == ["1"]
 
 
+async def on_trial_while_another_downloads(world, cart, give):
+    """2 of the shop runs on trial, and 3 of the cart is on its way."""
+    await world.author.start(TWO, ONE)
+    await world.author.advance()
+    await world.runs("2")
+    world.executor.gate.clear()
+    await cart.start(THREE, None, "c")
+    await give()
+    await world.until(lambda: world.executor.fetching == 3)
+
+
 async def test_a_retreat_of_one_service_does_not_wait_for_the_download_of_another():
     world = World(("shop", "cart"))
     await world.installed()
     cart = Author(world.log, "cart")
     async with world.agent():
-        await world.author.start(TWO, ONE)
-        await world.author.advance()
-        await world.runs("2")
-        world.executor.gate.clear()
-        await cart.start(THREE, None, "c")
-        await cart.advance()
-        await world.until(lambda: world.executor.fetching == 3)
+        await on_trial_while_another_downloads(world, cart, cart.advance)
         await world.author.retreat()
         await world.runs("1")
         assert world.executor.cancelled == 1
@@ -184,13 +189,7 @@ async def test_the_download_of_a_retreat_goes_before_that_of_an_advance():
     await world.installed()
     cart = Author(world.log, "cart")
     async with world.agent():
-        await world.author.start(TWO, ONE)
-        await world.author.advance()
-        await world.runs("2")
-        world.executor.gate.clear()
-        await cart.start(THREE, None, "c")
-        await cart.settle()
-        await world.until(lambda: world.executor.fetching == 3)
+        await on_trial_while_another_downloads(world, cart, cart.settle)
         world.executor._held = {one for one in world.executor._held if one[0] != "1"}
         await world.author.retreat()
         await world.until(lambda: world.executor.cancelled == 1)

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.rollout.fleet import FLEET, SHOP, Fleet, plan
+from tests.rollout.test_sharing import shared
 
 from tidegate.rollout.advance import blockers
 from tidegate.rollout.alarms import alarms_of
@@ -327,11 +328,7 @@ def test_a_service_that_oscillates_is_changed_at_most_once_in_each_dwell(fleet):
 @pytest.mark.parametrize("how", ["freeze", "budget", "narrowed"])
 def test_whatever_held_a_stage_up_nobody_is_blamed_for_the_time_it_took(how):
     """The false rollback would spend the very budget that has just come back."""
-    fleet = Fleet(services=("shop", "till"))
-    for service in fleet.services:
-        first = plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s")
-        fleet.submit(replace(first, max_unavailable="100%"))
-        fleet.until(Phase.DONE, subject=f"svc/{service}")
+    fleet = shared()
     if how == "budget":
         fleet.policy(rollback_budget=RollbackBudget(rollbacks=1, within="30m"))
         fleet.submit(plan("2", id="till-2", service="till", control="none"))
@@ -373,11 +370,7 @@ def test_a_recurring_freeze_that_is_long_over_puts_no_deadline_off(fleet):
 
 @pytest.mark.parametrize("how", ["another's policy", "a budget that is never spent"])
 def test_what_holds_nothing_up_puts_no_deadline_off(how):
-    fleet = Fleet(services=("shop", "till"))
-    for service in fleet.services:
-        first = plan("1", None, (Stage(set_weight=100, bake="0s"),), id=f"{service}-1", service=service, watch="1s")
-        fleet.submit(replace(first, max_unavailable="100%"))
-        fleet.until(Phase.DONE, subject=f"svc/{service}")
+    fleet = shared()
     if how != "another's policy":
         fleet.policy(rollback_budget=RollbackBudget(rollbacks=50, within="7d"))
     fleet.submit(plan("2", control="none"))

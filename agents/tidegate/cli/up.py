@@ -65,7 +65,7 @@ def is_up(home: Home) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        pass
+        return False  # none ever did
     return False
 
 

@@ -15,6 +15,8 @@ from tidegate.wire.probes import Probe, probe_faults
 STAGES_MAX = 50
 WAVES_MAX = 20
 ZONES_MAX = 100
+DEADLINE_MOST_MS = 366 * 86_400_000
+"""Of ``progressDeadline``: with it commands get an end, and a time beyond what documents hold would make each unreadable."""
 LEASE_LEAST_MS = 30_000
 
 
@@ -185,9 +187,6 @@ class Plan(
     """After this a plan that has not begun is refused, and no advance of it is applied any more."""
     actor: Label = ""
     reason: Label = ""
-
-
-DEADLINE_MOST_MS = 366 * 86_400_000
 
 
 def faults(plan: Plan) -> list[tuple[str, str]]:

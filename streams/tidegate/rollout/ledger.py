@@ -155,8 +155,8 @@ def apply(ledger: Ledger, decision: Decision, raw: bytes) -> Ledger:
         ledger = replace(ledger, silences=decision.silences)
     if decision.policy:
         policy = document_in(decision.policy.encode(), Policy)
-        before_it = ledger.policies.get(policy.name)
-        held = InForce(policy, decision.now_ms, before_it.policy if before_it is not None else None)
+        replaced = ledger.policies.get(policy.name)
+        held = InForce(policy, decision.now_ms, replaced.policy if replaced is not None else None)
         ledger = replace(ledger, policies=ledger.policies | {policy.name: held})
     if decision.kind is DecisionKind.ROLLBACK and decision.reason not in _NO_FAULT:
         services = decision.flag.judged if decision.flag is not None else ()
